@@ -1,0 +1,139 @@
+//! Class basic: messages, in and out, and what became of them.
+//!
+//! spec: 1.8
+
+use super::define::methods;
+use crate::table::Table;
+use crate::wire::ShortStr;
+
+methods! { 60;
+    /// How much may be on its way to a consumer unacknowledged. spec: 1.8.3.1
+    Qos = 10 "basic.qos" {
+        /// Octets; 0 is no limit.
+        prefetch_size: u32,
+        /// Messages; 0 is no limit.
+        prefetch_count: u16,
+        /// rabbitmq: one limit for the channel, not one for each of its new consumers.
+        global: bool,
+    }
+
+    /// The limits hold. spec: 1.8.3.2
+    QosOk = 11 "basic.qos-ok" {}
+
+    /// The client wants the messages of a queue as they come. spec: 1.8.3.3
+    Consume<'a> = 20 "basic.consume" {
+        /// Reserved.
+        ticket: u16,
+        queue: ShortStr<'a>,
+        /// Empty lets the server choose one.
+        consumer_tag: ShortStr<'a>,
+        no_local: bool,
+        no_ack: bool,
+        exclusive: bool,
+        nowait: bool,
+        arguments: Table<'a>,
+    }
+
+    /// The consumer is there. spec: 1.8.3.4
+    ConsumeOk<'a> = 21 "basic.consume-ok" {
+        consumer_tag: ShortStr<'a>,
+    }
+
+    /// A consumer is to go; from the server, it is gone. spec: 1.8.3.5
+    Cancel<'a> = 30 "basic.cancel" {
+        consumer_tag: ShortStr<'a>,
+        nowait: bool,
+    }
+
+    /// The consumer is gone. spec: 1.8.3.6
+    CancelOk<'a> = 31 "basic.cancel-ok" {
+        consumer_tag: ShortStr<'a>,
+    }
+
+    /// A message for an exchange. spec: 1.8.3.7
+    Publish<'a> = 40 "basic.publish" with_content {
+        /// Reserved.
+        ticket: u16,
+        exchange: ShortStr<'a>,
+        routing_key: ShortStr<'a>,
+        /// Send it back when it reaches no queue.
+        mandatory: bool,
+        /// Send it back when no consumer takes it at once.
+        immediate: bool,
+    }
+
+    /// A message comes back. spec: 1.8.3.8
+    Return<'a> = 50 "basic.return" with_content {
+        reply_code: u16,
+        reply_text: ShortStr<'a>,
+        exchange: ShortStr<'a>,
+        routing_key: ShortStr<'a>,
+    }
+
+    /// A message for a consumer. spec: 1.8.3.9
+    Deliver<'a> = 60 "basic.deliver" with_content {
+        consumer_tag: ShortStr<'a>,
+        delivery_tag: u64,
+        redelivered: bool,
+        exchange: ShortStr<'a>,
+        routing_key: ShortStr<'a>,
+    }
+
+    /// The client wants one message. spec: 1.8.3.10
+    Get<'a> = 70 "basic.get" {
+        /// Reserved.
+        ticket: u16,
+        queue: ShortStr<'a>,
+        no_ack: bool,
+    }
+
+    /// The one message. spec: 1.8.3.11
+    GetOk<'a> = 71 "basic.get-ok" with_content {
+        delivery_tag: u64,
+        redelivered: bool,
+        exchange: ShortStr<'a>,
+        routing_key: ShortStr<'a>,
+        /// The messages that are still ready.
+        message_count: u32,
+    }
+
+    /// There is no message. spec: 1.8.3.12
+    GetEmpty<'a> = 72 "basic.get-empty" {
+        /// Reserved.
+        cluster_id: ShortStr<'a>,
+    }
+
+    /// Messages are done with; from the server, they are safe. spec: 1.8.3.13
+    Ack = 80 "basic.ack" {
+        delivery_tag: u64,
+        /// With all before it; with tag 0, all there are.
+        multiple: bool,
+    }
+
+    /// A message is refused. spec: 1.8.3.14
+    Reject = 90 "basic.reject" {
+        delivery_tag: u64,
+        requeue: bool,
+    }
+
+    /// [`Recover`] without an answer. spec: 1.8.3.15
+    RecoverAsync = 100 "basic.recover-async" {
+        requeue: bool,
+    }
+
+    /// All unacknowledged messages are to be delivered again. spec: 1.8.3.16
+    Recover = 110 "basic.recover" {
+        requeue: bool,
+    }
+
+    /// They will be. spec: 1.8.3.17
+    RecoverOk = 111 "basic.recover-ok" {}
+
+    /// Messages are refused; from the server, they are lost. rabbitmq: an extension.
+    Nack = 120 "basic.nack" {
+        delivery_tag: u64,
+        /// With all before it; with tag 0, all there are.
+        multiple: bool,
+        requeue: bool,
+    }
+}

@@ -1,0 +1,92 @@
+//! A channel: what a client has going on in one conversation.
+//!
+//! ```text
+//!                channel.open            fault: channel.close sent        close-ok
+//!   (no entry) ──────────────► Open ─────────────────────────► Closing ──────────► (no entry)
+//!        ▲                      │ channel.close received: close-ok
+//!        └──────────────────────┘
+//! ```
+//!
+//! spec: 2.2.2 and the class `channel`.
+
+use std::collections::BTreeMap;
+
+use leveret_codec::ShortString;
+
+use super::confirm::Confirms;
+use super::consumer::ConsumerId;
+use super::id::Id;
+use super::unacked::UnackedList;
+use super::vhost::ConnectionId;
+
+/// Refers to a channel of a virtual host.
+pub type ChannelId = Id<Channel>;
+
+/// Whether a channel is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelState {
+    /// It is.
+    Open,
+    /// The client made a fault and was told; everything but the end of the channel is ignored.
+    Closing,
+}
+
+/// A channel of a connection.
+#[derive(Debug)]
+pub struct Channel {
+    /// The connection it is part of.
+    pub connection: ConnectionId,
+    /// Its number there.
+    pub number: u16,
+    /// Whether it is in use.
+    pub state: ChannelState,
+    /// Deliveries that are not acknowledged.
+    pub unacked: UnackedList,
+    /// How many of them went to consumers, which is what `global_prefetch` limits.
+    pub unacked_of_consumers: usize,
+    /// Its subscriptions, by tag.
+    pub consumers: BTreeMap<ShortString, ConsumerId>,
+    /// The window that consumers made from now on get; zero means none.
+    pub prefetch: u16,
+    /// The window that all consumers share; zero means none.
+    pub global_prefetch: u16,
+    /// Confirm mode, once selected.
+    pub confirms: Option<Confirms>,
+    /// Whether it stands in the list of those whose confirms are to be looked at.
+    pub confirms_listed: bool,
+    /// The queue declared last, which an empty name stands for.
+    pub last_queue: Option<ShortString>,
+    last_delivery_tag: u64,
+}
+
+impl Channel {
+    /// A channel that was just opened.
+    pub fn new(connection: ConnectionId, number: u16) -> Self {
+        Channel {
+            connection,
+            number,
+            state: ChannelState::Open,
+            unacked: UnackedList::default(),
+            unacked_of_consumers: 0,
+            consumers: BTreeMap::new(),
+            prefetch: 0,
+            global_prefetch: 0,
+            confirms: None,
+            confirms_listed: false,
+            last_queue: None,
+            last_delivery_tag: 0,
+        }
+    }
+
+    /// The tag of the next delivery, counted from 1.
+    pub fn next_delivery_tag(&mut self) -> u64 {
+        self.last_delivery_tag += 1;
+        self.last_delivery_tag
+    }
+
+    /// Whether the window that its consumers share has room.
+    pub fn has_credit(&self) -> bool {
+        self.global_prefetch == 0
+            || self.unacked_of_consumers < usize::from(self.global_prefetch)
+    }
+}

@@ -1,0 +1,292 @@
+//! Dead-lettering: the copy of a message that goes on after its end in a queue.
+//!
+//! rabbitmq: the header `x-death` tells the story: an array of tables, the latest first, one for
+//! each queue and reason, which counts how often. Clients assert its order and its types, so both
+//! are RabbitMQ 3.10's to the octet: a first death has its fields in the order they were thought of,
+//! a later one has them sorted; whenever a header is added, the whole table is sorted.
+
+use leveret_codec::table::{ArrayBuilder, TableBuilder};
+use leveret_codec::{Properties, PropertyFields, ShortString, Table, TableBuf, Value};
+
+use super::message::Message;
+use super::time::Time;
+
+const X_DEATH: &[u8] = b"x-death";
+
+/// Why a message's life in a queue ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A client refused it and did not want it requeued.
+    Rejected,
+    /// Its time was up.
+    Expired,
+    /// The queue was full.
+    MaxLength,
+    /// It was returned more often than the queue allows.
+    DeliveryLimit,
+}
+
+impl Reason {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Reason::Rejected => b"rejected",
+            Reason::Expired => b"expired",
+            Reason::MaxLength => b"maxlen",
+            Reason::DeliveryLimit => b"delivery_limit",
+        }
+    }
+}
+
+/// The circumstances of a death.
+#[derive(Clone, Debug)]
+pub struct Death {
+    /// Why.
+    pub reason: Reason,
+    /// The name of the queue.
+    pub queue: ShortString,
+    /// When.
+    pub time: Time,
+    /// The dead-letter exchange of the queue.
+    pub exchange: ShortString,
+    /// The routing key that the queue gives its dead, if it does.
+    pub routing_key: Option<ShortString>,
+}
+
+/// The message that is published to the dead-letter exchange.
+pub fn dead_letter(message: &Message, death: &Death) -> Message {
+    let mut fields = message.properties().fields();
+    let headers = fields.headers.unwrap_or(Table::EMPTY);
+    let died = deaths(headers);
+    let mut event = TableBuilder::default();
+    let story = match died {
+        None => {
+            first_event(&mut event, message, death, &fields);
+            array_of(event.finish(), std::iter::empty())
+        }
+        Some(Value::Array(events)) => {
+            let same = |event: &Value<'_>| is_same(event, death);
+            let event = match events.iter().find(same) {
+                Some(Value::Table(event)) => counted_once_more(event),
+                _ => {
+                    first_event(&mut event, message, death, &fields);
+                    sorted(event.finish().as_table())
+                }
+            };
+            array_of(event, events.iter().filter(|event| !same(event)))
+        }
+        // rabbitmq: what a client sent in its place is replaced.
+        Some(_) => {
+            first_event(&mut event, message, death, &fields);
+            array_of(event.finish(), std::iter::empty())
+        }
+    };
+
+    let mut table = TableBuilder::default();
+    for entry in headers.iter() {
+        let replaced = entry.name.as_bytes() == X_DEATH;
+        let overridden = death.routing_key.is_some() && entry.name.as_bytes() == b"CC";
+        if !replaced && !overridden {
+            table.push_raw(entry.raw());
+        }
+    }
+    table.push(X_DEATH, &Value::Array(story.as_array()));
+    if died.is_none() {
+        table
+            .push(b"x-first-death-reason", &Value::LongStr(death.reason.name()))
+            .push(b"x-first-death-queue", &Value::LongStr(death.queue.as_bytes()))
+            .push(b"x-first-death-exchange", &Value::LongStr(message.exchange().as_bytes()));
+    }
+    let table = sorted(table.finish().as_table());
+    fields.headers = Some(table.as_table());
+    // rabbitmq: or it would expire in the next queue too.
+    fields.expiration = None;
+
+    let mut properties = Vec::new();
+    fields.encode(&mut properties);
+    let key = death.routing_key.as_ref().map_or(message.routing_key(), ShortString::as_short);
+    Message::new(
+        death.exchange.as_short(),
+        key,
+        Properties::from_checked(&properties),
+        message.body(),
+    )
+}
+
+/// Whether a dead-lettered message comes back to a queue it died in without any client's doing:
+/// it would go round for ever.
+pub fn is_cycle(message: &Message, queue: &ShortString) -> bool {
+    let Some(headers) = message.properties().headers() else { return false };
+    let Some(Value::Array(events)) = deaths(headers) else { return false };
+    for event in events.iter() {
+        let Value::Table(event) = event else { continue };
+        if event.find(b"reason") == Some(Value::LongStr(Reason::Rejected.name())) {
+            return false;
+        }
+        if event.find(b"queue") == Some(Value::LongStr(queue.as_bytes())) {
+            return true;
+        }
+    }
+    false
+}
+
+fn deaths(headers: Table<'_>) -> Option<Value<'_>> {
+    headers.find(X_DEATH)
+}
+
+fn is_same(event: &Value<'_>, death: &Death) -> bool {
+    let Value::Table(event) = event else { return false };
+    event.find(b"queue") == Some(Value::LongStr(death.queue.as_bytes()))
+        && event.find(b"reason") == Some(Value::LongStr(death.reason.name()))
+}
+
+fn first_event(
+    event: &mut TableBuilder,
+    message: &Message,
+    death: &Death,
+    fields: &PropertyFields<'_>,
+) {
+    let keys = routing_keys(message, fields);
+    event
+        .push(b"count", &Value::I64(1))
+        .push(b"reason", &Value::LongStr(death.reason.name()))
+        .push(b"queue", &Value::LongStr(death.queue.as_bytes()))
+        .push(b"time", &Value::Timestamp(death.time.as_secs()))
+        .push(b"exchange", &Value::LongStr(message.exchange().as_bytes()))
+        .push(b"routing-keys", &Value::Array(keys.as_array()));
+    if let Some(expiration) = fields.expiration {
+        event.push(b"original-expiration", &Value::LongStr(expiration.as_bytes()));
+    }
+}
+
+/// The routing key and those of the header CC; those of BCC are nobody's business.
+fn routing_keys(message: &Message, fields: &PropertyFields<'_>) -> ArrayBuilder {
+    let mut keys = ArrayBuilder::default();
+    keys.push(&Value::LongStr(message.routing_key().as_bytes()));
+    if let Some(Value::Array(copies)) = fields.headers.and_then(|headers| headers.find(b"CC")) {
+        for copy in copies.iter().filter(|copy| matches!(copy, Value::LongStr(_))) {
+            keys.push(&copy);
+        }
+    }
+    keys
+}
+
+fn counted_once_more(event: Table<'_>) -> TableBuf {
+    let mut counted = TableBuilder::default();
+    for entry in event.iter() {
+        match (entry.name.as_bytes(), entry.value.as_i64()) {
+            (b"count", Some(count)) => counted.push(b"count", &Value::I64(count + 1)),
+            _ => counted.push_raw(entry.raw()),
+        };
+    }
+    sorted(counted.finish().as_table())
+}
+
+fn array_of<'a>(first: TableBuf, rest: impl Iterator<Item = Value<'a>>) -> ArrayBuilder {
+    let mut array = ArrayBuilder::default();
+    array.push(&Value::Table(first.as_table()));
+    for value in rest {
+        array.push(&value);
+    }
+    array
+}
+
+/// The same entries in the order of their names.
+fn sorted(table: Table<'_>) -> TableBuf {
+    super::exchange::sorted_arguments(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use leveret_codec::ShortStr;
+
+    use super::*;
+
+    fn message(fields: &PropertyFields<'_>) -> Message {
+        let mut properties = Vec::new();
+        fields.encode(&mut properties);
+        Message::new(
+            ShortStr::from_static("orders"),
+            ShortStr::from_static("new"),
+            Properties::from_checked(&properties),
+            b"body",
+        )
+    }
+
+    fn death(reason: Reason, queue: &str) -> Death {
+        Death {
+            reason,
+            queue: ShortString::truncated(queue.as_bytes()),
+            time: Time::from_millis(5_999),
+            exchange: ShortString::truncated(b"dlx"),
+            routing_key: None,
+        }
+    }
+
+    fn events(message: &Message) -> Vec<(Vec<u8>, i64)> {
+        let headers = message.properties().headers().expect("a dead message has headers");
+        let Some(Value::Array(events)) = headers.find(b"x-death") else {
+            panic!("no x-death in {headers:?}");
+        };
+        let event = |event: Value<'_>| {
+            let table = event.as_table()?;
+            Some((table.find(b"queue")?.as_bytes()?.to_vec(), table.find(b"count")?.as_i64()?))
+        };
+        events.iter().filter_map(event).collect()
+    }
+
+    #[test]
+    fn the_first_death_is_told_in_full_and_the_expiration_goes() {
+        let expiration = Some(ShortStr::from_static("100"));
+        let dead = dead_letter(
+            &message(&PropertyFields { expiration, ..Default::default() }),
+            &death(Reason::Expired, "q"),
+        );
+        assert_eq!(dead.exchange().as_bytes(), b"dlx");
+        assert_eq!(dead.routing_key().as_bytes(), b"new");
+        assert_eq!(dead.properties().expiration(), None);
+        let headers = dead.properties().headers().expect("headers");
+        let names: Vec<_> = headers.iter().map(|entry| entry.name.to_string()).collect();
+        assert_eq!(
+            names,
+            ["x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"]
+        );
+        let Some(Value::Array(story)) = headers.find(b"x-death") else { panic!("x-death") };
+        let Some(Value::Table(event)) = story.iter().next() else { panic!("an event") };
+        let names: Vec<_> = event.iter().map(|entry| entry.name.to_string()).collect();
+        assert_eq!(
+            names,
+            [
+                "count",
+                "reason",
+                "queue",
+                "time",
+                "exchange",
+                "routing-keys",
+                "original-expiration"
+            ]
+        );
+        assert_eq!(event.find(b"time"), Some(Value::Timestamp(5)));
+    }
+
+    #[test]
+    fn a_repeated_death_counts_and_moves_to_the_front() {
+        let mut dead =
+            dead_letter(&message(&PropertyFields::default()), &death(Reason::Rejected, "a"));
+        dead = dead_letter(&dead, &death(Reason::Expired, "b"));
+        assert_eq!(events(&dead), [(b"b".to_vec(), 1), (b"a".to_vec(), 1)]);
+        dead = dead_letter(&dead, &death(Reason::Rejected, "a"));
+        assert_eq!(events(&dead), [(b"a".to_vec(), 2), (b"b".to_vec(), 1)]);
+    }
+
+    #[test]
+    fn a_circle_ends_unless_a_client_rejected_in_it() {
+        let (a, b) = (ShortString::truncated(b"a"), ShortString::truncated(b"b"));
+        let fresh = message(&PropertyFields::default());
+        assert!(!is_cycle(&fresh, &a));
+        let expired = dead_letter(&fresh, &death(Reason::Expired, "a"));
+        assert!(is_cycle(&expired, &a));
+        assert!(!is_cycle(&expired, &b));
+        let rejected = dead_letter(&expired, &death(Reason::Rejected, "b"));
+        assert!(!is_cycle(&rejected, &a));
+    }
+}

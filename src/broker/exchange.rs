@@ -1,0 +1,354 @@
+//! Exchanges: which queues a message goes to.
+//!
+//! spec: 3.1.3 and the class `exchange`. Exchanges know queues by their ids alone; the other ends
+//! of their bindings are kept up to date by the virtual host.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+use leveret_codec::{ShortString, Table, TableBuf};
+
+use super::arguments::ExchangeArguments;
+use super::error::Checked;
+use super::headers::HeadersMatch;
+use super::id::{Arena, Id};
+use super::queue::QueueId;
+use super::topic::TopicTable;
+
+/// Refers to an exchange of a virtual host.
+pub type ExchangeId = Id<Exchange>;
+
+/// How an exchange chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeType {
+    /// By equality of routing key and binding key.
+    Direct,
+    /// Everything that is bound.
+    Fanout,
+    /// By pattern.
+    Topic,
+    /// By the message's headers.
+    Headers,
+}
+
+impl ExchangeType {
+    /// The type of this name.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"direct" => Some(ExchangeType::Direct),
+            b"fanout" => Some(ExchangeType::Fanout),
+            b"topic" => Some(ExchangeType::Topic),
+            b"headers" => Some(ExchangeType::Headers),
+            _ => None,
+        }
+    }
+
+    /// The name that clients know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExchangeType::Direct => "direct",
+            ExchangeType::Fanout => "fanout",
+            ExchangeType::Topic => "topic",
+            ExchangeType::Headers => "headers",
+        }
+    }
+}
+
+/// What a binding leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// A queue.
+    Queue(QueueId),
+    /// Another exchange.
+    Exchange(ExchangeId),
+}
+
+/// A binding, as its source sees it. All three parts make its identity.
+///
+/// rabbitmq: arguments are the same when names, types and values are; their order does not count,
+/// so they are kept sorted (see [`sorted_arguments`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Binding {
+    /// What it leads to.
+    pub destination: Destination,
+    /// The routing key, or pattern.
+    pub key: ShortString,
+    /// Its arguments, sorted.
+    pub arguments: TableBuf,
+}
+
+/// A set of bindings, each with the exchange it leads from: what a destination knows of them.
+pub type BindingSet = BTreeSet<(ExchangeId, ShortString, TableBuf)>;
+
+/// How bindings are looked up by routing key.
+enum RoutingTable {
+    Direct(HashMap<ShortString, Vec<Destination>>),
+    Fanout(Vec<Destination>),
+    Topic(TopicTable<Destination>),
+    Headers(Vec<(HeadersMatch, Binding)>),
+}
+
+/// An exchange.
+pub struct Exchange {
+    /// Its name.
+    pub name: ShortString,
+    /// How it chooses.
+    pub kind: ExchangeType,
+    /// Whether it survives a restart.
+    pub durable: bool,
+    /// Whether it goes with its last binding.
+    pub auto_delete: bool,
+    /// Whether clients may not publish to it.
+    pub internal: bool,
+    /// What its declaration asked for.
+    pub arguments: ExchangeArguments,
+    /// The bindings that lead to it.
+    pub incoming: BindingSet,
+    bindings: BTreeSet<Binding>,
+    table: RoutingTable,
+}
+
+impl Exchange {
+    /// An exchange without bindings.
+    pub fn new(
+        name: ShortString,
+        kind: ExchangeType,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: ExchangeArguments,
+    ) -> Self {
+        let table = match kind {
+            ExchangeType::Direct => RoutingTable::Direct(HashMap::new()),
+            ExchangeType::Fanout => RoutingTable::Fanout(Vec::new()),
+            ExchangeType::Topic => RoutingTable::Topic(TopicTable::default()),
+            ExchangeType::Headers => RoutingTable::Headers(Vec::new()),
+        };
+        Exchange {
+            name,
+            kind,
+            durable,
+            auto_delete,
+            internal,
+            arguments,
+            incoming: BindingSet::new(),
+            bindings: BTreeSet::new(),
+            table,
+        }
+    }
+
+    /// The bindings that lead from it, in a fixed order.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter()
+    }
+
+    /// Whether nothing is bound to it.
+    pub fn is_unused(&self) -> bool {
+        self.bindings.is_empty()
+    }
+
+    /// Adds a binding; false when it is there already.
+    pub fn bind(&mut self, binding: Binding) -> Checked<bool> {
+        let matcher = match &self.table {
+            RoutingTable::Headers(_) => Some(HeadersMatch::parse(&binding.arguments)?),
+            _ => None,
+        };
+        if self.bindings.contains(&binding) {
+            return Ok(false);
+        }
+        let first_of_its_key = !self.routes_alike(&binding);
+        match &mut self.table {
+            RoutingTable::Direct(keys) if first_of_its_key => {
+                keys.entry(binding.key.clone()).or_default().push(binding.destination);
+            }
+            RoutingTable::Fanout(all) if first_of_its_key => all.push(binding.destination),
+            RoutingTable::Topic(patterns) if first_of_its_key => {
+                patterns.insert(binding.key.as_bytes(), binding.destination);
+            }
+            RoutingTable::Headers(list) => {
+                list.extend(matcher.map(|matcher| (matcher, binding.clone())));
+            }
+            _ => {}
+        }
+        self.bindings.insert(binding);
+        Ok(true)
+    }
+
+    /// Removes a binding; false when it is not there.
+    pub fn unbind(&mut self, binding: &Binding) -> bool {
+        if !self.bindings.remove(binding) {
+            return false;
+        }
+        let last_of_its_key = !self.routes_alike(binding);
+        match &mut self.table {
+            RoutingTable::Direct(keys) if last_of_its_key => {
+                if let Some(destinations) = keys.get_mut(binding.key.as_bytes()) {
+                    destinations.retain(|destination| *destination != binding.destination);
+                    if destinations.is_empty() {
+                        keys.remove(binding.key.as_bytes());
+                    }
+                }
+            }
+            RoutingTable::Fanout(all) if last_of_its_key => {
+                all.retain(|destination| *destination != binding.destination);
+            }
+            RoutingTable::Topic(patterns) if last_of_its_key => {
+                patterns.remove(binding.key.as_bytes(), &binding.destination);
+            }
+            RoutingTable::Headers(list) => list.retain(|(_, other)| other != binding),
+            _ => {}
+        }
+        true
+    }
+
+    /// Calls `found` for each destination of a message, some perhaps more than once.
+    fn route(&self, key: &[u8], headers: Option<Table<'_>>, mut found: impl FnMut(Destination)) {
+        match &self.table {
+            RoutingTable::Direct(keys) => {
+                if let Some(destinations) = keys.get(key) {
+                    destinations.iter().copied().for_each(found);
+                }
+            }
+            RoutingTable::Fanout(all) => all.iter().copied().for_each(found),
+            RoutingTable::Topic(patterns) => patterns.for_each_match(key, |to| found(*to)),
+            RoutingTable::Headers(list) => {
+                let matching = list.iter().filter(|(matcher, _)| matcher.matches(headers));
+                matching.for_each(|(_, binding)| found(binding.destination));
+            }
+        }
+    }
+
+    /// Whether a binding other than this one gives the routing table the same entry.
+    fn routes_alike(&self, binding: &Binding) -> bool {
+        let by_key = self.kind != ExchangeType::Fanout;
+        let key = if by_key { binding.key.clone() } else { ShortString::default() };
+        let first = Binding {
+            destination: binding.destination,
+            key,
+            arguments: TableBuf::default(),
+        };
+        self.bindings
+            .range(first..)
+            .take_while(|other| other.destination == binding.destination)
+            .take_while(|other| !by_key || other.key == binding.key)
+            .any(|other| other != binding)
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("bindings", &self.bindings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A binding's arguments in the order of their names, which is how they are compared.
+pub fn sorted_arguments(arguments: Table<'_>) -> TableBuf {
+    if arguments.is_empty() {
+        return TableBuf::default();
+    }
+    let mut entries: Vec<_> = arguments.iter().collect();
+    entries.sort_by_key(|entry| entry.name);
+    let mut builder = leveret_codec::table::TableBuilder::default();
+    for entry in entries {
+        builder.push_raw(entry.raw());
+    }
+    builder.finish()
+}
+
+/// All exchanges of a virtual host but the default one, which is no more than the queues' names.
+#[derive(Default)]
+pub struct Exchanges {
+    arena: Arena<Exchange>,
+    names: HashMap<ShortString, ExchangeId>,
+    /// Exchanges met while one message is routed; kept for its memory.
+    met: Vec<ExchangeId>,
+}
+
+impl Exchanges {
+    /// Adds an exchange; none of its name may be there.
+    pub fn insert(&mut self, exchange: Exchange) -> ExchangeId {
+        let name = exchange.name.clone();
+        let id = self.arena.insert(exchange);
+        self.names.insert(name, id);
+        id
+    }
+
+    /// Takes an exchange out. Its bindings are the caller's business.
+    pub fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+        let exchange = self.arena.remove(id)?;
+        self.names.remove(exchange.name.as_bytes());
+        Some(exchange)
+    }
+
+    /// The exchange of this name.
+    pub fn find(&self, name: &[u8]) -> Option<ExchangeId> {
+        self.names.get(name).copied()
+    }
+
+    /// The exchange, while it is there.
+    pub fn get(&self, id: ExchangeId) -> Option<&Exchange> {
+        self.arena.get(id)
+    }
+
+    /// The exchange to change, while it is there.
+    pub fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        self.arena.get_mut(id)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (ExchangeId, &Exchange)> {
+        self.arena.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.arena.is_empty()
+    }
+
+    /// Appends the queues that a message published to `from` goes to, through exchanges bound to
+    /// exchanges and, where one finds nothing at all, its alternate exchange. A queue may be
+    /// appended more than once.
+    ///
+    /// invariant: each exchange is asked at most once, so circles end.
+    pub fn route(
+        &mut self,
+        from: ExchangeId,
+        key: &[u8],
+        headers: Option<Table<'_>>,
+        queues: &mut Vec<QueueId>,
+    ) {
+        let mut met = std::mem::take(&mut self.met);
+        met.clear();
+        met.push(from);
+        let mut next = 0;
+        while let Some(exchange) = met.get(next).and_then(|id| self.arena.get(*id)) {
+            next += 1;
+            let mut found_any = false;
+            exchange.route(key, headers, |destination| {
+                found_any = true;
+                match destination {
+                    Destination::Queue(queue) => queues.push(queue),
+                    Destination::Exchange(other) if !met.contains(&other) => met.push(other),
+                    Destination::Exchange(_) => {}
+                }
+            });
+            if !found_any
+                && let Some(name) = &exchange.arguments.alternate_exchange
+                && let Some(alternate) = self.find(name.as_bytes())
+                && !met.contains(&alternate)
+            {
+                met.push(alternate);
+            }
+        }
+        self.met = met;
+    }
+}

@@ -1,0 +1,56 @@
+//! Every number that bounds something, with its reason.
+
+/// Highest number of open channels on a connection that is offered in tune.
+///
+/// rabbitmq: its default `channel_max`.
+pub const CHANNEL_MAX: u16 = 2047;
+
+/// Largest frame that is offered in tune, in octets.
+///
+/// rabbitmq: its default `frame_max`.
+pub const FRAME_MAX: u32 = 131_072;
+
+/// Smallest `frame_max` a client may ask for, in octets; the limit of frames before tune-ok too.
+///
+/// rabbitmq: 4096 until 4.0, 8192 since; clients of before still ask for 4096.
+pub const FRAME_MIN: u32 = 4096;
+
+/// Heartbeat interval offered in tune, in seconds.
+///
+/// rabbitmq: its default `heartbeat`.
+pub const HEARTBEAT_SECS: u16 = 60;
+
+/// Largest message body that is taken, in octets.
+///
+/// rabbitmq: its default `max_message_size`.
+pub const MESSAGE_SIZE: u64 = 134_217_728;
+
+/// Largest body size that a content header may announce, in octets.
+///
+/// rabbitmq: the hard limit of 512 MiB; nothing above it is even read.
+pub const ANNOUNCED_SIZE: u64 = 536_870_912;
+
+/// How long a connection may take from its first octet to connection.open-ok, in milliseconds.
+///
+/// rabbitmq: its default `handshake_timeout`.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// How long a refused connection is kept, in milliseconds, before the socket is closed.
+///
+/// rabbitmq: its "silent close delay". It keeps a client that tries passwords in a loop slow.
+pub const REFUSAL_DELAY_MS: u64 = 3_000;
+
+/// How long the other side may take for close-ok, in milliseconds, when heartbeats do not say less.
+pub const CLOSE_TIMEOUT_MS: u64 = 30_000;
+
+/// How many octets may wait to be written to a connection before its consumers get no more.
+///
+/// why: their messages stay in the queue, where TTL and limits apply, and other consumers can have
+/// them. A megabyte is many writes ahead of any socket.
+pub const OUTBOX_OCTETS: usize = 1 << 20;
+
+/// How many messages of a queue one turn of the timer lets expire before others get their turn.
+pub const EXPIRED_A_TURN: usize = 1_000;
+
+/// Longest time an x-argument may state, in milliseconds: ten years.
+pub const LONGEST_MS: u64 = 315_360_000_000;

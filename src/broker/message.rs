@@ -1,0 +1,196 @@
+//! A message: what was published, in one shared allocation, exactly as it came off the wire.
+//!
+//! The routing (exchange and routing key), the content properties and the body lie behind each
+//! other in one buffer, so that a message passes from the publisher to a queue, a log record and
+//! any number of consumers by cloning one pointer, and is never taken apart on the way.
+//!
+//! invariant: a message never changes. Dead-lettering makes a new one.
+
+use std::sync::Arc;
+
+use leveret_codec::{Properties, ShortStr};
+
+/// A published message. Cloning it copies a pointer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Two short strings (exchange, routing key), the properties, the body.
+    bytes: Arc<[u8]>,
+    /// Length of the content properties in octets.
+    properties_length: u32,
+    /// Length of the two short strings with their length octets.
+    routing_length: u16,
+    persistent: bool,
+}
+
+/// Bytes that are no message: the lengths do not fit the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} octets cannot hold a message with the stated lengths")]
+pub struct NotAMessage(usize);
+
+impl Message {
+    /// Puts a message together from its parts.
+    pub fn new(
+        exchange: ShortStr<'_>,
+        routing_key: ShortStr<'_>,
+        properties: Properties<'_>,
+        body: &[u8],
+    ) -> Self {
+        let mut buffer = Vec::new();
+        Message::assemble(&mut buffer, exchange, routing_key, properties, body)
+    }
+
+    /// As [`Message::new`], with a buffer of the caller's to put the parts together in: the one
+    /// allocation left is the message's own.
+    pub fn assemble(
+        buffer: &mut Vec<u8>,
+        exchange: ShortStr<'_>,
+        routing_key: ShortStr<'_>,
+        properties: Properties<'_>,
+        body: &[u8],
+    ) -> Self {
+        buffer.clear();
+        buffer.reserve(2 + exchange.len() + routing_key.len() + properties.as_bytes().len());
+        for name in [exchange, routing_key] {
+            buffer.push(name.len() as u8);
+            buffer.extend_from_slice(name.as_bytes());
+        }
+        let routing_length = buffer.len() as u16;
+        buffer.extend_from_slice(properties.as_bytes());
+        buffer.extend_from_slice(body);
+        Message {
+            bytes: Arc::from(buffer.as_slice()),
+            properties_length: properties.as_bytes().len() as u32,
+            routing_length,
+            persistent: properties.delivery_mode() == Some(PERSISTENT),
+        }
+    }
+
+    /// The message that [`as_bytes`](Message::as_bytes) and the two lengths were taken from.
+    pub fn from_bytes(
+        bytes: &[u8],
+        routing_length: u16,
+        properties_length: u32,
+    ) -> Result<Self, NotAMessage> {
+        let wrong = NotAMessage(bytes.len());
+        let properties_end = usize::from(routing_length) + properties_length as usize;
+        let routing = bytes.get(..usize::from(routing_length)).ok_or(wrong)?;
+        let properties = bytes.get(routing.len()..properties_end).ok_or(wrong)?;
+        let exchange_length = usize::from(*routing.first().ok_or(wrong)?);
+        let key_length = usize::from(*routing.get(1 + exchange_length).ok_or(wrong)?);
+        if routing.len() != 2 + exchange_length + key_length {
+            return Err(wrong);
+        }
+        let properties = Properties::parse(properties).map_err(|_| wrong)?;
+        Ok(Message {
+            bytes: Arc::from(bytes),
+            properties_length,
+            routing_length,
+            persistent: properties.delivery_mode() == Some(PERSISTENT),
+        })
+    }
+
+    /// The name of the exchange it was published to, empty for the default exchange.
+    pub fn exchange(&self) -> ShortStr<'_> {
+        ShortStr::truncated(&self.bytes[1..1 + self.exchange_length()])
+    }
+
+    /// The routing key it was published with.
+    pub fn routing_key(&self) -> ShortStr<'_> {
+        ShortStr::truncated(
+            &self.bytes[2 + self.exchange_length()..usize::from(self.routing_length)],
+        )
+    }
+
+    /// The content properties, as they came.
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::from_checked(
+            &self.bytes[usize::from(self.routing_length)..self.properties_end()],
+        )
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.properties_end()..]
+    }
+
+    /// Whether delivery-mode is 2: the message survives a restart in a durable queue.
+    pub fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// Everything of it: exchange and routing key as short strings, properties, body.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many octets of [`as_bytes`](Message::as_bytes) are exchange and routing key.
+    pub fn routing_length(&self) -> u16 {
+        self.routing_length
+    }
+
+    /// How many octets of [`as_bytes`](Message::as_bytes) are the properties.
+    pub fn properties_length(&self) -> u32 {
+        self.properties_length
+    }
+
+    fn exchange_length(&self) -> usize {
+        usize::from(self.bytes[0])
+    }
+
+    fn properties_end(&self) -> usize {
+        usize::from(self.routing_length) + self.properties_length as usize
+    }
+}
+
+/// spec: 4.2.6.1 gives delivery-mode 1 for non-persistent and 2 for persistent.
+const PERSISTENT: u8 = 2;
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("exchange", &self.exchange())
+            .field("routing_key", &self.routing_key())
+            .field("body_length", &self.body().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_gives_back_its_parts() {
+        let message = Message::new(
+            ShortStr::from_static("orders"),
+            ShortStr::from_static("new"),
+            Properties::EMPTY,
+            b"body",
+        );
+        assert_eq!(message.exchange().as_bytes(), b"orders");
+        assert_eq!(message.routing_key().as_bytes(), b"new");
+        assert_eq!(message.properties(), Properties::EMPTY);
+        assert_eq!(message.body(), b"body");
+        assert!(!message.is_persistent());
+        let again = Message::from_bytes(
+            message.as_bytes(),
+            message.routing_length(),
+            message.properties_length(),
+        );
+        assert_eq!(again, Ok(message));
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_refused() {
+        let message =
+            Message::new(ShortStr::EMPTY, ShortStr::from_static("q"), Properties::EMPTY, b"");
+        let bytes = message.as_bytes();
+        for (routing, properties) in [(0, 2), (2, 2), (4, 2), (3, 3), (3, 0), (900, 2)] {
+            assert_eq!(
+                Message::from_bytes(bytes, routing, properties),
+                Err(NotAMessage(bytes.len())),
+                "{routing} {properties}"
+            );
+        }
+    }
+}

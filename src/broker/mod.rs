@@ -1,0 +1,42 @@
+//! The broker's rules: AMQP 0-9-1 as RabbitMQ plays it, without a socket, a disk or a clock.
+//!
+//! ```text
+//!  octets ─► Connection ─► Command ─► Vhost ─► Outgoing ─► octets
+//!            handshake,               queues,
+//!            frames,                  exchanges,       ─► Record (what must survive a restart)
+//!            content                  channels
+//! ```
+//!
+//! A [`Connection`](connection::Connection) belongs to one client and turns what it sends into
+//! [`Command`](command::Command)s. A [`Vhost`](vhost::Vhost) owns everything that clients share and
+//! turns commands into [`Outgoing`](command::Outgoing) frames for any of them.
+//!
+//! What this module deliberately is not: it does no IO, reads no clock, draws no random number and
+//! logs nothing. Input goes in with the time it happened at, output is data to be fetched.
+//!
+//! invariant: the same sequence of (now, connection, command) gives the same output.
+
+pub mod access;
+pub mod arguments;
+pub mod channel;
+pub mod command;
+pub mod confirm;
+pub mod connection;
+pub mod consumer;
+pub mod dead_letter;
+pub mod error;
+pub mod exchange;
+pub mod expiry;
+pub mod handshake;
+pub mod headers;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod names;
+pub mod queue;
+pub mod record;
+pub mod snapshot;
+pub mod time;
+pub mod topic;
+pub mod unacked;
+pub mod vhost;

@@ -1,0 +1,139 @@
+//! The names of queues and exchanges: what is done with them when they come in, and how error texts
+//! speak of them and of other octets.
+//!
+//! rabbitmq: takes any 255 octets for a name, where the specification has letters, digits and four
+//! other characters. Where a text shows one that is not UTF-8, the octets that are not become
+//! replacement characters.
+
+use std::borrow::Cow;
+
+/// How texts speak of a queue: `queue 'q' in vhost '/'`.
+pub fn queue_phrase(queue: &[u8], vhost: &str) -> String {
+    phrase("queue", queue, vhost)
+}
+
+/// How texts speak of an exchange: `exchange 'x' in vhost '/'`.
+pub fn exchange_phrase(exchange: &[u8], vhost: &str) -> String {
+    phrase("exchange", exchange, vhost)
+}
+
+/// The name without carriage returns and line feeds.
+///
+/// rabbitmq: takes them out of the names in declare, delete and bind, so that a name that was read
+/// from a file with its line end is the same name.
+pub fn strip_newlines(name: &[u8]) -> Cow<'_, [u8]> {
+    let is_newline = |octet: &u8| matches!(octet, b'\r' | b'\n');
+    if !name.iter().any(is_newline) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(name.iter().copied().filter(|octet| !is_newline(octet)).collect())
+}
+
+/// Whether clients may not declare something new of this name.
+///
+/// spec: names that start with "amq." are the server's.
+pub fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(b"amq.")
+}
+
+/// How texts show octets, an Erlang binary: `<<"text">>`, or their numbers when they are no text.
+pub fn erlang_binary(octets: &[u8]) -> String {
+    match quoted(octets) {
+        _ if octets.is_empty() => "<<>>".into(),
+        Some(text) => format!("<<{text}>>"),
+        None => format!("<<{}>>", listed(octets)),
+    }
+}
+
+/// How texts show a string, which in Erlang is a list: `"text"`, or their numbers.
+pub fn erlang_string(octets: &[u8]) -> String {
+    match quoted(octets) {
+        _ if octets.is_empty() => "[]".into(),
+        Some(text) => text,
+        None => format!("[{}]", listed(octets)),
+    }
+}
+
+fn phrase(kind: &str, name: &[u8], vhost: &str) -> String {
+    format!("{kind} '{}' in vhost '{vhost}'", String::from_utf8_lossy(name))
+}
+
+/// The text between quotes, unless an octet is none that Erlang prints.
+fn quoted(octets: &[u8]) -> Option<String> {
+    let mut text = vec![b'"'];
+    for &octet in octets {
+        let escape = match octet {
+            b'"' | b'\\' => octet,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x0b => b'v',
+            0x08 => b'b',
+            0x0c => b'f',
+            0x1b => b'e',
+            // why: Latin-1 is what it takes them for, and most of UTF-8 passes through as such.
+            b' '..=b'~' | 0xa0.. => {
+                text.push(octet);
+                continue;
+            }
+            _ => return None,
+        };
+        text.extend([b'\\', escape]);
+    }
+    text.push(b'"');
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn listed(octets: &[u8]) -> String {
+    octets.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phrases_name_the_kind_and_the_vhost() {
+        assert_eq!(queue_phrase(b"q", "/"), "queue 'q' in vhost '/'");
+        assert_eq!(exchange_phrase(b"", "shop"), "exchange '' in vhost 'shop'");
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_shown_as_far_as_it_is() {
+        assert_eq!(queue_phrase("größe".as_bytes(), "/"), "queue 'größe' in vhost '/'");
+        assert_eq!(queue_phrase(b"a\xffb", "/"), "queue 'a\u{fffd}b' in vhost '/'");
+    }
+
+    #[test]
+    fn newlines_are_taken_out_wherever_they_are() {
+        assert_eq!(strip_newlines(b"a\r\nb\n"), &b"ab"[..]);
+        assert_eq!(strip_newlines(b"\r\n"), &b""[..]);
+        assert!(matches!(strip_newlines(b"a b\t"), Cow::Borrowed(b"a b\t")));
+    }
+
+    #[test]
+    fn names_of_the_server_start_with_amq_and_a_dot() {
+        assert!(is_reserved(b"amq.direct"));
+        assert!(is_reserved(b"amq."));
+        assert!(!is_reserved(b"amq"));
+        assert!(!is_reserved(b"AMQ.direct"));
+        assert!(!is_reserved(b"my.amq.queue"));
+    }
+
+    #[test]
+    fn octets_are_a_text_when_they_can_be_printed() {
+        assert_eq!(erlang_binary(b"some"), "<<\"some\">>");
+        assert_eq!(erlang_binary(b""), "<<>>");
+        assert_eq!(erlang_binary(b"a\"b\\\n"), "<<\"a\\\"b\\\\\\n\">>");
+        assert_eq!(erlang_binary(&[0, 50, 1]), "<<0,50,1>>");
+        assert_eq!(erlang_binary("n\u{e9}".as_bytes()), "<<\"n\u{e9}\">>");
+        assert_eq!(erlang_binary("\u{df}".as_bytes()), "<<195,159>>", "no letter of Latin-1");
+    }
+
+    #[test]
+    fn a_string_is_a_list_when_it_is_none() {
+        assert_eq!(erlang_string(b".5"), "\".5\"");
+        assert_eq!(erlang_string(&[53, 0]), "[53,0]");
+        assert_eq!(erlang_string(b""), "[]");
+    }
+}

@@ -1,0 +1,174 @@
+//! What must survive a restart, as values: the core emits them in order, the store keeps them.
+//!
+//! A record names a queue by its [`DurableQueueId`], which is given once and never reused, and a
+//! message in a queue by its [`Position`] there. Replaying records twice does no harm: each sets
+//! or removes something that has an identity.
+
+use leveret_codec::{ShortString, TableBuf};
+use smallvec::SmallVec;
+
+use super::message::Message;
+use super::time::Time;
+
+/// The place of a record in the core's order, counted from 1. A confirm waits for its record's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+/// Identifies a durable queue for ever; a queue declared again under the same name has another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DurableQueueId(pub u64);
+
+/// The place of a message in its queue: rises by one with each message enqueued there, whether
+/// durable or not, and is kept when the message is requeued.
+pub type Position = u64;
+
+/// A change to what is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A durable exchange was declared.
+    ExchangeDeclared(ExchangeDefinition),
+    /// A durable exchange was deleted; its bindings, from it and to it, went with it.
+    ExchangeDeleted {
+        /// The exchange.
+        name: ShortString,
+    },
+    /// A durable queue was declared.
+    QueueDeclared(QueueDefinition),
+    /// A durable queue was deleted; its bindings and its messages went with it.
+    QueueDeleted {
+        /// The queue.
+        id: DurableQueueId,
+    },
+    /// A binding between a durable exchange and something durable was made.
+    Bound(BindingDefinition),
+    /// Such a binding was removed.
+    Unbound(BindingDefinition),
+    /// A persistent message entered one or more durable queues.
+    Enqueued {
+        /// The message, once for all queues.
+        message: Message,
+        /// Where it went.
+        placements: SmallVec<[Placement; 1]>,
+    },
+    /// All messages of a queue in a range of positions are done with: acknowledged, dropped,
+    /// expired, dead-lettered or purged.
+    Settled {
+        /// The queue.
+        queue: DurableQueueId,
+        /// The first position.
+        first: Position,
+        /// The last position, itself included.
+        last: Position,
+    },
+    /// Messages of a queue up to a position have been sent to a consumer: after a restart those
+    /// among them that are still there come back as redelivered.
+    Delivered {
+        /// The queue.
+        queue: DurableQueueId,
+        /// Which priority the statement is about; zero in a queue without priorities.
+        priority: u8,
+        /// The highest position delivered.
+        position: Position,
+    },
+}
+
+/// One copy of a message in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The queue.
+    pub queue: DurableQueueId,
+    /// The message's place in it.
+    pub position: Position,
+    /// When it expires, if it does.
+    pub expires_at: Option<Time>,
+}
+
+/// All that makes a durable exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExchangeDefinition {
+    /// Its name.
+    pub name: ShortString,
+    /// Its type, as clients write it: `direct`, `topic` …
+    pub kind: ShortString,
+    /// Whether it goes with its last binding.
+    pub auto_delete: bool,
+    /// Whether clients may not publish to it.
+    pub internal: bool,
+    /// The arguments of its declaration.
+    pub arguments: TableBuf,
+}
+
+/// All that makes a durable queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueDefinition {
+    /// Its identity in the store.
+    pub id: DurableQueueId,
+    /// Its name.
+    pub name: ShortString,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// The arguments of its declaration.
+    pub arguments: TableBuf,
+}
+
+/// What a binding leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BoundTo {
+    /// A queue.
+    Queue(DurableQueueId),
+    /// An exchange, by name.
+    Exchange(ShortString),
+}
+
+/// All that makes a durable binding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BindingDefinition {
+    /// The exchange that routes.
+    pub source: ShortString,
+    /// What it routes to.
+    pub destination: BoundTo,
+    /// The routing key, or pattern.
+    pub routing_key: ShortString,
+    /// The arguments of the binding.
+    pub arguments: TableBuf,
+}
+
+/// What a store found when it was opened: the durable part of a virtual host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovered {
+    /// Durable exchanges, in the order of their declaration.
+    pub exchanges: Vec<ExchangeDefinition>,
+    /// Durable queues with their messages, in the order of their declaration.
+    pub queues: Vec<RecoveredQueue>,
+    /// Durable bindings, in the order they were made.
+    pub bindings: Vec<BindingDefinition>,
+    /// The last record that is kept; the next one follows it.
+    pub last_lsn: Lsn,
+    /// The highest [`DurableQueueId`] ever given, also to queues that are gone.
+    pub last_queue_id: DurableQueueId,
+}
+
+/// A durable queue as the store found it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecoveredQueue {
+    /// What was declared.
+    pub definition: QueueDefinition,
+    /// The messages that were not settled, by position.
+    pub messages: Vec<RecoveredMessage>,
+    /// The highest position ever given, as far as the store knows.
+    pub last_position: Position,
+    /// For each priority, up to which position messages were delivered (see
+    /// [`Record::Delivered`]); sorted by priority.
+    pub delivered: Vec<(u8, Position)>,
+}
+
+/// A message as the store found it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecoveredMessage {
+    /// Its place in the queue.
+    pub position: Position,
+    /// When it expires, if it does.
+    pub expires_at: Option<Time>,
+    /// The message.
+    pub message: Message,
+}

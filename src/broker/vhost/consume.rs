@@ -1,0 +1,153 @@
+//! Subscriptions: basic.consume, basic.cancel, basic.qos.
+
+use leveret_codec::ReplyCode;
+use leveret_codec::method::basic;
+
+use super::Vhost;
+use super::client::Via;
+use super::queues::not_reply_to;
+use crate::broker::arguments::ConsumeArguments;
+use crate::broker::channel::ChannelId;
+use crate::broker::consumer::{Consumer, ConsumerId};
+use crate::broker::error::{Checked, Fault};
+use crate::broker::names;
+use crate::broker::queue::QueueId;
+
+impl Vhost {
+    pub(super) fn qos(&mut self, via: Via, qos: basic::Qos) -> Checked<()> {
+        if qos.prefetch_size != 0 {
+            let size = qos.prefetch_size;
+            return Err(Fault::not_implemented(format!("prefetch_size!=0 ({size})")));
+        }
+        if let Some(channel) = self.channels.get_mut(via.channel) {
+            // rabbitmq: global false is for consumers to come, each with its own window; it also
+            // ends a window that consumers share.
+            if qos.global {
+                channel.global_prefetch = qos.prefetch_count;
+            } else {
+                channel.prefetch = qos.prefetch_count;
+                channel.global_prefetch = 0;
+            }
+        }
+        self.reply(via.connection, via.number, &basic::QosOk {});
+        self.resume_channel(via.channel);
+        Ok(())
+    }
+
+    pub(super) fn consume(&mut self, via: Via, consume: &basic::Consume<'_>) -> Checked<()> {
+        let tag = consume.consumer_tag;
+        let taken = |channel: &crate::broker::channel::Channel| {
+            channel.consumers.contains_key(tag.as_bytes())
+        };
+        if self.channels.get(via.channel).is_some_and(taken) {
+            let text = format!("attempt to reuse consumer tag '{tag}'");
+            return Err(Fault::new(ReplyCode::NotAllowed, text));
+        }
+        let name = self.queue_name(via, consume.queue)?;
+        not_reply_to(&name)?;
+        let id = self.existing_queue(&name)?;
+        self.check_access(id, via)?;
+        let queue_type =
+            self.queues.get(id).map(|queue| queue.arguments.queue_type).unwrap_or_default();
+        let arguments = ConsumeArguments::parse(
+            name.as_bytes(),
+            &self.name,
+            queue_type,
+            consume.arguments,
+        )?;
+        self.check_exclusive_use(id, consume.exclusive)?;
+
+        let tag = if tag.is_empty() { self.make_up_name("amq.ctag-") } else { tag.into() };
+        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+        let consumer = self.consumers.insert(Consumer {
+            tag: tag.clone(),
+            connection: via.connection,
+            channel: via.channel,
+            queue: id,
+            no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+            priority: arguments.priority,
+            prefetch: channel.prefetch,
+            unacknowledged: 0,
+            waiting: false,
+        });
+        channel.consumers.insert(tag.clone(), consumer);
+        if let Some(queue) = self.queues.get_mut(id) {
+            let single = queue.arguments.single_active_consumer;
+            queue.consumers.subscribe(consumer, arguments.priority, consume.exclusive, single);
+        }
+        if !consume.nowait {
+            let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
+            self.reply(via.connection, via.number, &ok);
+        }
+        if let Some(queue) = self.resume(consumer) {
+            self.dispatch(queue);
+        }
+        Ok(())
+    }
+
+    fn check_exclusive_use(&self, id: QueueId, exclusive: bool) -> Checked<()> {
+        let Some(queue) = self.queues.get(id) else { return Ok(()) };
+        let consumers = &queue.consumers;
+        let single = queue.arguments.single_active_consumer;
+        if consumers.has_exclusive() || (exclusive && (single || !consumers.is_empty())) {
+            let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+            return Err(Fault::access_refused(format!("{phrase} in exclusive use")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, via: Via, cancel: &basic::Cancel<'_>) -> Checked<()> {
+        let tag = cancel.consumer_tag;
+        let consumer = self
+            .channels
+            .get_mut(via.channel)
+            .and_then(|channel| channel.consumers.remove(tag.as_bytes()));
+        // rabbitmq: a tag that nobody has is cancelled all the same.
+        if !cancel.nowait {
+            let ok = basic::CancelOk { consumer_tag: tag };
+            self.reply(via.connection, via.number, &ok);
+        }
+        if let Some(consumer) = consumer {
+            self.unsubscribe(consumer);
+        }
+        Ok(())
+    }
+
+    /// Ends all subscriptions of a channel.
+    pub(super) fn cancel_all(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        for consumer in std::mem::take(&mut channel.consumers).into_values() {
+            self.unsubscribe(consumer);
+        }
+    }
+
+    /// Ends a subscription that its channel has forgotten. Its deliveries stay to be acknowledged.
+    fn unsubscribe(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.consumers.remove(id) else { return };
+        let Some(queue) = self.queues.get_mut(consumer.queue) else { return };
+        let successor = queue.consumers.unsubscribe(id);
+        let last = queue.consumers.is_empty();
+        if last && queue.auto_delete {
+            self.delete_queue(consumer.queue);
+            return;
+        }
+        if last {
+            self.note_used(consumer.queue);
+        }
+        if let Some(queue) = successor.and_then(|successor| self.resume(successor)) {
+            self.dispatch(queue);
+        }
+    }
+
+    /// The windows of a channel, or its connection's outbox, may have room again.
+    pub(super) fn resume_channel(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get(id) else { return };
+        let consumers: Vec<_> = channel.consumers.values().copied().collect();
+        for consumer in consumers {
+            if let Some(queue) = self.resume(consumer) {
+                self.dispatch(queue);
+            }
+        }
+    }
+}

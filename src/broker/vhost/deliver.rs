@@ -1,0 +1,159 @@
+//! From a queue to the clients: basic.deliver and basic.get-ok.
+
+use leveret_codec::ShortStr;
+use leveret_codec::method::basic;
+
+use super::Vhost;
+use super::client::Via;
+use crate::broker::channel::ChannelState;
+use crate::broker::command::{Delivery, Outgoing};
+use crate::broker::consumer::ConsumerId;
+use crate::broker::error::Checked;
+use crate::broker::queue::{Entry, QueueId};
+use crate::broker::unacked::Unacked;
+
+impl Vhost {
+    /// Gives the messages of a queue to the consumers that can take them.
+    pub(super) fn dispatch(&mut self, id: QueueId) {
+        loop {
+            self.expire_head(id, usize::MAX);
+            if self.queues.get(id).is_none_or(|queue| queue.ready.is_empty()) {
+                return;
+            }
+            let Some(consumer) = self.next_consumer(id) else { break };
+            let entry = self.queues.get_mut(id).and_then(|queue| queue.ready.pop_front());
+            let Some(entry) = entry else { break };
+            self.deliver(id, consumer, entry);
+        }
+        self.arm(id);
+    }
+
+    /// The consumer of a queue whose turn it is; those that cannot take a message leave the line.
+    pub(super) fn next_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
+        loop {
+            let consumer = self.queues.get(id)?.consumers.next()?;
+            if self.can_take(consumer) {
+                return Some(consumer);
+            }
+            self.queues.get_mut(id)?.consumers.leave();
+            if let Some(consumer) = self.consumers.get_mut(consumer) {
+                consumer.waiting = false;
+            }
+        }
+    }
+
+    /// Whether a consumer may get a message now: it is its turn as far as its queue has a single
+    /// active consumer, its windows have room, and so has its connection's outbox.
+    fn can_take(&self, id: ConsumerId) -> bool {
+        let Some(consumer) = self.consumers.get(id) else { return false };
+        let active = || self.queues.get(consumer.queue).is_some_and(|it| it.consumers.is_active(id));
+        let has_room = || self.clients.get(consumer.connection).is_some_and(super::Client::has_room);
+        let has_credit = || {
+            consumer.no_ack
+                || self.channels.get(consumer.channel).is_some_and(|channel| {
+                    channel.state == ChannelState::Open && channel.has_credit()
+                })
+        };
+        consumer.has_credit() && has_credit() && has_room() && active()
+    }
+
+    /// Lets a consumer stand in line again if it can take a message. Says whether its queue is to
+    /// be looked at.
+    pub(super) fn resume(&mut self, id: ConsumerId) -> Option<QueueId> {
+        let can_take = self.can_take(id);
+        let consumer = self.consumers.get_mut(id)?;
+        if consumer.waiting || !can_take {
+            return None;
+        }
+        consumer.waiting = true;
+        let queue = self.queues.get_mut(consumer.queue)?;
+        queue.consumers.wait(id, consumer.priority);
+        (!queue.ready.is_empty()).then_some(consumer.queue)
+    }
+
+    /// Sends a message to a consumer that can take it.
+    pub(super) fn deliver(&mut self, id: QueueId, consumer_id: ConsumerId, entry: Entry) {
+        let Some(consumer) = self.consumers.get_mut(consumer_id) else { return };
+        let Some(channel) = self.channels.get_mut(consumer.channel) else { return };
+        let Some(queue) = self.queues.get_mut(id) else { return };
+        queue.consumers.rotate();
+        let delivery_tag = channel.next_delivery_tag();
+        let (connection, channel_number) = (consumer.connection, channel.number);
+        let consumer_tag = consumer.tag.clone();
+        let redelivered = entry.redelivered;
+        let mut settled = None;
+        let message = if consumer.no_ack {
+            settled = queue.durable.filter(|_| entry.recorded).map(|it| (it, entry.position));
+            entry.message
+        } else {
+            let message = entry.message.clone();
+            consumer.unacknowledged += 1;
+            channel.unacked_of_consumers += 1;
+            queue.unacknowledged += 1;
+            queue.note_delivered(&entry);
+            let listed = entry.recorded && queue.note_delivering();
+            let consumer = Some(consumer_id);
+            let delivered_at = self.now;
+            channel
+                .unacked
+                .push(delivery_tag, Unacked { queue: id, consumer, entry, delivered_at });
+            if listed {
+                self.delivering.push(id);
+            }
+            message
+        };
+        if let Some((queue, position)) = settled {
+            self.record_settled(queue, position);
+        }
+        self.send(
+            connection,
+            Outgoing::Deliver(Delivery {
+                channel: channel_number,
+                consumer_tag,
+                delivery_tag,
+                redelivered,
+                message,
+            }),
+        );
+    }
+
+    /// spec: basic.get.
+    pub(super) fn get(&mut self, via: Via, get: &basic::Get<'_>) -> Checked<()> {
+        let name = self.queue_name(via, get.queue)?;
+        let id = self.existing_queue(&name)?;
+        self.check_access(id, via)?;
+        self.note_used(id);
+        self.expire_head(id, usize::MAX);
+        let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
+        let Some(entry) = queue.ready.pop_front() else {
+            let empty = basic::GetEmpty { cluster_id: ShortStr::EMPTY };
+            self.reply(via.connection, via.number, &empty);
+            return Ok(());
+        };
+        // why: the count is of what is left once those that have expired by now are gone.
+        self.expire_head(id, usize::MAX);
+        let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
+        let message_count = queue.ready.len() as u32;
+        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+        let delivery_tag = channel.next_delivery_tag();
+        let (message, redelivered) = (entry.message.clone(), entry.redelivered);
+        if get.no_ack {
+            let durable = queue.durable.filter(|_| entry.recorded);
+            self.settle_record(durable, entry.position);
+        } else {
+            queue.unacknowledged += 1;
+            queue.note_delivered(&entry);
+            if entry.recorded && queue.note_delivering() {
+                self.delivering.push(id);
+            }
+            let delivered_at = self.now;
+            let unacked = Unacked { queue: id, consumer: None, entry, delivered_at };
+            channel.unacked.push(delivery_tag, unacked);
+        }
+        let channel = via.number;
+        let ok = Outgoing::GetOk { channel, delivery_tag, redelivered, message_count, message };
+        self.send(via.connection, ok);
+        self.arm(id);
+        Ok(())
+    }
+}

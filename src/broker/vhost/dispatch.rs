@@ -1,0 +1,201 @@
+//! From a command to the rule that answers it.
+
+use leveret_codec::method::{access, channel, confirm, connection};
+use leveret_codec::{Method, ReplyCode};
+
+use super::client::{ClientState, ConnectionId, Via};
+use super::Vhost;
+use crate::broker::channel::ChannelState;
+use crate::broker::command::Command;
+use crate::broker::confirm::Confirms;
+use crate::broker::error::{Checked, Fault};
+use crate::broker::time::Time;
+
+/// Class and method of basic.publish.
+const PUBLISH: (u16, u16) = (60, 40);
+
+impl Vhost {
+    /// A client asks for something.
+    pub fn handle_command(&mut self, now: Time, id: ConnectionId, command: Command<'_>) {
+        self.now = now;
+        let Some(client) = self.clients.get(id) else { return };
+        if client.state != ClientState::Open {
+            self.handle_while_closing(id, &command);
+            return;
+        }
+        match command {
+            Command::Publish { channel, mandatory, immediate, message } => {
+                if let Some(via) = self.via(id, channel, PUBLISH) {
+                    let result = self.publish(via, mandatory, immediate, message);
+                    self.check(via, PUBLISH, result);
+                }
+            }
+            Command::Method { channel: 0, method } => self.handle_connection_method(id, &method),
+            Command::Method { channel, method } => self.handle_method(id, channel, &method),
+            Command::Unacceptable { channel, fault, class_id, method_id } => {
+                if let Some(via) = self.via(id, channel, (class_id, method_id)) {
+                    self.check(via, (class_id, method_id), Err(fault));
+                }
+            }
+            Command::Fault { fault, class_id, method_id, input_ends } => {
+                self.close_client(id, &fault, class_id, method_id, input_ends);
+            }
+            Command::Abort => self.end_client(id),
+        }
+        self.work_off();
+    }
+
+    fn handle_connection_method(&mut self, id: ConnectionId, method: &Method<'_>) {
+        match method {
+            Method::ConnectionClose(_) => self.handle_close(id),
+            // rabbitmq: users of its own may send any new secret.
+            Method::ConnectionUpdateSecret(_) => {
+                self.reply(id, 0, &connection::UpdateSecretOk {});
+            }
+            _ => {
+                let text = "unexpected method in connection state running";
+                let fault = Fault::new(ReplyCode::ChannelError, text);
+                self.close_client(id, &fault, method.class_id(), method.method_id(), false);
+            }
+        }
+    }
+
+    fn handle_method(&mut self, id: ConnectionId, number: u16, method: &Method<'_>) {
+        let ids = (method.class_id(), method.method_id());
+        let known = self.clients.get(id).and_then(|client| client.channels.get(&number));
+        if let Method::ChannelOpen(_) = method {
+            let result = match known {
+                None => self.open_channel(id, number),
+                Some(_) => {
+                    Err(Fault::new(ReplyCode::ChannelError, "second 'channel.open' seen"))
+                }
+            };
+            if let Err(fault) = result {
+                // rabbitmq: too many channels are noticed by the reader, which names no method.
+                let (class_id, method_id) =
+                    if fault.code == ReplyCode::NotAllowed { (0, 0) } else { ids };
+                self.close_client(id, &fault, class_id, method_id, false);
+            }
+            return;
+        }
+        let Some(via) = self.via_any(id, number, ids) else { return };
+        let closing = self
+            .channels
+            .get(via.channel)
+            .is_some_and(|channel| channel.state == ChannelState::Closing);
+        match method {
+            Method::ChannelClose(_) if closing => {
+                self.reply(id, number, &channel::CloseOk {});
+            }
+            Method::ChannelCloseOk(_) => self.remove_channel(via),
+            _ if closing => {}
+            Method::ChannelClose(_) => {
+                self.flush_confirms(via.channel);
+                self.remove_channel(via);
+                self.reply(id, number, &channel::CloseOk {});
+            }
+            _ => {
+                let result = self.handle_channel_method(via, method);
+                self.check(via, ids, result);
+            }
+        }
+    }
+
+    fn handle_channel_method(&mut self, via: Via, method: &Method<'_>) -> Checked<()> {
+        // The two that matter for speed come first.
+        match method {
+            Method::BasicAck(ack) => return self.ack(via, ack.delivery_tag, ack.multiple),
+            Method::BasicNack(nack) => {
+                return self.nack(via, nack.delivery_tag, nack.multiple, nack.requeue);
+            }
+            _ => {}
+        }
+        // why: what was published before a method is answered before it.
+        if self.channels.get(via.channel).is_some_and(|channel| channel.confirms_listed) {
+            self.flush_confirms(via.channel);
+        }
+        match method {
+            Method::ExchangeDeclare(declare) => self.exchange_declare(via, declare),
+            Method::ExchangeDelete(delete) => self.exchange_delete(via, delete),
+            Method::ExchangeBind(bind) => self.exchange_bind(via, bind),
+            Method::ExchangeUnbind(unbind) => self.exchange_unbind(via, unbind),
+            Method::QueueDeclare(declare) => self.queue_declare(via, declare),
+            Method::QueueDelete(delete) => self.queue_delete(via, delete),
+            Method::QueuePurge(purge) => self.queue_purge(via, purge),
+            Method::QueueBind(bind) => self.queue_bind(via, bind),
+            Method::QueueUnbind(unbind) => self.queue_unbind(via, unbind),
+            Method::BasicQos(qos) => self.qos(via, *qos),
+            Method::BasicConsume(consume) => self.consume(via, consume),
+            Method::BasicCancel(cancel) => self.cancel(via, cancel),
+            Method::BasicGet(get) => self.get(via, get),
+            Method::BasicReject(reject) => {
+                self.nack(via, reject.delivery_tag, false, reject.requeue)
+            }
+            Method::BasicRecover(recover) => self.recover_unacked(via, recover.requeue, true),
+            Method::BasicRecoverAsync(recover) => {
+                self.recover_unacked(via, recover.requeue, false)
+            }
+            // rabbitmq: the answer to a cancel that the broker sent is harmless.
+            Method::BasicCancelOk(_) => Ok(()),
+            Method::ConfirmSelect(select) => {
+                self.confirm_select(via, *select);
+                Ok(())
+            }
+            Method::ChannelFlow(flow) => self.channel_flow(via, *flow),
+            Method::AccessRequest(_) => {
+                self.reply(via.connection, via.number, &access::RequestOk { ticket: 1 });
+                Ok(())
+            }
+            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
+                Err(Fault::not_implemented("transactions (class tx) are not built yet in leveret"))
+            }
+            _ => Err(Fault::new(ReplyCode::CommandInvalid, "unimplemented method")),
+        }
+    }
+
+    /// The open channel of this number; a fault or silence takes care of the rest.
+    fn via(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<Via> {
+        let via = self.via_any(id, number, ids)?;
+        let channel = self.channels.get(via.channel)?;
+        (channel.state == ChannelState::Open).then_some(via)
+    }
+
+    /// The channel of this number, open or closing.
+    fn via_any(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<Via> {
+        let channel = self.clients.get(id)?.channels.get(&number).copied();
+        if channel.is_none() {
+            let fault = Fault::new(ReplyCode::ChannelError, "expected 'channel.open'");
+            self.close_client(id, &fault, ids.0, ids.1, false);
+        }
+        Some(Via { connection: id, channel: channel?, number })
+    }
+
+    /// Closes what a fault costs.
+    fn check(&mut self, via: Via, (class_id, method_id): (u16, u16), result: Checked<()>) {
+        match result {
+            Ok(()) => {}
+            Err(fault) if fault.is_hard() => {
+                self.flush_confirms(via.channel);
+                self.close_client(via.connection, &fault, class_id, method_id, false);
+            }
+            Err(fault) => self.close_channel(via, &fault, class_id, method_id),
+        }
+    }
+
+    fn confirm_select(&mut self, via: Via, select: confirm::Select) {
+        if let Some(channel) = self.channels.get_mut(via.channel) {
+            channel.confirms.get_or_insert_with(Confirms::default);
+        }
+        if !select.nowait {
+            self.reply(via.connection, via.number, &confirm::SelectOk {});
+        }
+    }
+
+    fn channel_flow(&mut self, via: Via, flow: channel::Flow) -> Checked<()> {
+        if !flow.active {
+            return Err(Fault::not_implemented("active=false"));
+        }
+        self.reply(via.connection, via.number, &channel::FlowOk { active: true });
+        Ok(())
+    }
+}

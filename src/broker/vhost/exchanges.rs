@@ -1,0 +1,340 @@
+//! The class `exchange`, and bindings of both kinds.
+//!
+//! spec: the class `exchange`. rabbitmq: bind and unbind are RabbitMQ's extension.
+
+use leveret_codec::method::exchange;
+use leveret_codec::{ReplyCode, ShortStr, ShortString, Table};
+
+use super::Vhost;
+use super::client::Via;
+use crate::broker::arguments::ExchangeArguments;
+use crate::broker::error::{Checked, Fault};
+use crate::broker::exchange::{
+    Binding, Destination, Exchange, ExchangeId, ExchangeType, sorted_arguments,
+};
+use crate::broker::names;
+use crate::broker::record::{BindingDefinition, BoundTo, ExchangeDefinition, Record};
+
+impl Vhost {
+    pub(super) fn exchange_declare(
+        &mut self,
+        via: Via,
+        declare: &exchange::Declare<'_>,
+    ) -> Checked<()> {
+        let name = clean(declare.exchange);
+        if declare.passive {
+            not_the_default(&name)?;
+            self.existing_exchange(&name)?;
+        } else {
+            self.declare_exchange(&name, declare)?;
+        }
+        if !declare.nowait {
+            self.reply(via.connection, via.number, &exchange::DeclareOk {});
+        }
+        Ok(())
+    }
+
+    fn declare_exchange(
+        &mut self,
+        name: &ShortString,
+        declare: &exchange::Declare<'_>,
+    ) -> Checked<()> {
+        let kind = exchange_type(declare.kind)?;
+        not_the_default(name)?;
+        let arguments = declare.arguments.to_owned_table();
+        if let Some(existing) = self.exchanges.find(name.as_bytes()) {
+            return self.check_same_exchange(existing, kind, declare);
+        }
+        if names::is_reserved(name.as_bytes()) {
+            return Err(reserved("exchange", name));
+        }
+        let arguments = ExchangeArguments::parse(name.as_bytes(), &self.name, &arguments)?;
+        let exchange = Exchange::new(
+            name.clone(),
+            kind,
+            declare.durable,
+            declare.auto_delete,
+            declare.internal,
+            arguments,
+        );
+        if exchange.durable {
+            self.record(Record::ExchangeDeclared(definition(&exchange)));
+        }
+        self.exchanges.insert(exchange);
+        Ok(())
+    }
+
+    fn check_same_exchange(
+        &self,
+        id: ExchangeId,
+        kind: ExchangeType,
+        declare: &exchange::Declare<'_>,
+    ) -> Checked<()> {
+        let Some(exchange) = self.exchanges.get(id) else { return Ok(()) };
+        let phrase = names::exchange_phrase(exchange.name.as_bytes(), &self.name);
+        let flags = [
+            ("durable", declare.durable, exchange.durable),
+            ("auto_delete", declare.auto_delete, exchange.auto_delete),
+            ("internal", declare.internal, exchange.internal),
+        ];
+        if kind != exchange.kind {
+            return Err(inequivalent("type", &phrase, kind.name(), exchange.kind.name()));
+        }
+        for (field, received, current) in flags {
+            if received != current {
+                return Err(inequivalent(field, &phrase, received, current));
+            }
+        }
+        exchange.arguments.check_equivalent(
+            exchange.name.as_bytes(),
+            &self.name,
+            &declare.arguments.to_owned_table(),
+        )
+    }
+
+    pub(super) fn exchange_delete(
+        &mut self,
+        via: Via,
+        delete: &exchange::Delete<'_>,
+    ) -> Checked<()> {
+        let name = clean(delete.exchange);
+        not_the_default(&name)?;
+        if names::is_reserved(name.as_bytes()) {
+            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
+            return Err(Fault::access_refused(format!("deletion of system {phrase} not allowed")));
+        }
+        // rabbitmq: deleting what is not there is no fault.
+        if let Some(id) = self.exchanges.find(name.as_bytes()) {
+            let unused = self.exchanges.get(id).is_none_or(Exchange::is_unused);
+            if delete.if_unused && !unused {
+                let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
+                return Err(Fault::precondition_failed(format!("{phrase} in use")));
+            }
+            self.delete_exchange(id);
+        }
+        if !delete.nowait {
+            self.reply(via.connection, via.number, &exchange::DeleteOk {});
+        }
+        Ok(())
+    }
+
+    /// Deletes an exchange with its bindings, and those that go with their last binding.
+    fn delete_exchange(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.remove(id) else { return };
+        if exchange.durable {
+            self.record(Record::ExchangeDeleted { name: exchange.name.clone() });
+        }
+        for binding in exchange.bindings() {
+            self.forget_binding(id, binding);
+        }
+        for (source, key, arguments) in exchange.incoming {
+            let binding = Binding { destination: Destination::Exchange(id), key, arguments };
+            if let Some(source_exchange) = self.exchanges.get_mut(source) {
+                source_exchange.unbind(&binding);
+                self.auto_delete_exchange(source);
+            }
+        }
+    }
+
+    /// Deletes an exchange that lost a binding, if that was its last and it wants to go then.
+    fn auto_delete_exchange(&mut self, id: ExchangeId) {
+        let goes =
+            self.exchanges.get(id).is_some_and(|it| it.auto_delete && it.is_unused());
+        if goes {
+            self.delete_exchange(id);
+        }
+    }
+
+    pub(super) fn exchange_bind(&mut self, via: Via, bind: &exchange::Bind<'_>) -> Checked<()> {
+        let (source, destination) = (clean(bind.source), clean(bind.destination));
+        not_the_default(&destination)?;
+        not_the_default(&source)?;
+        let destination_name = destination;
+        let source = self.existing_exchange(&source)?;
+        let destination = self.existing_exchange(&destination_name)?;
+        self.bind(source, Destination::Exchange(destination), bind.routing_key, bind.arguments)?;
+        if !bind.nowait {
+            self.reply(via.connection, via.number, &exchange::BindOk {});
+        }
+        Ok(())
+    }
+
+    pub(super) fn exchange_unbind(
+        &mut self,
+        via: Via,
+        unbind: &exchange::Unbind<'_>,
+    ) -> Checked<()> {
+        let (source, destination) = (clean(unbind.source), clean(unbind.destination));
+        not_the_default(&destination)?;
+        not_the_default(&source)?;
+        // rabbitmq: unbinding what is not there is no fault.
+        let source = self.exchanges.find(source.as_bytes());
+        let destination = self.exchanges.find(destination.as_bytes());
+        if let (Some(source), Some(destination)) = (source, destination) {
+            let destination = Destination::Exchange(destination);
+            self.unbind(source, destination, unbind.routing_key, unbind.arguments);
+        }
+        if !unbind.nowait {
+            self.reply(via.connection, via.number, &exchange::UnbindOk {});
+        }
+        Ok(())
+    }
+
+    /// Makes a binding, unless it is there already.
+    pub(super) fn bind(
+        &mut self,
+        source: ExchangeId,
+        destination: Destination,
+        key: ShortStr<'_>,
+        arguments: Table<'_>,
+    ) -> Checked<()> {
+        let binding =
+            Binding { destination, key: key.into(), arguments: sorted_arguments(arguments) };
+        let Some(exchange) = self.exchanges.get_mut(source) else { return Ok(()) };
+        if !exchange.bind(binding.clone())? {
+            return Ok(());
+        }
+        if let Some(definition) = self.durable_binding(source, &binding) {
+            self.record(Record::Bound(definition));
+        }
+        let other_end = (source, binding.key, binding.arguments);
+        match destination {
+            Destination::Queue(queue) => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.bindings.insert(other_end);
+                }
+            }
+            Destination::Exchange(exchange) => {
+                if let Some(exchange) = self.exchanges.get_mut(exchange) {
+                    exchange.incoming.insert(other_end);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a binding, if it is there.
+    pub(super) fn unbind(
+        &mut self,
+        source: ExchangeId,
+        destination: Destination,
+        key: ShortStr<'_>,
+        arguments: Table<'_>,
+    ) {
+        let binding =
+            Binding { destination, key: key.into(), arguments: sorted_arguments(arguments) };
+        let removed = self.exchanges.get_mut(source).is_some_and(|it| it.unbind(&binding));
+        if !removed {
+            return;
+        }
+        if let Some(definition) = self.durable_binding(source, &binding) {
+            self.record(Record::Unbound(definition));
+        }
+        self.forget_binding(source, &binding);
+        self.auto_delete_exchange(source);
+    }
+
+    /// Removes the bindings of a queue that is going.
+    pub(super) fn unbind_queue(
+        &mut self,
+        destination: Destination,
+        bindings: crate::broker::exchange::BindingSet,
+    ) {
+        for (source, key, arguments) in bindings {
+            if let Some(exchange) = self.exchanges.get_mut(source) {
+                exchange.unbind(&Binding { destination, key, arguments });
+                self.auto_delete_exchange(source);
+            }
+        }
+    }
+
+    /// Takes a binding out of what its destination knows.
+    fn forget_binding(&mut self, source: ExchangeId, binding: &Binding) {
+        let other_end = (source, binding.key.clone(), binding.arguments.clone());
+        match binding.destination {
+            Destination::Queue(queue) => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.bindings.remove(&other_end);
+                }
+            }
+            Destination::Exchange(exchange) => {
+                if let Some(exchange) = self.exchanges.get_mut(exchange) {
+                    exchange.incoming.remove(&other_end);
+                }
+            }
+        }
+    }
+
+    /// How a binding is recorded, if it is durable: when both its ends are.
+    fn durable_binding(&self, source: ExchangeId, binding: &Binding) -> Option<BindingDefinition> {
+        let source = self.exchanges.get(source).filter(|exchange| exchange.durable)?;
+        let destination = match binding.destination {
+            Destination::Queue(queue) => BoundTo::Queue(self.queues.get(queue)?.durable?),
+            Destination::Exchange(exchange) => {
+                let exchange = self.exchanges.get(exchange).filter(|it| it.durable)?;
+                BoundTo::Exchange(exchange.name.clone())
+            }
+        };
+        Some(BindingDefinition {
+            source: source.name.clone(),
+            destination,
+            routing_key: binding.key.clone(),
+            arguments: binding.arguments.clone(),
+        })
+    }
+
+    pub(super) fn existing_exchange(&self, name: &ShortString) -> Checked<ExchangeId> {
+        self.exchanges.find(name.as_bytes()).ok_or_else(|| {
+            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
+            Fault::not_found(format!("no {phrase}"))
+        })
+    }
+}
+
+/// A name as it is taken from a declare, delete or bind.
+///
+/// rabbitmq: carriage returns and line feeds are stripped.
+pub(super) fn clean(name: ShortStr<'_>) -> ShortString {
+    ShortString::truncated(&names::strip_newlines(name.as_bytes()))
+}
+
+/// rabbitmq: the default exchange cannot be declared, bound or deleted.
+pub(super) fn not_the_default(name: &ShortString) -> Checked<()> {
+    if name.is_empty() {
+        return Err(Fault::access_refused("operation not permitted on the default exchange"));
+    }
+    Ok(())
+}
+
+pub(super) fn reserved(kind: &str, name: &ShortString) -> Fault {
+    Fault::access_refused(format!("{kind} name '{name}' contains reserved prefix 'amq.*'"))
+}
+
+pub(super) fn inequivalent(
+    field: &str,
+    phrase: &str,
+    received: impl std::fmt::Display,
+    current: impl std::fmt::Display,
+) -> Fault {
+    Fault::precondition_failed(format!(
+        "inequivalent arg '{field}' for {phrase}: received '{received}' but current is '{current}'"
+    ))
+}
+
+/// rabbitmq: an unknown type costs the connection (503), the empty one is called invalid.
+fn exchange_type(name: ShortStr<'_>) -> Checked<ExchangeType> {
+    ExchangeType::from_name(name.as_bytes()).ok_or_else(|| {
+        let how = if name.is_empty() { "invalid" } else { "unknown" };
+        Fault::new(ReplyCode::CommandInvalid, format!("{how} exchange type '{name}'"))
+    })
+}
+
+fn definition(exchange: &Exchange) -> ExchangeDefinition {
+    ExchangeDefinition {
+        name: exchange.name.clone(),
+        kind: ShortString::truncated(exchange.kind.name().as_bytes()),
+        auto_delete: exchange.auto_delete,
+        internal: exchange.internal,
+        arguments: exchange.arguments.raw.clone(),
+    }
+}

@@ -1,0 +1,358 @@
+//! A virtual host: the owner of everything that its clients share.
+//!
+//! Exchanges, queues, bindings, channels, consumers and unacknowledged messages live here and refer
+//! to each other by ids. Input comes in through `handle_*` with the time it happened at; output is
+//! fetched by [`drain_outputs`](Vhost::drain_outputs) and [`take_records`](Vhost::take_records).
+//! What the methods of AMQP do is in the files beside this one, by the class or the deed.
+//!
+//! What a vhost deliberately is not: it has no lock, no task and no socket. Who shares it between
+//! threads locks it (see `handle`).
+//!
+//! invariant: a message that leaves a queue otherwise than to a client goes into `work` and is
+//! routed from there, so that no queue ever acts on another and no circle recurses.
+//! invariant: when a queue has messages that wait, no consumer of it can take one.
+
+mod client;
+mod consume;
+mod deliver;
+mod dispatch;
+mod exchanges;
+mod publish;
+mod queues;
+mod recover;
+mod settle;
+mod timeout;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use leveret_codec::ShortString;
+
+pub use self::client::{Client, ConnectionId};
+use super::access::User;
+use super::arguments::{ExchangeArguments, QueueArguments};
+use super::channel::{Channel, ChannelId};
+use super::command::Outgoing;
+use super::confirm::Confirm;
+use super::connection::ConnectionInfo;
+use super::consumer::Consumer;
+use super::exchange::{Exchange, ExchangeType, Exchanges};
+use super::expiry::Deadlines;
+use super::id::Arena;
+use super::queue::{Queue, QueueId};
+use super::record::{DurableQueueId, Lsn, Record};
+use super::snapshot::{QueueSnapshot, VhostSnapshot};
+use super::time::Time;
+use publish::Dead;
+
+/// What a virtual host is made with.
+#[derive(Clone, Debug, Default)]
+pub struct VhostSettings {
+    /// Where the names that the broker makes up start from. The same seed gives the same names.
+    pub seed: u64,
+}
+
+/// A virtual host.
+pub struct Vhost {
+    name: String,
+    /// When the input that is being handled happened.
+    now: Time,
+    clients: Arena<Client>,
+    channels: Arena<Channel>,
+    consumers: Arena<Consumer>,
+    queues: Arena<Queue>,
+    queue_names: HashMap<ShortString, QueueId>,
+    exchanges: Exchanges,
+    deadlines: Deadlines,
+    made_up_names: fastrand::Rng,
+    /// What the store is to be told, in order.
+    records: Vec<Record>,
+    last_lsn: Lsn,
+    synced: Lsn,
+    store_failed: bool,
+    last_queue_id: DurableQueueId,
+    /// Clients that have something to fetch.
+    dirty: Vec<ConnectionId>,
+    /// Channels that published in confirm mode in this batch.
+    confirming: Vec<ChannelId>,
+    /// Channels that have confirms waiting for the store.
+    awaiting_sync: Vec<ChannelId>,
+    /// Durable queues that delivered in this batch.
+    delivering: Vec<QueueId>,
+    /// Messages that died and are to be routed on.
+    work: VecDeque<Dead>,
+    /// The queues that the message at hand goes to; kept for its memory.
+    routed: Vec<QueueId>,
+}
+
+impl Vhost {
+    /// A virtual host with the predeclared exchanges and nothing else.
+    pub fn new(name: &str, settings: &VhostSettings) -> Self {
+        let mut vhost = Vhost {
+            name: name.to_owned(),
+            now: Time::EPOCH,
+            clients: Arena::default(),
+            channels: Arena::default(),
+            consumers: Arena::default(),
+            queues: Arena::default(),
+            queue_names: HashMap::new(),
+            exchanges: Exchanges::default(),
+            deadlines: Deadlines::default(),
+            made_up_names: fastrand::Rng::with_seed(settings.seed),
+            records: Vec::new(),
+            last_lsn: Lsn(0),
+            synced: Lsn(0),
+            store_failed: false,
+            last_queue_id: DurableQueueId(0),
+            dirty: Vec::new(),
+            confirming: Vec::new(),
+            awaiting_sync: Vec::new(),
+            delivering: Vec::new(),
+            work: VecDeque::new(),
+            routed: Vec::new(),
+        };
+        for (name, kind, internal) in PREDECLARED {
+            vhost.exchanges.insert(Exchange::new(
+                ShortString::truncated(name.as_bytes()),
+                kind,
+                true,
+                false,
+                internal,
+                ExchangeArguments::default(),
+            ));
+        }
+        vhost
+    }
+
+    /// A client has passed the handshake; its connection.open-ok is the first of its outputs.
+    pub fn handle_open(&mut self, now: Time, info: ConnectionInfo) -> ConnectionId {
+        self.now = now;
+        self.open_client(info)
+    }
+
+    /// A client is gone, however that came about. Nothing more may come from it.
+    pub fn handle_disconnect(&mut self, now: Time, connection: ConnectionId) {
+        self.now = now;
+        self.release_client(connection);
+        self.clients.remove(connection);
+        self.work_off();
+    }
+
+    /// Octets have been written to a client, or thrown away: its outbox has room again.
+    pub fn handle_written(&mut self, now: Time, connection: ConnectionId, octets: usize) {
+        self.now = now;
+        self.note_written(connection, octets);
+        self.work_off();
+    }
+
+    /// Everything up to this record is on the disk.
+    pub fn handle_synced(&mut self, now: Time, lsn: Lsn) {
+        self.now = now;
+        self.synced = self.synced.max(lsn);
+        self.confirm_synced();
+    }
+
+    /// The store has failed and will not come back: nothing durable is confirmed any more.
+    pub fn handle_store_failed(&mut self, now: Time) {
+        self.now = now;
+        self.store_failed = true;
+        self.records.clear();
+        self.confirm_synced();
+    }
+
+    /// The broker stops: every client is told.
+    pub fn handle_shutdown(&mut self, now: Time) {
+        self.now = now;
+        let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
+        for id in clients {
+            self.close_client(id, &super::handshake::shutdown_fault(), 0, 0, false);
+        }
+        self.work_off();
+    }
+
+    /// Ends a batch of input: what is answered once for many is answered now.
+    pub fn finish_batch(&mut self, now: Time) {
+        self.now = now;
+        self.record_deliveries();
+        let mut confirming = std::mem::take(&mut self.confirming);
+        for channel in confirming.drain(..) {
+            self.flush_confirms(channel);
+        }
+        self.confirming = confirming;
+    }
+
+    /// When [`handle_timeout`](Vhost::handle_timeout) is to be called, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.next()
+    }
+
+    /// Hands over what clients are to get, each list in its order. `sink` empties the list.
+    pub fn drain_outputs(&mut self, mut sink: impl FnMut(ConnectionId, &mut Vec<Outgoing>)) {
+        for id in self.dirty.drain(..) {
+            if let Some(client) = self.clients.get_mut(id) {
+                sink(id, client.outputs_mut());
+                client.outputs_mut().clear();
+            }
+        }
+    }
+
+    /// Appends the records made since the last time, in order.
+    pub fn take_records(&mut self, into: &mut Vec<Record>) {
+        into.append(&mut self.records);
+    }
+
+    /// The name of the virtual host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All queues as they are now, by name.
+    pub fn queues(&self) -> Vec<QueueSnapshot> {
+        let mut queues: Vec<_> = self.queues.iter().map(|(_, queue)| queue.snapshot()).collect();
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        queues
+    }
+
+    /// How much of everything there is now.
+    pub fn snapshot(&self) -> VhostSnapshot {
+        VhostSnapshot {
+            connections: self.clients.len(),
+            channels: self.channels.len(),
+            exchanges: self.exchanges.len(),
+            queues: self.queues.len(),
+            consumers: self.consumers.len(),
+        }
+    }
+
+    /// The user behind a connection.
+    pub fn user(&self, connection: ConnectionId) -> Option<&User> {
+        self.clients.get(connection).map(Client::user)
+    }
+
+    /// Counts everything again and panics where a counter is wrong: for tests.
+    ///
+    /// # Panics
+    /// When a sum disagrees with what is summed.
+    pub fn check_counters(&self) {
+        let mut by_queue: HashMap<QueueId, usize> = HashMap::new();
+        let mut by_consumer = HashMap::new();
+        for (_, channel) in self.channels.iter() {
+            let mut of_consumers = 0;
+            for (_, unacked) in channel.unacked.iter() {
+                *by_queue.entry(unacked.queue).or_default() += 1;
+                if let Some(consumer) = unacked.consumer {
+                    of_consumers += 1;
+                    *by_consumer.entry(consumer).or_insert(0) += 1;
+                }
+            }
+            assert_eq!(of_consumers, channel.unacked_of_consumers, "unacked of a channel");
+        }
+        for (id, queue) in self.queues.iter() {
+            let counted = by_queue.get(&id).copied().unwrap_or(0);
+            assert_eq!(counted, queue.unacknowledged, "unacked of queue {}", queue.name);
+            assert_eq!(queue.ready.iter().count(), queue.ready.len(), "ready of {}", queue.name);
+            let octets: usize = queue.ready.iter().map(|entry| entry.message.body().len()).sum();
+            assert_eq!(octets as u64, queue.ready.octets(), "octets of {}", queue.name);
+        }
+        for (id, consumer) in self.consumers.iter() {
+            let counted = by_consumer.get(&id).copied().unwrap_or(0);
+            assert_eq!(counted, consumer.unacknowledged, "unacked of consumer {}", consumer.tag);
+        }
+    }
+
+    /// Tells the store something.
+    fn record(&mut self, record: Record) {
+        if !self.store_failed {
+            self.last_lsn.0 += 1;
+            self.records.push(record);
+        }
+    }
+
+    /// Tells the store that a message is done with; neighbours share a record.
+    fn record_settled(&mut self, queue: DurableQueueId, position: u64) {
+        if let Some(Record::Settled { queue: last_queue, last, .. }) = self.records.last_mut()
+            && *last_queue == queue
+            && *last + 1 == position
+        {
+            *last = position;
+            return;
+        }
+        self.record(Record::Settled { queue, first: position, last: position });
+    }
+
+    /// Tells the store how far durable queues have delivered.
+    fn record_deliveries(&mut self) {
+        let mut delivering = std::mem::take(&mut self.delivering);
+        for id in delivering.drain(..) {
+            let Some(queue) = self.queues.get_mut(id) else { continue };
+            let Some(durable) = queue.durable else { continue };
+            let news: Vec<_> = queue.take_delivered().collect();
+            for (priority, position) in news {
+                self.record(Record::Delivered { queue: durable, priority, position });
+            }
+        }
+        self.delivering = delivering;
+    }
+
+    /// Answers what can be answered of a channel's publishes.
+    fn flush_confirms(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.confirms_listed = false;
+        let Some(confirms) = &mut channel.confirms else { return };
+        confirms.close_run();
+        if self.store_failed {
+            confirms.refuse_waiting(self.synced);
+        }
+        let mut answers: Vec<Confirm> = Vec::new();
+        confirms.take_ready(self.synced, |confirm| answers.push(confirm));
+        if confirms.unanswered() > 0 && !confirms.awaits_sync {
+            confirms.awaits_sync = true;
+            self.awaiting_sync.push(id);
+        }
+        let (connection, number) = (channel.connection, channel.number);
+        for confirm in answers {
+            self.reply_confirm(connection, number, confirm);
+        }
+    }
+
+    /// Answers what a sync has made safe.
+    fn confirm_synced(&mut self) {
+        for id in std::mem::take(&mut self.awaiting_sync) {
+            if let Some(confirms) = self.channels.get_mut(id).and_then(|it| it.confirms.as_mut())
+            {
+                confirms.awaits_sync = false;
+                self.flush_confirms(id);
+            }
+        }
+    }
+
+    /// A name that the broker makes up: `prefix` and 22 characters.
+    fn make_up_name(&mut self, prefix: &str) -> ShortString {
+        use base64::Engine as _;
+        let octets = self.made_up_names.u128(..).to_be_bytes();
+        let random = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets);
+        ShortString::truncated(format!("{prefix}{random}").as_bytes())
+    }
+
+    /// How a durable exchange or queue is recorded: its declared arguments, as they came.
+    fn queue_definition(queue: &Queue) -> Option<super::record::QueueDefinition> {
+        let arguments: &QueueArguments = &queue.arguments;
+        Some(super::record::QueueDefinition {
+            id: queue.durable?,
+            name: queue.name.clone(),
+            auto_delete: queue.auto_delete,
+            arguments: arguments.raw.clone(),
+        })
+    }
+}
+
+/// What every virtual host has, and nobody can delete. The default exchange is not among them: it
+/// is the queues' names.
+const PREDECLARED: [(&str, ExchangeType, bool); 6] = [
+    ("amq.direct", ExchangeType::Direct, false),
+    ("amq.fanout", ExchangeType::Fanout, false),
+    ("amq.headers", ExchangeType::Headers, false),
+    ("amq.match", ExchangeType::Headers, false),
+    ("amq.rabbitmq.trace", ExchangeType::Topic, true),
+    ("amq.topic", ExchangeType::Topic, false),
+];

@@ -1,0 +1,361 @@
+//! From a publish to the queues: checks, routing, limits, and where the dead go.
+
+use std::borrow::Cow;
+
+use leveret_codec::{Properties, ShortString, Value};
+use smallvec::SmallVec;
+
+use super::Vhost;
+use super::client::Via;
+use crate::broker::arguments::{self, Overflow};
+use crate::broker::command::Outgoing;
+use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
+use crate::broker::error::{Checked, Fault};
+use crate::broker::exchange::ExchangeId;
+use crate::broker::message::Message;
+use crate::broker::names;
+use crate::broker::queue::{Entry, QueueId};
+use crate::broker::record::{DurableQueueId, Lsn, Placement, Position, Record};
+use crate::broker::time::Time;
+
+/// A message whose life in a queue ended and that has somewhere to go.
+#[derive(Debug)]
+pub(super) struct Dead {
+    message: Message,
+    death: Death,
+    /// Its place in the store, which is given up once its copy is there.
+    settles: Option<(DurableQueueId, Position)>,
+}
+
+/// What the properties of a publish ask for.
+#[derive(Default)]
+struct Wishes {
+    expiration_ms: Option<u64>,
+    /// Further routing keys, from the headers CC and BCC.
+    copies: Vec<ShortString>,
+    /// Whether the header BCC is there, which nobody may see.
+    blind: bool,
+}
+
+impl Vhost {
+    pub(super) fn publish(
+        &mut self,
+        via: Via,
+        mandatory: bool,
+        immediate: bool,
+        message: Message,
+    ) -> Checked<()> {
+        if immediate {
+            return Err(Fault::not_implemented("immediate=true"));
+        }
+        let exchange = self.publish_target(&message)?;
+        let properties = message.properties();
+        // why: most messages have no properties, or just a delivery mode.
+        let wishes = match properties.flags() & !DELIVERY_MODE_FLAG {
+            0 => Wishes::default(),
+            _ => self.read_wishes(via, properties)?,
+        };
+        check_delivery_mode(properties)?;
+
+        let mut queues = std::mem::take(&mut self.routed);
+        queues.clear();
+        self.route(exchange, &message, &wishes.copies, &mut queues);
+        let message = if wishes.blind { without_bcc(&message) } else { message };
+        if queues.is_empty() && mandatory {
+            let returned = Outgoing::Return { channel: via.number, message: message.clone() };
+            self.send(via.connection, returned);
+        }
+        let before = self.last_lsn;
+        let accepted = self.enqueue(message, wishes.expiration_ms, &queues);
+        self.routed = queues;
+        self.note_published(via, accepted, before);
+        Ok(())
+    }
+
+    /// The exchange of a publish; none for the default one.
+    fn publish_target(&self, message: &Message) -> Checked<Option<ExchangeId>> {
+        let name = message.exchange();
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let found = self.exchanges.find(name.as_bytes());
+        let Some((id, exchange)) = found.and_then(|id| Some((id, self.exchanges.get(id)?))) else {
+            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
+            return Err(Fault::not_found(format!("no {phrase}")));
+        };
+        if exchange.internal {
+            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
+            return Err(Fault::access_refused(format!("cannot publish to internal {phrase}")));
+        }
+        Ok(Some(id))
+    }
+
+    /// rabbitmq: in its order: reply-to, user-id, expiration, CC and BCC.
+    fn read_wishes(&self, via: Via, properties: Properties<'_>) -> Checked<Wishes> {
+        let fields = properties.fields();
+        if fields.reply_to.is_some_and(|it| it.as_bytes() == b"amq.rabbitmq.reply-to") {
+            return Err(Fault::precondition_failed("fast reply consumer does not exist"));
+        }
+        if let Some(user_id) = fields.user_id
+            && let Some(user) = self.user(via.connection)
+            && user_id.as_bytes() != user.name.as_bytes()
+        {
+            return Err(Fault::precondition_failed(format!(
+                "user_id property set to '{user_id}' but authenticated user was '{}'",
+                user.name
+            )));
+        }
+        let mut wishes = Wishes::default();
+        if let Some(expiration) = fields.expiration {
+            wishes.expiration_ms = Some(arguments::expiration_ms(expiration.as_bytes())?);
+        }
+        if let Some(headers) = fields.headers {
+            let copies = arguments::copy_keys(headers)?;
+            wishes.copies = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
+            wishes.blind = copies.has_bcc;
+        }
+        Ok(wishes)
+    }
+
+    /// Appends the queues that a message goes to, each once.
+    fn route(
+        &mut self,
+        exchange: Option<ExchangeId>,
+        message: &Message,
+        copies: &[ShortString],
+        queues: &mut Vec<QueueId>,
+    ) {
+        let key = message.routing_key();
+        let keys = std::iter::once(key.as_bytes()).chain(copies.iter().map(|key| key.as_bytes()));
+        for key in keys {
+            match exchange {
+                None => queues.extend(self.queue_names.get(key)),
+                Some(exchange) => {
+                    let headers = message.properties().headers();
+                    self.exchanges.route(exchange, key, headers, queues);
+                }
+            }
+        }
+        if queues.len() > 1 {
+            queues.sort_unstable();
+            queues.dedup();
+        }
+    }
+
+    fn note_published(&mut self, via: Via, accepted: bool, before: Lsn) {
+        let Some(channel) = self.channels.get_mut(via.channel) else { return };
+        let Some(confirms) = &mut channel.confirms else { return };
+        let record = (self.last_lsn > before).then_some(self.last_lsn);
+        confirms.note_published(accepted, record);
+        if !channel.confirms_listed {
+            channel.confirms_listed = true;
+            self.confirming.push(via.channel);
+        }
+    }
+
+    /// Puts a message into queues. Says whether all of them took it.
+    pub(super) fn enqueue(
+        &mut self,
+        message: Message,
+        expiration_ms: Option<u64>,
+        queues: &[QueueId],
+    ) -> bool {
+        let mut accepted = true;
+        let mut placements = SmallVec::<[Placement; 1]>::new();
+        let mut entries = SmallVec::<[(QueueId, Entry); 1]>::new();
+        for &id in queues {
+            if self.refuses(id, &message) {
+                accepted = false;
+                continue;
+            }
+            // why: a message that goes straight to a consumer that does not acknowledge is done
+            // with before it could be recorded. Of several queues that is not known beforehand.
+            let gone_at_once = queues.len() == 1 && self.hands_over_at_once(id);
+            let Some(queue) = self.queues.get_mut(id) else { continue };
+            let entry = Entry {
+                position: queue.next_position(),
+                expires_at: queue.expiry_of(self.now, expiration_ms),
+                returns: 0,
+                priority: queue.priority_of(&message),
+                redelivered: false,
+                recorded: queue.durable.is_some() && message.is_persistent() && !gone_at_once,
+                message: message.clone(),
+            };
+            if let (true, Some(queue)) = (entry.recorded, queue.durable) {
+                let expires_at =
+                    (entry.expires_at != Time::NEVER).then_some(entry.expires_at);
+                placements.push(Placement { queue, position: entry.position, expires_at });
+            }
+            entries.push((id, entry));
+        }
+        if placements.is_empty() {
+            drop(message);
+        } else if self.store_failed {
+            // why: what cannot be kept is refused; the confirm says so.
+            return false;
+        } else {
+            self.record(Record::Enqueued { message, placements });
+        }
+        for (id, entry) in entries {
+            self.admit(id, entry);
+        }
+        accepted
+    }
+
+    /// Whether a full queue refuses a message; one that dead-letters what it refuses does so.
+    fn refuses(&mut self, id: QueueId, message: &Message) -> bool {
+        let Some(queue) = self.queues.get(id) else { return false };
+        let overflow = queue.arguments.overflow;
+        if overflow == Overflow::DropHead || !queue.is_full_for(message.body().len()) {
+            return false;
+        }
+        if overflow == Overflow::RejectPublishDlx {
+            self.dead_letter(id, message.clone(), Reason::MaxLength, None);
+        }
+        true
+    }
+
+    /// Whether the next message of a queue goes straight to a consumer that does not acknowledge.
+    fn hands_over_at_once(&mut self, id: QueueId) -> bool {
+        if self.queues.get(id).is_none_or(|queue| !queue.ready.is_empty()) {
+            return false;
+        }
+        let consumer = self.next_consumer(id).and_then(|consumer| self.consumers.get(consumer));
+        consumer.is_some_and(|consumer| consumer.no_ack)
+    }
+
+    /// Takes a message in: to a consumer that waits for it, or to the others that wait.
+    fn admit(&mut self, id: QueueId, entry: Entry) {
+        let Some(queue) = self.queues.get_mut(id) else { return };
+        if queue.ready.is_empty()
+            && let Some(consumer) = self.next_consumer(id)
+        {
+            self.deliver(id, consumer, entry);
+            return;
+        }
+        let Some(queue) = self.queues.get_mut(id) else { return };
+        if entry.is_expired(self.now) && queue.ready.is_empty() {
+            self.bury(id, entry, Reason::Expired);
+            return;
+        }
+        let may_expire = entry.expires_at != Time::NEVER;
+        queue.ready.push_back(entry);
+        if queue.is_over_full() {
+            self.drop_head(id);
+        }
+        if may_expire {
+            self.arm(id);
+        }
+    }
+
+    /// Drops messages from the head of a queue until it keeps its limits.
+    pub(super) fn drop_head(&mut self, id: QueueId) {
+        while let Some(queue) = self.queues.get_mut(id)
+            && queue.is_over_full()
+            && queue.arguments.overflow == Overflow::DropHead
+            && let Some(entry) = queue.ready.pop_front()
+        {
+            self.bury(id, entry, Reason::MaxLength);
+        }
+        self.arm(id);
+    }
+
+    /// A message leaves a queue otherwise than to a client.
+    pub(super) fn bury(&mut self, id: QueueId, entry: Entry, reason: Reason) {
+        let Some(queue) = self.queues.get(id) else { return };
+        let settles = queue.durable.filter(|_| entry.recorded).map(|it| (it, entry.position));
+        self.dead_letter(id, entry.message, reason, settles);
+    }
+
+    fn dead_letter(
+        &mut self,
+        id: QueueId,
+        message: Message,
+        reason: Reason,
+        settles: Option<(DurableQueueId, Position)>,
+    ) {
+        let Some(queue) = self.queues.get(id) else { return };
+        match &queue.arguments.dead_letter_exchange {
+            None => {
+                if let Some((queue, position)) = settles {
+                    self.record_settled(queue, position);
+                }
+            }
+            Some(exchange) => {
+                let death = Death {
+                    reason,
+                    queue: queue.name.clone(),
+                    time: self.now,
+                    exchange: exchange.clone(),
+                    routing_key: queue.arguments.dead_letter_routing_key.clone(),
+                };
+                self.work.push_back(Dead { message, death, settles });
+            }
+        }
+    }
+
+    /// Routes the messages that died on, and those that die of that, until none is left.
+    pub(super) fn work_off(&mut self) {
+        while let Some(dead) = self.work.pop_front() {
+            self.publish_dead(&dead);
+            // why: only now. Should the broker die in between, the message is there twice rather
+            // than lost.
+            if let Some((queue, position)) = dead.settles {
+                self.record_settled(queue, position);
+            }
+        }
+    }
+
+    fn publish_dead(&mut self, dead: &Dead) {
+        let exchange = match self.exchanges.find(dead.death.exchange.as_bytes()) {
+            Some(id) => Some(id),
+            None if dead.death.exchange.is_empty() => None,
+            // rabbitmq: a dead-letter exchange that is not there loses the message silently.
+            None => return,
+        };
+        let copies = match (&dead.death.routing_key, dead.message.properties().headers()) {
+            (None, Some(headers)) => copies_of(headers.find(b"CC")),
+            _ => Vec::new(),
+        };
+        let message = dead_letter(&dead.message, &dead.death);
+        let mut queues = std::mem::take(&mut self.routed);
+        queues.clear();
+        self.route(exchange, &message, &copies, &mut queues);
+        if dead.death.reason != Reason::Rejected {
+            queues.retain(|id| {
+                let queue = self.queues.get(*id);
+                queue.is_some_and(|queue| !is_cycle(&message, &queue.name))
+            });
+        }
+        self.enqueue(message, None, &queues);
+        self.routed = queues;
+    }
+}
+
+/// The bit of delivery-mode in the flags of the properties.
+const DELIVERY_MODE_FLAG: u16 = 1 << 12;
+
+fn check_delivery_mode(properties: Properties<'_>) -> Checked<()> {
+    match properties.delivery_mode() {
+        None | Some(1 | 2) => Ok(()),
+        Some(other) => Err(Fault::precondition_failed(Cow::Owned(format!(
+            "invalid message: {{delivery_mode_unknown,{other}}}"
+        )))),
+    }
+}
+
+/// The same message without its header BCC.
+fn without_bcc(message: &Message) -> Message {
+    let properties = arguments::without_header(message.properties(), b"BCC");
+    Message::new(
+        message.exchange(),
+        message.routing_key(),
+        Properties::from_checked(&properties),
+        message.body(),
+    )
+}
+
+fn copies_of(header: Option<Value<'_>>) -> Vec<ShortString> {
+    let Some(Value::Array(keys)) = header else { return Vec::new() };
+    keys.iter().filter_map(|key| Some(ShortString::truncated(key.as_bytes()?))).collect()
+}

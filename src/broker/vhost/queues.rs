@@ -1,0 +1,322 @@
+//! The class `queue`.
+
+use leveret_codec::method::{basic, queue};
+use leveret_codec::{ReplyCode, ShortStr, ShortString};
+
+use super::Vhost;
+use super::client::Via;
+use super::exchanges::{clean, inequivalent, not_the_default, reserved};
+use crate::broker::arguments::{QueueArguments, QueueType, check_server_named};
+use crate::broker::error::{Checked, Fault};
+use crate::broker::exchange::Destination;
+use crate::broker::names;
+use crate::broker::queue::{Queue, QueueId};
+use crate::broker::record::{DurableQueueId, Record};
+use crate::broker::time::Time;
+
+/// The pseudo-queue of RabbitMQ's direct reply-to.
+const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
+
+impl Vhost {
+    pub(super) fn queue_declare(
+        &mut self,
+        via: Via,
+        declare: &queue::Declare<'_>,
+    ) -> Checked<()> {
+        let name = clean(declare.queue);
+        not_reply_to(&name)?;
+        let id = if declare.passive {
+            let id = self.existing_queue(&name)?;
+            self.check_access(id, via)?;
+            id
+        } else {
+            self.declare_queue(via, name, declare)?
+        };
+        let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
+        queue.last_used = self.now;
+        let name = queue.name.clone();
+        // rabbitmq: messages that are delivered and not settled are not counted.
+        let message_count = queue.ready.len() as u32;
+        let consumer_count = queue.consumers.len() as u32;
+        if let Some(channel) = self.channels.get_mut(via.channel) {
+            channel.last_queue = Some(name.clone());
+        }
+        if !declare.nowait {
+            let ok = queue::DeclareOk { queue: name.as_short(), message_count, consumer_count };
+            self.reply(via.connection, via.number, &ok);
+        }
+        Ok(())
+    }
+
+    fn declare_queue(
+        &mut self,
+        via: Via,
+        name: ShortString,
+        declare: &queue::Declare<'_>,
+    ) -> Checked<QueueId> {
+        let server_named = name.is_empty();
+        if names::is_reserved(name.as_bytes()) {
+            return Err(reserved("queue", &name));
+        }
+        // rabbitmq: an exclusive queue goes with its connection and is never durable.
+        let durable = declare.durable && !declare.exclusive;
+        if let Some(&id) = self.queue_names.get(name.as_bytes()) {
+            self.check_same_queue(id, via, durable, declare)?;
+            return Ok(id);
+        }
+        if server_named {
+            check_server_named(&declare.arguments.to_owned_table())?;
+        }
+        let name = if server_named { self.make_up_name("amq.gen-") } else { name };
+        let arguments = declare.arguments.to_owned_table();
+        let arguments = QueueArguments::parse(name.as_bytes(), &self.name, &arguments)?;
+        if arguments.queue_type != QueueType::Classic {
+            return Err(Fault::not_implemented(format!(
+                "queues of type {} are not built yet in leveret",
+                arguments.queue_type.name()
+            )));
+        }
+        let (exclusive, auto_delete) = (declare.exclusive, declare.auto_delete);
+        arguments.check_properties(
+            name.as_bytes(),
+            &self.name,
+            durable,
+            exclusive,
+            auto_delete,
+        )?;
+        let owner = exclusive.then_some(via.connection);
+        let durable_id = durable.then(|| {
+            self.last_queue_id.0 += 1;
+            self.last_queue_id
+        });
+        let queue =
+            Queue::new(name, durable_id, owner, declare.auto_delete, arguments, self.now);
+        if let Some(definition) = Vhost::queue_definition(&queue) {
+            self.record(Record::QueueDeclared(definition));
+        }
+        let id = self.add_queue(queue);
+        if let (Some(_), Some(client)) = (owner, self.clients.get_mut(via.connection)) {
+            client.owned_queues.insert(id);
+        }
+        Ok(id)
+    }
+
+    pub(super) fn add_queue(&mut self, queue: Queue) -> QueueId {
+        let name = queue.name.clone();
+        let id = self.queues.insert(queue);
+        self.queue_names.insert(name, id);
+        self.arm(id);
+        id
+    }
+
+    fn check_same_queue(
+        &self,
+        id: QueueId,
+        via: Via,
+        durable: bool,
+        declare: &queue::Declare<'_>,
+    ) -> Checked<()> {
+        let Some(queue) = self.queues.get(id) else { return Ok(()) };
+        if queue.owner != declare.exclusive.then_some(via.connection) {
+            return Err(self.locked(queue));
+        }
+        let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+        let is_durable = queue.durable.is_some();
+        if durable != is_durable {
+            return Err(inequivalent("durable", &phrase, durable, is_durable));
+        }
+        if declare.auto_delete != queue.auto_delete {
+            let (received, current) = (declare.auto_delete, queue.auto_delete);
+            return Err(inequivalent("auto_delete", &phrase, received, current));
+        }
+        let received = declare.arguments.to_owned_table();
+        queue.arguments.check_equivalent(queue.name.as_bytes(), &self.name, &received)
+    }
+
+    pub(super) fn queue_delete(&mut self, via: Via, delete: &queue::Delete<'_>) -> Checked<()> {
+        let name = self.queue_name(via, delete.queue)?;
+        // rabbitmq: deleting what is not there is no fault.
+        let mut message_count = 0;
+        if let Some(&id) = self.queue_names.get(name.as_bytes()) {
+            self.check_access(id, via)?;
+            if let Some(queue) = self.queues.get(id) {
+                let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+                if delete.if_empty && !queue.ready.is_empty() {
+                    return Err(Fault::precondition_failed(format!("{phrase} not empty")));
+                }
+                if delete.if_unused && !queue.consumers.is_empty() {
+                    return Err(Fault::precondition_failed(format!("{phrase} in use")));
+                }
+                message_count = queue.ready.len() as u32;
+            }
+            self.delete_queue(id);
+        }
+        if !delete.nowait {
+            self.reply(via.connection, via.number, &queue::DeleteOk { message_count });
+        }
+        Ok(())
+    }
+
+    /// Deletes a queue with its messages and bindings; its consumers are told.
+    pub(super) fn delete_queue(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.remove(id) else { return };
+        self.queue_names.remove(queue.name.as_bytes());
+        if let Some(id) = queue.durable {
+            self.record(Record::QueueDeleted { id });
+        }
+        for consumer in queue.consumers.members() {
+            self.cancel_by_broker(consumer);
+        }
+        self.unbind_queue(Destination::Queue(id), queue.bindings);
+        if let Some(client) = queue.owner.and_then(|owner| self.clients.get_mut(owner)) {
+            client.owned_queues.remove(&id);
+        }
+    }
+
+    /// rabbitmq: a client that announced consumer_cancel_notify is told with basic.cancel.
+    fn cancel_by_broker(&mut self, id: crate::broker::consumer::ConsumerId) {
+        let Some(consumer) = self.consumers.remove(id) else { return };
+        let Some(channel) = self.channels.get_mut(consumer.channel) else { return };
+        channel.consumers.remove(consumer.tag.as_bytes());
+        let number = channel.number;
+        let told = self
+            .clients
+            .get(consumer.connection)
+            .is_some_and(super::Client::wants_cancel_notify);
+        if told {
+            let cancel =
+                basic::Cancel { consumer_tag: consumer.tag.as_short(), nowait: true };
+            self.reply(consumer.connection, number, &cancel);
+        }
+    }
+
+    pub(super) fn queue_purge(&mut self, via: Via, purge: &queue::Purge<'_>) -> Checked<()> {
+        let name = self.queue_name(via, purge.queue)?;
+        let id = self.existing_queue(&name)?;
+        self.check_access(id, via)?;
+        let mut message_count = 0;
+        while let Some(queue) = self.queues.get_mut(id) {
+            let Some(entry) = queue.ready.pop_front() else { break };
+            let durable = queue.durable.filter(|_| entry.recorded);
+            message_count += 1;
+            self.settle_record(durable, entry.position);
+        }
+        if !purge.nowait {
+            self.reply(via.connection, via.number, &queue::PurgeOk { message_count });
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue_bind(&mut self, via: Via, bind: &queue::Bind<'_>) -> Checked<()> {
+        let name = self.queue_name(via, bind.queue)?;
+        let exchange = clean(bind.exchange);
+        not_the_default(&exchange)?;
+        let source = self.existing_exchange(&exchange)?;
+        let queue = self.existing_queue(&name)?;
+        self.check_access(queue, via)?;
+        let key = expanded_key(bind.queue, bind.routing_key, &name);
+        self.bind(source, Destination::Queue(queue), key, bind.arguments)?;
+        if !bind.nowait {
+            self.reply(via.connection, via.number, &queue::BindOk {});
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue_unbind(&mut self, via: Via, unbind: &queue::Unbind<'_>) -> Checked<()> {
+        let name = self.queue_name(via, unbind.queue)?;
+        let exchange = clean(unbind.exchange);
+        not_the_default(&exchange)?;
+        let source = self.exchanges.find(exchange.as_bytes());
+        let queue = self.queue_names.get(name.as_bytes()).copied();
+        // rabbitmq: unbinding what is not there is no fault.
+        if let (Some(source), Some(queue)) = (source, queue) {
+            self.check_access(queue, via)?;
+            let key = expanded_key(unbind.queue, unbind.routing_key, &name);
+            self.unbind(source, Destination::Queue(queue), key, unbind.arguments);
+        }
+        self.reply(via.connection, via.number, &queue::UnbindOk {});
+        Ok(())
+    }
+
+    /// The queue a client means: an empty name stands for the one declared last on the channel.
+    ///
+    /// spec: queue.bind and others, rule queue-known.
+    pub(super) fn queue_name(&self, via: Via, name: ShortStr<'_>) -> Checked<ShortString> {
+        if !name.is_empty() {
+            let name = clean(name);
+            return Ok(name);
+        }
+        let channel = self.channels.get(via.channel);
+        channel
+            .and_then(|channel| channel.last_queue.clone())
+            .ok_or_else(|| Fault::not_found("no previously declared queue"))
+    }
+
+    pub(super) fn existing_queue(&self, name: &ShortString) -> Checked<QueueId> {
+        self.queue_names.get(name.as_bytes()).copied().ok_or_else(|| {
+            let phrase = names::queue_phrase(name.as_bytes(), &self.name);
+            Fault::not_found(format!("no {phrase}"))
+        })
+    }
+
+    /// An exclusive queue is for its own connection alone.
+    pub(super) fn check_access(&self, id: QueueId, via: Via) -> Checked<()> {
+        match self.queues.get(id) {
+            Some(queue) if queue.owner.is_some_and(|owner| owner != via.connection) => {
+                Err(self.locked(queue))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn locked(&self, queue: &Queue) -> Fault {
+        let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+        Fault::new(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain exclusive access to locked {phrase}. It could be originally \
+                 declared on another connection or the exclusive property value does not match \
+                 that of the original declaration."
+            ),
+        )
+    }
+
+    /// Tells the store that a message is done with, if it knows of it.
+    pub(super) fn settle_record(&mut self, queue: Option<DurableQueueId>, position: u64) {
+        if let Some(queue) = queue {
+            self.record_settled(queue, position);
+        }
+    }
+
+    /// A consumer or another use of a queue has ended: its time for `x-expires` starts now.
+    pub(super) fn note_used(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get_mut(id) {
+            queue.last_used = self.now;
+            if queue.arguments.expires_ms.is_some() {
+                // why: the deadline that was set before may lie too early, which is harmless, but
+                // one must be there.
+                queue.armed = Time::NEVER;
+                self.arm(id);
+            }
+        }
+    }
+}
+
+/// rabbitmq: an empty queue name and an empty key together stand for the queue's name twice.
+fn expanded_key<'a>(
+    queue: ShortStr<'_>,
+    key: ShortStr<'a>,
+    name: &'a ShortString,
+) -> ShortStr<'a> {
+    if queue.is_empty() && key.is_empty() { name.as_short() } else { key }
+}
+
+/// Direct reply-to answers that it is missing, instead of behaving like an ordinary queue.
+pub(super) fn not_reply_to(name: &ShortString) -> Checked<()> {
+    if name.as_bytes().starts_with(REPLY_TO) {
+        return Err(Fault::not_implemented(
+            "direct reply-to (amq.rabbitmq.reply-to) is not built yet in leveret",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! A virtual host takes up what its store has kept.
+
+use leveret_codec::ShortString;
+
+use super::Vhost;
+use crate::broker::arguments::{ExchangeArguments, QueueArguments};
+use crate::broker::exchange::{Destination, Exchange, ExchangeType};
+use crate::broker::queue::{Entry, Queue, QueueId};
+use crate::broker::record::{
+    BoundTo, DurableQueueId, ExchangeDefinition, Recovered, RecoveredQueue,
+};
+use crate::broker::time::Time;
+
+/// Something the store kept that makes no sense to this version, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} was left out: {why}")]
+pub struct LeftOut {
+    /// The exchange, queue or binding.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Vhost {
+    /// Takes up what the store has kept; for a virtual host that nobody has used yet. What cannot
+    /// be taken up is reported and leaves the rest unharmed.
+    pub fn recover(&mut self, now: Time, recovered: Recovered) -> Vec<LeftOut> {
+        self.now = now;
+        self.last_lsn = recovered.last_lsn;
+        self.synced = recovered.last_lsn;
+        self.last_queue_id = recovered.last_queue_id;
+        let mut left_out = Vec::new();
+        for exchange in recovered.exchanges {
+            left_out.extend(self.recover_exchange(&exchange).err());
+        }
+        for queue in recovered.queues {
+            left_out.extend(self.recover_queue(queue).err());
+        }
+        for binding in recovered.bindings {
+            let Some(source) = self.exchanges.find(binding.source.as_bytes()) else { continue };
+            let destination = match &binding.destination {
+                BoundTo::Exchange(name) => {
+                    self.exchanges.find(name.as_bytes()).map(Destination::Exchange)
+                }
+                BoundTo::Queue(id) => self.durable_queue(*id).map(Destination::Queue),
+            };
+            let Some(destination) = destination else { continue };
+            let (key, arguments) = (binding.routing_key.as_short(), binding.arguments.as_table());
+            if let Err(fault) = self.bind(source, destination, key, arguments) {
+                let what = format!("a binding from exchange '{}'", binding.source);
+                left_out.push(LeftOut { what, why: fault.to_string() });
+            }
+        }
+        // why: taking up is no change; it is in the store already.
+        self.records.clear();
+        self.last_lsn = recovered.last_lsn;
+        left_out
+    }
+
+    fn recover_exchange(&mut self, definition: &ExchangeDefinition) -> Result<(), LeftOut> {
+        let left_out = |why: String| LeftOut {
+            what: format!("exchange '{}'", definition.name),
+            why,
+        };
+        if self.exchanges.find(definition.name.as_bytes()).is_some() {
+            return Ok(());
+        }
+        let kind = ExchangeType::from_name(definition.kind.as_bytes())
+            .ok_or_else(|| left_out(format!("its type '{}' is unknown", definition.kind)))?;
+        let arguments = ExchangeArguments::parse(
+            definition.name.as_bytes(),
+            &self.name,
+            &definition.arguments,
+        )
+        .map_err(|fault| left_out(fault.to_string()))?;
+        self.exchanges.insert(Exchange::new(
+            definition.name.clone(),
+            kind,
+            true,
+            definition.auto_delete,
+            definition.internal,
+            arguments,
+        ));
+        Ok(())
+    }
+
+    fn recover_queue(&mut self, recovered: RecoveredQueue) -> Result<(), LeftOut> {
+        let definition = recovered.definition;
+        let arguments =
+            QueueArguments::parse(definition.name.as_bytes(), &self.name, &definition.arguments)
+                .map_err(|fault| LeftOut {
+                    what: format!("queue '{}'", definition.name),
+                    why: fault.to_string(),
+                })?;
+        let name: ShortString = definition.name;
+        let (id, auto_delete) = (Some(definition.id), definition.auto_delete);
+        let mut queue = Queue::new(name, id, None, auto_delete, arguments, self.now);
+        queue.reserve_positions(recovered.last_position);
+        for &(priority, position) in &recovered.delivered {
+            queue.restore_delivered(priority, position);
+        }
+        for message in recovered.messages {
+            let priority = queue.priority_of(&message.message);
+            let delivered = recovered.delivered.iter().find(|(of, _)| *of == priority);
+            let redelivered = delivered.is_some_and(|(_, through)| message.position <= *through);
+            let entry = Entry {
+                position: message.position,
+                expires_at: message.expires_at.unwrap_or(Time::NEVER),
+                returns: 0,
+                priority,
+                redelivered,
+                recorded: true,
+                message: message.message,
+            };
+            queue.reserve_positions(entry.position);
+            // invariant: what was delivered before lies before what was not, in a queue too.
+            if redelivered {
+                queue.ready.put_back(entry);
+            } else {
+                queue.ready.push_back(entry);
+            }
+        }
+        let id = self.add_queue(queue);
+        self.drop_head(id);
+        Ok(())
+    }
+
+    fn durable_queue(&self, id: DurableQueueId) -> Option<QueueId> {
+        // why: recovery asks once for each binding, and nobody else does; see `recover`.
+        self.queues.iter().find(|(_, queue)| queue.durable == Some(id)).map(|(id, _)| id)
+    }
+}

@@ -1,0 +1,165 @@
+//! The end of deliveries: basic.ack, basic.nack, basic.reject, basic.recover, and what a channel
+//! leaves behind.
+
+use leveret_codec::method::basic;
+
+use super::Vhost;
+use super::client::Via;
+use crate::broker::channel::ChannelId;
+use crate::broker::consumer::ConsumerId;
+use crate::broker::dead_letter::Reason;
+use crate::broker::error::{Checked, Fault};
+use crate::broker::queue::QueueId;
+use crate::broker::unacked::Unacked;
+
+/// What becomes of a message that was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is done with.
+    Done,
+    /// The client refused it for good.
+    Rejected,
+    /// It goes back to its place in the queue.
+    Returned,
+}
+
+/// Queues and consumers that a settlement may set going, each once, in order.
+#[derive(Default)]
+struct Touched {
+    queues: Vec<QueueId>,
+    consumers: Vec<ConsumerId>,
+}
+
+impl Vhost {
+    pub(super) fn ack(&mut self, via: Via, tag: u64, multiple: bool) -> Checked<()> {
+        self.settle(via, tag, multiple, Outcome::Done)
+    }
+
+    pub(super) fn nack(
+        &mut self,
+        via: Via,
+        tag: u64,
+        multiple: bool,
+        requeue: bool,
+    ) -> Checked<()> {
+        let outcome = if requeue { Outcome::Returned } else { Outcome::Rejected };
+        self.settle(via, tag, multiple, outcome)
+    }
+
+    fn settle(&mut self, via: Via, tag: u64, multiple: bool, outcome: Outcome) -> Checked<()> {
+        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+        let unknown = || Fault::precondition_failed(format!("unknown delivery tag {tag}"));
+        if !multiple {
+            let delivery = channel.unacked.take(tag).ok_or_else(unknown)?;
+            self.settle_all(via.channel, [delivery], outcome);
+            return Ok(());
+        }
+        // spec: basic.ack, multiple with tag zero: all outstanding messages.
+        let deliveries = match tag {
+            0 => channel.unacked.take_all(),
+            _ => channel.unacked.take_through(tag).ok_or_else(unknown)?,
+        };
+        self.settle_all(via.channel, deliveries, outcome);
+        Ok(())
+    }
+
+    pub(super) fn recover_unacked(
+        &mut self,
+        via: Via,
+        requeue: bool,
+        answered: bool,
+    ) -> Checked<()> {
+        if !requeue {
+            return Err(Fault::not_implemented("requeue=false"));
+        }
+        // rabbitmq: the answer comes before the redeliveries.
+        if answered {
+            self.reply(via.connection, via.number, &basic::RecoverOk {});
+        }
+        self.requeue_all(via.channel);
+        Ok(())
+    }
+
+    /// Puts all deliveries of a channel back into their queues.
+    pub(super) fn requeue_all(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let deliveries = channel.unacked.take_all();
+        self.settle_all(id, deliveries, Outcome::Returned);
+    }
+
+    fn settle_all(
+        &mut self,
+        id: ChannelId,
+        deliveries: impl IntoIterator<Item = Unacked>,
+        outcome: Outcome,
+    ) {
+        let mut touched = Touched::default();
+        for delivery in deliveries {
+            if let Some(consumer) = delivery.consumer {
+                self.give_credit(id, consumer);
+                note(&mut touched.consumers, consumer);
+            }
+            self.settle_one(delivery, outcome, &mut touched.queues);
+        }
+        for &queue in &touched.queues {
+            self.drop_head(queue);
+        }
+        let shared_window =
+            self.channels.get(id).is_some_and(|channel| channel.global_prefetch > 0);
+        if shared_window && let Some(channel) = self.channels.get(id) {
+            touched.consumers = channel.consumers.values().copied().collect();
+        }
+        for consumer in touched.consumers {
+            if let Some(queue) = self.resume(consumer) {
+                note(&mut touched.queues, queue);
+            }
+        }
+        for queue in touched.queues {
+            self.dispatch(queue);
+        }
+    }
+
+    fn give_credit(&mut self, channel: ChannelId, consumer: ConsumerId) {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.unacked_of_consumers -= 1;
+        }
+        if let Some(consumer) = self.consumers.get_mut(consumer) {
+            consumer.unacknowledged -= 1;
+        }
+    }
+
+    /// rabbitmq: deliveries of a queue that was deleted meanwhile are settled silently.
+    fn settle_one(&mut self, delivery: Unacked, outcome: Outcome, returned_to: &mut Vec<QueueId>) {
+        let Unacked { queue: id, mut entry, .. } = delivery;
+        let Some(queue) = self.queues.get_mut(id) else { return };
+        queue.unacknowledged -= 1;
+        match outcome {
+            Outcome::Done => {
+                let durable = queue.durable.filter(|_| entry.recorded);
+                self.settle_record(durable, entry.position);
+            }
+            Outcome::Rejected => self.bury(id, entry, Reason::Rejected),
+            Outcome::Returned => {
+                entry.returns += 1;
+                entry.redelivered = true;
+                let limit = queue.arguments.delivery_limit;
+                if limit.is_some_and(|limit| u64::from(entry.returns) > limit) {
+                    self.bury(id, entry, Reason::DeliveryLimit);
+                } else {
+                    queue.ready.put_back(entry);
+                    note(returned_to, id);
+                }
+            }
+        }
+    }
+}
+
+/// Adds an id to a short list that has each once.
+///
+/// why: many deliveries at once mostly come from the same queue and the same consumer, so the last
+/// one is looked at first.
+fn note<T: PartialEq>(list: &mut Vec<T>, id: T) {
+    if list.last() != Some(&id) && !list.contains(&id) {
+        list.push(id);
+    }
+}

@@ -1,0 +1,254 @@
+//! The command line of the program `leveret`: what may be said there, and the log on standard
+//! error.
+//!
+//! Nothing is started here; `main` does that with the library's public interface.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
+
+/// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
+///
+/// Started without options it is ready for clients on this machine: amqp://guest:guest@127.0.0.1:5672/
+#[derive(Debug, Parser)]
+#[command(name = "leveret", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    /// Address and port to accept clients on; may be given several times. 0.0.0.0 is every
+    /// interface of this machine, port 0 lets the system choose a free port.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "LEVERET_LISTEN",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = parse_address,
+        default_values_t = [DEFAULT_LISTEN],
+    )]
+    listen: Vec<SocketAddr>,
+
+    /// Directory for what must survive a restart: durable queues and their persistent messages.
+    /// Made if it is not there.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LEVERET_DATA_DIR",
+        hide_env_values = true,
+        default_value = DEFAULT_DATA_DIR
+    )]
+    data_dir: PathBuf,
+
+    /// Keep everything in memory and write no file; nothing survives a restart.
+    #[arg(
+        long,
+        env = "LEVERET_IN_MEMORY",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    in_memory: bool,
+
+    /// What to log on standard error: off, error, warn, info, debug or trace, also for parts of the
+    /// program, as in "warn,leveret::server=debug".
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "LEVERET_LOG",
+        hide_env_values = true,
+        value_parser = parse_filter,
+        default_value = "info"
+    )]
+    log: String,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  leveret                                   durable, in ./leveret-data, for this machine alone
+  leveret --in-memory --listen 127.0.0.1:0  for a test: no files, any free port
+  leveret --listen 0.0.0.0:5672             for other machines as well (guest stays local)
+
+An option beats its environment variable. LEVERET_LISTEN takes several addresses separated by commas.
+The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.";
+
+/// What the program was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Where what is durable is kept.
+    pub storage: Storage,
+    /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+}
+
+impl Options {
+    /// From the arguments and the environment of this process. Answers `--help` and `--version`,
+    /// and says what is wrong with wrong options; in all these cases the process ends here.
+    pub fn from_process() -> Self {
+        Options::parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// From these arguments, the first of which is the program's name, and the environment.
+    ///
+    /// # Errors
+    /// What there is to say instead of starting: help, version, or what is wrong.
+    pub fn parse_from(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Arguments::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let arguments = Arguments::from_arg_matches(&matches)?;
+        let storage = match storage(
+            arguments.in_memory.then(|| rank(&matches, "in_memory")),
+            rank(&matches, "data_dir"),
+        ) {
+            Some(Chosen::Memory) => Storage::Memory,
+            Some(Chosen::Directory) => Storage::Directory(arguments.data_dir),
+            None => {
+                let text = "--data-dir and --in-memory (LEVERET_DATA_DIR and LEVERET_IN_MEMORY) \
+                            cannot be used together";
+                return Err(command.error(ErrorKind::ArgumentConflict, text));
+            }
+        };
+        Ok(Options { listen: arguments.listen, storage, log: arguments.log })
+    }
+}
+
+/// How much a choice weighs: what was typed beats the environment, that beats a default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Default,
+    Environment,
+    CommandLine,
+}
+
+fn rank(matches: &ArgMatches, argument: &str) -> Rank {
+    match matches.value_source(argument) {
+        Some(ValueSource::CommandLine) => Rank::CommandLine,
+        Some(ValueSource::EnvVariable) => Rank::Environment,
+        _ => Rank::Default,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    Memory,
+    Directory,
+}
+
+/// Which of the two it is, from how they were asked for; none when they contradict each other.
+fn storage(in_memory: Option<Rank>, data_dir: Rank) -> Option<Chosen> {
+    match in_memory {
+        None => Some(Chosen::Directory),
+        Some(in_memory) if in_memory > data_dir => Some(Chosen::Memory),
+        Some(in_memory) if in_memory < data_dir => Some(Chosen::Directory),
+        Some(_) => None,
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "an IP address and a port are expected, such as 127.0.0.1:5672 or [::1]:5672".to_owned()
+    })
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// Sends the log to standard error, filtered as asked.
+pub fn start_logging(filter: &str) {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
+        Options::parse_from(["leveret"].iter().chain(arguments))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_options_it_is_durable_and_local() {
+        assert_eq!(
+            parse(&[]).unwrap(),
+            Options {
+                listen: vec!["127.0.0.1:5672".parse().unwrap()],
+                storage: Storage::Directory("./leveret-data".into()),
+                log: "info".to_owned(),
+            }
+        );
+    }
+
+    #[test]
+    fn every_option_is_taken() {
+        let options = parse(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--listen",
+            "[::1]:5673,0.0.0.0:1",
+            "--in-memory",
+            "--log",
+            "warn,leveret=trace",
+        ]);
+        let addresses = ["127.0.0.1:0", "[::1]:5673", "0.0.0.0:1"];
+        assert_eq!(
+            options.unwrap(),
+            Options {
+                listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+                storage: Storage::Memory,
+                log: "warn,leveret=trace".to_owned(),
+            }
+        );
+        let options = parse(&["--data-dir", "/var/lib/leveret"]).unwrap();
+        assert_eq!(options.storage, Storage::Directory("/var/lib/leveret".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_code_2() {
+        for wrong in [
+            &["--listen", "localhost"][..],
+            &["--listen", "127.0.0.1"],
+            &["--log", "leveret=loud"],
+            &["--data-dir", "d", "--in-memory"],
+            &["--port", "5672"],
+            &["start"],
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+        assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
+        assert_eq!(parse(&["--version"]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn what_was_typed_beats_the_environment() {
+        use Rank::{CommandLine, Default, Environment};
+        for (in_memory, data_dir, chosen) in [
+            (None, Default, Some(Chosen::Directory)),
+            (None, Environment, Some(Chosen::Directory)),
+            (Some(Environment), Default, Some(Chosen::Memory)),
+            (Some(CommandLine), Environment, Some(Chosen::Memory)),
+            (Some(Environment), CommandLine, Some(Chosen::Directory)),
+            (Some(Environment), Environment, None),
+            (Some(CommandLine), CommandLine, None),
+        ] {
+            assert_eq!(storage(in_memory, data_dir), chosen, "{in_memory:?} {data_dir:?}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a broker is told before it starts.
+//!
+//! Values alone: where they come from (the builder, the command line) and what is done with them
+//! is other modules' business.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::broker::connection::ConnectionSettings;
+
+/// Where clients look for a broker: AMQP's registered port on the machine itself.
+///
+/// rabbitmq: listens on all interfaces. A new user's broker with a well-known password does not.
+pub const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5672);
+
+/// Where the program keeps its data unless told otherwise, relative to the working directory.
+pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
+
+/// How a broker is to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The addresses to listen on. Port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// Where what is durable is kept.
+    pub storage: Storage,
+    /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
+    pub seed: Option<u64>,
+    /// What is proposed to clients and what they may send.
+    pub connection: ConnectionSettings,
+    /// How long a client may take from the accepted socket to connection.open.
+    ///
+    /// rabbitmq: `handshake_timeout`, 10 s.
+    pub handshake_timeout: Duration,
+    /// How long clients have to answer connection.close when the broker stops.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where what is durable is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory: gone when the broker ends.
+    Memory,
+    /// In this directory, made when it is not there.
+    Directory(PathBuf),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: Vec::new(),
+            storage: Storage::Memory,
+            seed: None,
+            connection: ConnectionSettings::default(),
+            handshake_timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Config {
+    /// The addresses to listen on: [`DEFAULT_LISTEN`] when none was named.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        if self.listen.is_empty() { &[DEFAULT_LISTEN] } else { &self.listen }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_address_it_is_the_registered_port_on_this_machine() {
+        let mut config = Config::default();
+        assert_eq!(config.addresses(), ["127.0.0.1:5672".parse().unwrap()]);
+        config.listen.push("[::1]:0".parse().unwrap());
+        assert_eq!(config.addresses(), ["[::1]:0".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The program: a broker from the command line, through the library's public interface alone.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use leveret::Broker;
+use leveret::cli::{self, Options};
+use leveret::config::Storage;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// why: a message is one allocation, made on the publisher's thread and freed on the consumer's;
+/// this allocator is fast at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let options = Options::from_process();
+    cli::start_logging(&options.log);
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leveret: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    let mut signals = Signals::new()?;
+    let mut builder = match options.storage {
+        Storage::Memory => Broker::builder().in_memory(),
+        Storage::Directory(path) => Broker::builder().data_dir(path),
+    };
+    for address in options.listen {
+        builder = builder.listen(address);
+    }
+    let broker = tokio::select! {
+        broker = builder.start() => broker?,
+        () = signals.next() => return Ok(()),
+    };
+    announce(&broker);
+
+    signals.next().await;
+    tracing::info!("stopping; a second signal ends the broker at once");
+    tokio::select! {
+        stopped = broker.shutdown() => Ok(stopped?),
+        () = signals.next() => Err("ended by a second signal".into()),
+    }
+}
+
+/// Says on standard output that clients can connect, and where: for people, and for scripts that
+/// wait for it.
+fn announce(broker: &Broker) {
+    let addresses: Vec<String> = broker.addresses().iter().map(ToString::to_string).collect();
+    let mut lines = String::new();
+    for address in &addresses {
+        lines.push_str(&format!("leveret listening on {address}\n"));
+    }
+    lines.push_str(&format!("Server startup complete; listening on {}\n", addresses.join(", ")));
+    let mut output = std::io::stdout().lock();
+    if let Err(error) = output.write_all(lines.as_bytes()).and_then(|()| output.flush()) {
+        tracing::debug!(%error, "nobody reads the standard output");
+    }
+}
+
+/// The signals that ask a program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

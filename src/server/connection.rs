@@ -1,0 +1,414 @@
+//! A connection's reader: from octets to commands, and the life of the socket around them.
+//!
+//! It owns the core's `Connection`, which knows the protocol; here is only when to read, what to do
+//! with a batch and when to stop. Everything that one read brought is decoded into one batch of
+//! commands and applied under one lock.
+//!
+//! ```text
+//! accepted ── handshake ──► open ── read, decode, apply ──► ended ── last octets out ──► closed
+//!               │ refused, 10 s passed                        ▲ the client went, was silent or
+//!               └────────────────► closed                     │ broke the protocol, or the core
+//!                                                             └ said its last word
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+
+use super::buffer::ReadBuffer;
+use super::writer::Writer;
+use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
+use crate::broker::command::Command;
+use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
+use crate::handle::{BrokerHandle, Session};
+use crate::outbox::Outbox;
+
+/// How long a socket stays half open after our last octet, for the client to read it.
+///
+/// why: closing a socket that has unread input resets it, and a reset makes the client's side throw
+/// away what it has not read yet: the very message that says what was wrong.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A batch of at least this size lets others run before the next one is read.
+///
+/// why: the task that a batch woke waits on this very thread; reading on would make it wait for
+/// many batches.
+const LARGE_BATCH_OCTETS: usize = 32 * 1024;
+
+/// How often a connection without heartbeats gives back memory that it does not use.
+const TIDY_PERIOD: Duration = Duration::from_secs(30);
+
+/// What every connection needs.
+pub(super) struct Context {
+    pub(super) handle: BrokerHandle,
+    pub(super) authenticator: Arc<dyn Authenticator>,
+    pub(super) settings: ConnectionSettings,
+    pub(super) handshake_timeout: Duration,
+    /// True once the broker stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Serves one client from the accepted socket to its end.
+pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, peer: SocketAddr)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let outbox = Arc::new(Outbox::default());
+    let mut stopping = context.stopping.clone();
+    let mut reader = Reader::new(context, socket, peer);
+    let handshake =
+        timeout(reader.context.handshake_timeout, reader.shake_hands(&mut writing, &outbox));
+    let opened = tokio::select! {
+        opened = handshake => opened,
+        _ = stopping.wait_for(|stopping| *stopping) => return,
+    };
+    match opened {
+        Ok(Ok(Opened::Session(session))) => {
+            reader.run(session, outbox, writing).await;
+            tracing::info!(%peer, "connection closed");
+        }
+        Ok(Ok(Opened::Refused { delay })) => {
+            reader.discard(delay).await;
+            if writing.shutdown().await.is_ok() {
+                reader.discard(LINGER).await;
+            }
+        }
+        Ok(Ok(Opened::Gone)) => tracing::debug!(%peer, "client left during the handshake"),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "socket failed during the handshake"),
+        // rabbitmq: no reply, the socket is closed.
+        Err(_) => tracing::warn!(%peer, "handshake took too long, connection closed"),
+    }
+}
+
+/// How a handshake ended.
+enum Opened {
+    /// The connection is open.
+    Session(Session),
+    /// The client is to be dismissed after a delay.
+    Refused { delay: Duration },
+    /// The client went.
+    Gone,
+}
+
+/// Why an open connection is not read from any more.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// The client closed the socket, or it broke.
+    Gone,
+    /// The client was silent for too long.
+    Silent,
+    /// The client broke the protocol in a way that leaves nothing to read; it is to be dismissed
+    /// after a delay.
+    Dismissed { delay: Duration },
+    /// The writer has written the last word.
+    Written,
+    /// The writer's socket failed.
+    WriteFailed,
+}
+
+struct Reader<R> {
+    context: Arc<Context>,
+    socket: R,
+    peer: SocketAddr,
+    connection: Connection,
+    buffer: ReadBuffer,
+    /// Octets since the beginning.
+    received: u64,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    fn new(context: Arc<Context>, socket: R, peer: SocketAddr) -> Self {
+        let connection = Connection::new(context.settings.clone());
+        Reader { context, socket, peer, connection, buffer: ReadBuffer::new(), received: 0 }
+    }
+
+    /// From the first octet to an open connection. The core's answers go straight to the socket:
+    /// there is no writer yet.
+    async fn shake_hands<W: AsyncWrite + Unpin>(
+        &mut self,
+        writing: &mut W,
+        outbox: &Arc<Outbox>,
+    ) -> io::Result<Opened> {
+        loop {
+            let mut commands = Vec::new();
+            let (used, progress) =
+                self.connection.handle_input(self.buffer.filled(), &mut commands);
+            debug_assert!(commands.is_empty(), "nothing can be commanded before the open");
+            drop(commands);
+            self.buffer.consume(used);
+            writing.write_all(&self.connection.take_output()).await?;
+            match progress {
+                Progress::More => {
+                    if !self.read().await? {
+                        return Ok(Opened::Gone);
+                    }
+                }
+                Progress::Authenticate(credentials) => {
+                    let result = self.authenticate(&credentials).await;
+                    self.connection.handle_authenticated(result);
+                }
+                Progress::Open(request) => {
+                    let OpenRequest { vhost, info } = *request;
+                    let user = info.user.name.clone();
+                    match self.context.handle.open(&vhost, info, outbox.clone()) {
+                        Ok(session) => {
+                            tracing::info!(peer = %self.peer, user, vhost, "connection opened");
+                            self.connection.handle_opened(Ok(()));
+                            writing.write_all(&self.connection.take_output()).await?;
+                            return Ok(Opened::Session(session));
+                        }
+                        Err(fault) => {
+                            tracing::warn!(peer = %self.peer, user, vhost, %fault, "open refused");
+                            self.connection.handle_opened(Err(fault));
+                        }
+                    }
+                }
+                Progress::End { delay_ms } => {
+                    return Ok(Opened::Refused { delay: Duration::from_millis(delay_ms) });
+                }
+            }
+        }
+    }
+
+    async fn authenticate(&self, credentials: &Credentials) -> Result<User, AuthenticationFailure> {
+        let result = self.context.authenticator.authenticate(credentials, self.peer).await;
+        if let Err(failure) = &result {
+            tracing::warn!(peer = %self.peer, user = credentials.user, %failure, "login refused");
+        }
+        result
+    }
+
+    /// From the open connection to its end. The core hears of the end when `session` is dropped.
+    async fn run<W>(&mut self, session: Session, outbox: Arc<Outbox>, socket: W)
+    where
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let writer = Writer {
+            socket,
+            outbox: outbox.clone(),
+            receipts: session.receipts(),
+            frame_max: self.connection.frame_max(),
+            heartbeat_secs: self.connection.heartbeat_secs(),
+        };
+        // A set, since it ends its task when it is dropped: no writer outlives its reader.
+        let mut writing = JoinSet::new();
+        writing.spawn(writer.run());
+        let ended = self.read_until_end(&session, &outbox, &mut writing).await;
+        match ended {
+            Ended::Gone | Ended::WriteFailed => {}
+            Ended::Silent => {
+                tracing::warn!(peer = %self.peer, "client sent no heartbeats, connection closed");
+            }
+            Ended::Written => {
+                drop(session);
+                self.discard(LINGER).await;
+            }
+            Ended::Dismissed { delay } => {
+                self.discard(delay).await;
+                drop(session);
+                outbox.close();
+                if matches!(timeout(LINGER, writing.join_next()).await, Ok(Some(Ok(Ok(()))))) {
+                    self.discard(LINGER).await;
+                }
+            }
+        }
+    }
+
+    async fn read_until_end(
+        &mut self,
+        session: &Session,
+        outbox: &Outbox,
+        writing: &mut JoinSet<io::Result<()>>,
+    ) -> Ended {
+        let mut commands = Vec::new();
+        let mut monitor = Monitor::new(self.connection.heartbeat_secs(), self.received);
+        loop {
+            let (used, progress, kept) = self.apply(session, commands);
+            commands = kept;
+            match progress {
+                Progress::More => {}
+                Progress::End { delay_ms } => {
+                    return Ended::Dismissed { delay: Duration::from_millis(delay_ms) };
+                }
+                Progress::Authenticate(_) | Progress::Open(_) => {
+                    debug_assert!(false, "an open connection is opened once");
+                    return Ended::Gone;
+                }
+            }
+            if used >= LARGE_BATCH_OCTETS {
+                tokio::task::yield_now().await;
+            }
+            loop {
+                tokio::select! {
+                    biased;
+                    written = writing.join_next() => return match written {
+                        Some(Ok(Ok(()))) => Ended::Written,
+                        _ => Ended::WriteFailed,
+                    },
+                    () = monitor.tick() => {
+                        if monitor.is_quiet(self.received) {
+                            self.buffer.shrink();
+                            commands = Vec::new();
+                        }
+                        if self.is_lost(&mut monitor, outbox) {
+                            return Ended::Silent;
+                        }
+                    }
+                    read = self.read_when_there_is_room(outbox) => match read {
+                        Ok(true) => break,
+                        Ok(false) => return Ended::Gone,
+                        Err(error) => {
+                            tracing::debug!(peer = %self.peer, %error, "socket failed");
+                            return Ended::Gone;
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    /// Decodes what was read into commands and applies them as one batch. Returns how much that
+    /// was, what comes next and the list, empty, for its memory.
+    fn apply(
+        &mut self,
+        session: &Session,
+        mut commands: Vec<Command<'static>>,
+    ) -> (usize, Progress, Vec<Command<'static>>) {
+        let (used, progress, kept) = {
+            let mut batch: Vec<Command<'_>> = std::mem::take(&mut commands);
+            let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut batch);
+            if !batch.is_empty() {
+                session.apply(&mut batch);
+            }
+            (used, progress, recycle(batch))
+        };
+        self.buffer.consume(used);
+        (used, progress, kept)
+    }
+
+    /// Reads more, but not while the client lets too much wait or the disk has too much to write.
+    ///
+    /// May be dropped at any time without losing octets.
+    async fn read_when_there_is_room(&mut self, outbox: &Outbox) -> io::Result<bool> {
+        outbox.wait_for_room().await;
+        self.context.handle.log().wait_for_room().await;
+        self.read().await
+    }
+
+    /// Reads what is there, at least one octet; false at the end of the stream.
+    async fn read(&mut self) -> io::Result<bool> {
+        let octets = self.socket.read(self.buffer.space()).await?;
+        self.buffer.fill(octets);
+        self.received += octets as u64;
+        Ok(octets > 0)
+    }
+
+    /// Whether the heartbeat monitor gives the client up.
+    fn is_lost(&self, monitor: &mut Monitor, outbox: &Outbox) -> bool {
+        // why: what we do not read because our disk is slow cannot be held against the client.
+        if !self.context.handle.log().has_room() {
+            return false;
+        }
+        // why: a client that reads is alive, even if we do not read from it until it has read more.
+        let life = if outbox.has_room() { 0 } else { outbox.written() };
+        monitor.is_lost(self.received + life)
+    }
+
+    /// Reads and forgets until the client closes the socket or the time is over.
+    async fn discard(&mut self, time: Duration) {
+        let reading = async {
+            while let Ok(true) = self.read().await {
+                self.buffer.consume(self.buffer.filled().len());
+            }
+        };
+        // Either way it is over.
+        let _ = timeout(time, reading).await;
+    }
+}
+
+/// The same list for another batch: none of the old commands, all of their memory.
+///
+/// why: commands borrow from the read buffer, so that a list of them cannot outlive the read. With
+/// nothing in it, collecting it "in place" is a change of type that keeps the allocation.
+fn recycle<'b>(mut commands: Vec<Command<'_>>) -> Vec<Command<'b>> {
+    commands.clear();
+    commands.into_iter().map(|_| unreachable!("the list was cleared")).collect()
+}
+
+/// Watches over a client that promised heartbeats.
+///
+/// spec: 4.2.7. rabbitmq: looks every timeout for any octets, not only heartbeats, and gives the
+/// client up at the second look in a row that finds none: after two to three timeouts.
+struct Monitor {
+    interval: Interval,
+    /// Whether heartbeats were agreed upon; without, nobody is ever given up.
+    active: bool,
+    life: u64,
+    looks_without_life: u32,
+    received: u64,
+}
+
+impl Monitor {
+    fn new(heartbeat_secs: u16, received: u64) -> Self {
+        let period = match heartbeat_secs {
+            0 => TIDY_PERIOD,
+            secs => Duration::from_secs(secs.into()),
+        };
+        let mut interval = interval_at(Instant::now() + period, period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Monitor { interval, active: heartbeat_secs > 0, life: 0, looks_without_life: 0, received }
+    }
+
+    async fn tick(&mut self) {
+        self.interval.tick().await;
+    }
+
+    /// Whether little was received since the last look: no more than heartbeats.
+    fn is_quiet(&mut self, received: u64) -> bool {
+        let before = std::mem::replace(&mut self.received, received);
+        received - before < 1024
+    }
+
+    /// Whether this is the second look in a row at which `life`, a number that changes while the
+    /// client lives, is what it was.
+    fn is_lost(&mut self, life: u64) -> bool {
+        if life == self.life {
+            self.looks_without_life += 1;
+        } else {
+            self.life = life;
+            self.looks_without_life = 0;
+        }
+        self.active && self.looks_without_life >= 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recycled_list_keeps_its_memory() {
+        let commands: Vec<Command<'_>> = Vec::with_capacity(100);
+        let place = commands.as_ptr();
+        let recycled = recycle(commands);
+        assert_eq!((recycled.len(), recycled.capacity()), (0, 100));
+        assert!(std::ptr::eq(place.cast::<u8>(), recycled.as_ptr().cast()));
+    }
+
+    #[tokio::test]
+    async fn a_client_is_given_up_at_the_second_look_without_life() {
+        let mut monitor = Monitor::new(1, 8);
+        for (life, lost) in [(8, false), (8, false), (9, false), (9, false), (9, true)] {
+            assert_eq!(monitor.is_lost(life), lost);
+        }
+        let mut never = Monitor::new(0, 8);
+        assert!((0..9).all(|_| !never.is_lost(8)));
+    }
+}

@@ -1,0 +1,24 @@
+//! Wakes the core when time matters to it: expiry, close timeouts, whatever it counts.
+
+use crate::handle::BrokerHandle;
+
+/// Runs until its task is ended.
+pub(super) async fn run(handle: BrokerHandle) {
+    loop {
+        let deadline = handle.arm_timer();
+        let passed = async {
+            match deadline {
+                Some(deadline) => handle.clock().sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = passed => {
+                handle.timeout();
+                // why: an expiry run in steps is due again at once and must not starve others.
+                tokio::task::yield_now().await;
+            }
+            () = handle.wait_for_nearer_deadline() => {}
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A connection's writer: takes what waits in the outbox, encodes it and writes it.
+//!
+//! Encoding happens here, outside the vhost's lock and once a consumer. A busy writer finds more
+//! each time it comes back, so its writes grow with the load; a writer with nothing to do sleeps in
+//! the outbox.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leveret_codec::encode;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use crate::broker::command::Outgoing;
+use crate::broker::limits::OUTBOX_OCTETS;
+use crate::handle::Receipts;
+use crate::outbox::Outbox;
+
+/// What is written at once. Large enough to make the system call cheap, small enough to be still
+/// in the cache when the kernel copies it.
+const CHUNK_OCTETS: usize = 64 * 1024;
+
+/// What the encoding buffer may keep: a chunk, and a frame above it.
+const KEPT_OCTETS: usize = 4 * CHUNK_OCTETS;
+
+/// The core is told of what was written in portions of this size, of which it lets twice as much
+/// wait: the other half keeps the writer busy meanwhile.
+const RECEIPT_OCTETS: usize = OUTBOX_OCTETS / 2;
+
+/// How often a connection without heartbeats gives back memory that it does not use.
+const TIDY_PERIOD: Duration = Duration::from_secs(30);
+
+/// Writes one connection's frames.
+pub(super) struct Writer<W> {
+    pub(super) socket: W,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) receipts: Receipts,
+    pub(super) frame_max: u32,
+    /// Zero for no heartbeats.
+    pub(super) heartbeat_secs: u16,
+}
+
+/// How a round of writing ended.
+#[derive(PartialEq, Eq)]
+enum Round {
+    /// All is written, more may come.
+    Open,
+    /// The core's last word to this client is written.
+    End,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    /// Runs until the outbox is closed, the core has said its last word or the socket fails; then
+    /// the client sees the end of the stream.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let mut outgoing = Vec::new();
+        let mut buffer = Vec::new();
+        let mut unreported = 0;
+        let mut tick = self.tick();
+        // spec: 4.2.7. rabbitmq: the first heartbeat comes whatever was sent before.
+        let mut written_at_tick = None;
+        loop {
+            let open = tokio::select! {
+                biased;
+                open = self.outbox.take(&mut outgoing) => open,
+                _ = tick.tick() => {
+                    if written_at_tick == Some(self.outbox.written()) {
+                        (outgoing, buffer) = (Vec::new(), Vec::new());
+                        self.outbox.shrink();
+                    }
+                    self.beat(&mut written_at_tick).await?;
+                    continue;
+                }
+            };
+            if !open || self.write(&mut outgoing, &mut buffer, &mut unreported).await? == Round::End
+            {
+                return self.socket.shutdown().await;
+            }
+        }
+    }
+
+    /// Writes everything in the list, up to and including the core's last word.
+    async fn write(
+        &mut self,
+        outgoing: &mut Vec<Outgoing>,
+        buffer: &mut Vec<u8>,
+        unreported: &mut usize,
+    ) -> io::Result<Round> {
+        let mut round = Round::Open;
+        for item in outgoing.drain(..) {
+            if item.is_end() {
+                round = Round::End;
+                break;
+            }
+            *unreported += item.size();
+            item.encode(buffer, self.frame_max);
+            if buffer.len() >= CHUNK_OCTETS {
+                self.flush(buffer, unreported).await?;
+            }
+        }
+        self.flush(buffer, unreported).await?;
+        Ok(round)
+    }
+
+    async fn flush(&mut self, buffer: &mut Vec<u8>, unreported: &mut usize) -> io::Result<()> {
+        self.socket.write_all(buffer).await?;
+        self.outbox.note_written(buffer.len());
+        buffer.clear();
+        buffer.shrink_to(KEPT_OCTETS);
+        if *unreported >= RECEIPT_OCTETS {
+            self.receipts.written(std::mem::take(unreported));
+        }
+        Ok(())
+    }
+
+    /// Sends a heartbeat when nothing was written since the last tick.
+    async fn beat(&mut self, written_at_tick: &mut Option<u64>) -> io::Result<()> {
+        let written = self.outbox.written();
+        let silent = written_at_tick.is_none_or(|before| before == written);
+        if silent && self.heartbeat_secs > 0 {
+            let mut heartbeat = Vec::new();
+            encode::heartbeat(&mut heartbeat);
+            self.socket.write_all(&heartbeat).await?;
+        }
+        *written_at_tick = Some(written);
+        Ok(())
+    }
+
+    /// Half the negotiated timeout.
+    fn tick(&self) -> Interval {
+        let period = match self.heartbeat_secs {
+            0 => TIDY_PERIOD,
+            secs => Duration::from_secs(secs.into()) / 2,
+        };
+        let mut tick = interval_at(Instant::now() + period, period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick
+    }
+}

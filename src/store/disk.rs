@@ -1,0 +1,427 @@
+//! The disk at the level of bytes: the few operations the store needs, and their durability.
+//!
+//! [`FileDisk`] is a directory, [`MemoryDisk`] the same in memory with a model of power loss, and
+//! [`FaultyDisk`] makes any other fail on purpose. Names are paths relative to the data directory
+//! with `/` between their parts.
+//!
+//! What is durable when, for every implementation:
+//!
+//! - bytes appended to a file: after [`DiskFile::sync`];
+//! - a file's creation, renaming or removal: after [`Disk::sync_directory`] on its directory;
+//! - a directory's creation or removal, and a truncation: when the call returns.
+//!
+//! Before that a crash may leave any prefix of the appended bytes, and any prefix of the changes
+//! to a directory in the order they were made.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+mod faulty;
+mod memory;
+
+pub use faulty::{Fault, FaultyDisk, Operation};
+pub use memory::MemoryDisk;
+
+/// Where the store keeps its bytes.
+pub trait Disk: Send + Sync + 'static {
+    /// The names of files and directories in `directory`, sorted; none if it does not exist.
+    fn list(&self, directory: &str) -> io::Result<Vec<String>>;
+
+    /// The length of a file in bytes, `None` if there is no such file.
+    fn length(&self, path: &str) -> io::Result<Option<u64>>;
+
+    /// Fills `buffer` from `offset` as far as the file goes and returns how much that was.
+    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Opens a file to append to it; creates it, and the directories above it, if needed.
+    fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Shortens a file, durably.
+    fn truncate(&self, path: &str, length: u64) -> io::Result<()>;
+
+    /// Renames a file within its directory, in place of any that had the new name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Removes a directory with all that is in it, durably; no error if it does not exist.
+    fn remove_directory(&self, directory: &str) -> io::Result<()>;
+
+    /// Makes durable which files are in `directory`; `""` is the data directory itself.
+    fn sync_directory(&self, directory: &str) -> io::Result<()>;
+}
+
+/// A file open for appending.
+pub trait DiskFile: Send {
+    /// Adds bytes at the end. After an error any part of them may be there.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes durable all that was appended, also through an earlier opening of the file.
+    ///
+    /// why: nobody may call it again after an error: the system may have dropped the pages that
+    /// it could not write and then answers that all is well.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// How long the file is.
+    fn length(&self) -> u64;
+}
+
+/// The directory part of a path, empty for a name at the top.
+pub(super) fn directory_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
+/// A data directory in the file system, locked against other processes while this value lives.
+#[derive(Debug)]
+pub struct FileDisk {
+    root: PathBuf,
+    /// Holds the advisory lock; the system releases it with the process, whatever kills it.
+    _lock: File,
+}
+
+/// Why a directory cannot be the data directory. Each says it in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Unusable {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory has other things in it.
+    #[error("{} is not empty and is not a leveret data directory", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The marker file does not say what it should.
+    #[error("{} does not name a format of leveret data: it holds {found:?}", path.display())]
+    Marker {
+        /// The marker file.
+        path: PathBuf,
+        /// The beginning of what is in it.
+        found: String,
+    },
+    /// A later leveret wrote it.
+    #[error(
+        "{} has format version {found}, made by a newer leveret; this one knows version {VERSION}",
+        path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another leveret", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// The version of the format of everything in the data directory.
+pub(super) const VERSION: u32 = 1;
+const MARKER: &str = "leveret";
+const MARKER_DRAFT: &str = "leveret.draft";
+const MARKER_TITLE: &str = "leveret data directory, version ";
+const LOCK: &str = "lock";
+
+impl FileDisk {
+    /// Opens `directory` as a data directory, made new if it does not exist or is empty.
+    pub fn open(directory: &Path) -> Result<FileDisk, OpenError> {
+        let unusable = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Unusable { action, path, source }
+        };
+        create_directories(directory)
+            .map_err(unusable("create the data directory", directory))?;
+        // why: looked at before the lock file is made, so that a foreign directory stays as it is.
+        check_marker(directory)?;
+        let lock_path = directory.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(unusable("write", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse { path: directory.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(unusable("lock", &lock_path)(source));
+            }
+        }
+        let disk = FileDisk { root: directory.to_owned(), _lock: lock };
+        if !check_marker(directory)? {
+            disk.write_marker().map_err(unusable("write in", directory))?;
+        }
+        Ok(disk)
+    }
+
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// How many bytes the file system has left for an unprivileged process.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    fn write_marker(&self) -> io::Result<()> {
+        let draft = self.root.join(MARKER_DRAFT);
+        let mut file = File::create(&draft)?;
+        file.write_all(format!("{MARKER_TITLE}{VERSION}\n").as_bytes())?;
+        file.sync_data()?;
+        fs::rename(&draft, self.root.join(MARKER))?;
+        self.sync_directory("")
+    }
+
+    fn locate(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+/// Whether the directory has a marker with a version this program knows.
+fn check_marker(directory: &Path) -> Result<bool, OpenError> {
+    let path = directory.join(MARKER);
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return if is_vacant(directory)? {
+                Ok(false)
+            } else {
+                Err(OpenError::Foreign { path: directory.to_owned() })
+            };
+        }
+        Err(source) => return Err(OpenError::Unusable { action: "read", path, source }),
+    };
+    let version = text.strip_prefix(MARKER_TITLE).and_then(|rest| rest.trim_end().parse().ok());
+    match version {
+        Some(VERSION) => Ok(true),
+        Some(found) if found > VERSION => {
+            Err(OpenError::Newer { path: directory.to_owned(), found })
+        }
+        _ => Err(OpenError::Marker { path, found: text.chars().take(40).collect() }),
+    }
+}
+
+/// Whether there is nothing in the directory but what an interrupted first start leaves there, or
+/// what a new file system brings along.
+fn is_vacant(directory: &Path) -> Result<bool, OpenError> {
+    let unusable =
+        |source| OpenError::Unusable { action: "list", path: directory.to_owned(), source };
+    for entry in fs::read_dir(directory).map_err(unusable)? {
+        let name = entry.map_err(unusable)?.file_name();
+        if ![LOCK, MARKER_DRAFT, "lost+found"].iter().any(|known| name == *known) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Creates a directory and what is missing above it, and makes their names durable.
+fn create_directories(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = match directory.parent() {
+        None => return fs::create_dir(directory),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    create_directories(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        other => other?,
+    }
+    File::open(parent)?.sync_all()
+}
+
+impl Disk for FileDisk {
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.locate(directory)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            // A name that is no UTF-8 is none of the store's.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn length(&self, path: &str) -> io::Result<Option<u64>> {
+        match fs::metadata(self.locate(path)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = File::open(self.locate(path))?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
+        create_directories(&self.locate(directory_of(path)))?;
+        let file = OpenOptions::new().create(true).append(true).open(self.locate(path))?;
+        let length = file.metadata()?.len();
+        Ok(Box::new(AppendedFile { file, length }))
+    }
+
+    fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.locate(path))?;
+        file.set_len(length)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.locate(from), self.locate(to))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.locate(path))
+    }
+
+    fn remove_directory(&self, directory: &str) -> io::Result<()> {
+        match fs::remove_dir_all(self.locate(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.sync_directory(directory_of(directory)),
+        }
+    }
+
+    fn sync_directory(&self, directory: &str) -> io::Result<()> {
+        File::open(self.locate(directory))?.sync_all()
+    }
+}
+
+struct AppendedFile {
+    file: File,
+    length: u64,
+}
+
+impl DiskFile for AppendedFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(directory: &Path) -> String {
+        FileDisk::open(directory).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn both_disks_do_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let disks: [Box<dyn Disk>; 2] = [
+            Box::new(FileDisk::open(&home.path().join("a/b")).unwrap()),
+            Box::new(MemoryDisk::default()),
+        ];
+        for disk in disks {
+            assert!(disk.list("log").unwrap().is_empty());
+            assert_eq!(disk.length("log/1").unwrap(), None);
+            assert!(disk.remove("log/1").is_err());
+            let mut file = disk.open_append("log/1").unwrap();
+            file.append(b"abc").unwrap();
+            drop(file);
+            let mut file = disk.open_append("log/1").unwrap();
+            assert_eq!(file.length(), 3);
+            file.append(b"def").unwrap();
+            file.sync().unwrap();
+            assert_eq!(file.length(), 6);
+            disk.sync_directory("log").unwrap();
+            disk.open_append("queues/1/2").unwrap();
+            assert_eq!(disk.list("queues").unwrap(), ["1"]);
+            let mut buffer = [0; 4];
+            assert_eq!(disk.read("log/1", 3, &mut buffer).unwrap(), 3);
+            assert_eq!(&buffer[..3], b"def");
+            disk.truncate("log/1", 2).unwrap();
+            assert_eq!(disk.length("log/1").unwrap(), Some(2));
+            disk.open_append("log/2").unwrap();
+            disk.rename("log/1", "log/2").unwrap();
+            assert_eq!(disk.list("log").unwrap(), ["2"]);
+            assert_eq!(disk.length("log/2").unwrap(), Some(2));
+            disk.remove("log/2").unwrap();
+            assert!(disk.list("log").unwrap().is_empty());
+            disk.remove_directory("queues/1").unwrap();
+            disk.remove_directory("queues/1").unwrap();
+            assert!(disk.list("queues").unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_data_directory_is_opened_again_but_not_twice() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("data");
+        let disk = FileDisk::open(&directory).unwrap();
+        assert!(disk.free_bytes().unwrap() > 0);
+        assert_eq!(
+            refusal(&directory),
+            format!("{} is in use by another leveret", directory.display())
+        );
+        drop(disk);
+        FileDisk::open(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_data_directory_is_refused_and_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("letter"), "dear").unwrap();
+        assert!(refusal(home.path()).ends_with("is not empty and is not a leveret data directory"));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+        let below_a_file = home.path().join("letter/data");
+        assert!(refusal(&below_a_file).starts_with("cannot create the data directory"));
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(MARKER), format!("{MARKER_TITLE}7\n")).unwrap();
+        assert!(refusal(home.path()).contains("has format version 7, made by a newer leveret"));
+        fs::write(home.path().join(MARKER), "hello").unwrap();
+        assert!(refusal(home.path()).contains("does not name a format of leveret data"));
+    }
+}

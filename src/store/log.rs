@@ -1,0 +1,190 @@
+//! The log: every record first, in the core's order, in a few files of which the last grows.
+//!
+//! A file is its number in the name, a header with the number of its first record, and one frame
+//! a record, keyed by its [`Lsn`]. Nothing is confirmed from it before a sync; what follows the
+//! last sync after a crash is kept as far as it is whole.
+
+use std::collections::VecDeque;
+
+use crate::broker::record::{Lsn, Record};
+
+use super::disk::DiskFile;
+use super::error::{During, StoreError};
+use super::files::Files;
+use super::format::put_record;
+use super::framing::{FrameReader, HEADER_LENGTH, Header, Keys, put_frame};
+use super::segment::parse_name;
+
+/// The first bytes of a log file.
+pub(super) const MAGIC: [u8; 8] = *b"lvrt-log";
+/// The directory of the log files.
+pub(super) const LOG: &str = "log";
+const SUFFIX: &str = ".log";
+/// How many bytes are put together before they are written, unless one record is longer.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// The log files and the end of the last one.
+pub(super) struct Log {
+    /// From the oldest to the one that grows. invariant: never empty.
+    pub(super) files: VecDeque<LogFile>,
+    current: Box<dyn DiskFile>,
+    /// The last record synced.
+    pub(super) last: Lsn,
+    /// The last record of the log files that were checkpointed.
+    pub(super) moved: Lsn,
+    buffer: Vec<u8>,
+}
+
+/// One log file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogFile {
+    pub(super) number: u64,
+    /// The record before its first.
+    pub(super) before: Lsn,
+    /// Its last record; meaningless for the file that grows.
+    pub(super) last: Lsn,
+    /// Its length; meaningless for the file that grows.
+    pub(super) length: u64,
+}
+
+impl LogFile {
+    /// Reads its records.
+    pub(super) fn reader(&self, files: &Files) -> FrameReader {
+        FrameReader::new(
+            files.disk.clone(),
+            path(self.number),
+            files.salt,
+            Keys::Counted,
+            Some(self.before.0),
+            self.length,
+        )
+    }
+}
+
+/// A log file's path.
+pub(super) fn path(number: u64) -> String {
+    format!("{LOG}/{number:016x}{SUFFIX}")
+}
+
+/// The number of the log file with this name.
+pub(super) fn parse_file_name(name: &str) -> Option<u64> {
+    parse_name(name.strip_suffix(SUFFIX)?)
+}
+
+impl Log {
+    /// Goes on with the files that recovery found, of which the last is good to append to.
+    pub(super) fn resume(
+        files: &Files,
+        found: VecDeque<LogFile>,
+        last: Lsn,
+        moved: Lsn,
+    ) -> Result<Log, StoreError> {
+        let file = found.back().expect("invariant: there is a file to go on with");
+        let current = reopen(files, file)?;
+        Ok(Log { files: found, current, last, moved, buffer: Vec::new() })
+    }
+
+    /// Starts a new file behind those that recovery found.
+    pub(super) fn begin(
+        files: &Files,
+        mut found: VecDeque<LogFile>,
+        number: u64,
+        last: Lsn,
+        moved: Lsn,
+    ) -> Result<Log, StoreError> {
+        if let Some(file) = found.back() {
+            reopen(files, file)?;
+        }
+        let current = create(files, number, last)?;
+        found.push_back(LogFile { number, before: last, last, length: 0 });
+        Ok(Log { files: found, current, last, moved, buffer: Vec::new() })
+    }
+
+    /// The number of the file that grows.
+    pub(super) fn current_number(&self) -> u64 {
+        self.files.back().expect("invariant: there is always a file that grows").number
+    }
+
+    /// Writes and syncs records; returns the number of the file they are in.
+    pub(super) fn write(&mut self, files: &Files, records: &[Record]) -> Result<u64, StoreError> {
+        let length = self.current.length();
+        if length > HEADER_LENGTH as u64 && length >= files.options.log_file_bytes {
+            self.rotate(files)?;
+        }
+        let number = self.current_number();
+        let path = path(number);
+        let mut last = self.last;
+        self.buffer.clear();
+        for record in records {
+            last.0 += 1;
+            put_frame(&mut self.buffer, files.salt, last.0, |out| put_record(out, record));
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.current.append(&self.buffer).during("write", &path)?;
+                self.buffer.clear();
+                // One huge record must not hold its memory for ever.
+                self.buffer.shrink_to(2 * BUFFER_BYTES);
+            }
+        }
+        if !self.buffer.is_empty() {
+            self.current.append(&self.buffer).during("write", &path)?;
+        }
+        self.current.sync().during("sync", &path)?;
+        self.last = last;
+        Ok(number)
+    }
+
+    fn rotate(&mut self, files: &Files) -> Result<(), StoreError> {
+        let number = self.current_number() + 1;
+        let next = create(files, number, self.last)?;
+        let full = std::mem::replace(&mut self.current, next);
+        let file = self.files.back_mut().expect("invariant: there is always a file that grows");
+        file.last = self.last;
+        file.length = full.length();
+        self.files.push_back(LogFile { number, before: self.last, last: self.last, length: 0 });
+        Ok(())
+    }
+
+    /// The oldest file if it no longer grows.
+    pub(super) fn oldest_full(&self) -> Option<LogFile> {
+        (self.files.len() > 1).then(|| self.files.front().copied()).flatten()
+    }
+
+    /// Removes the oldest file, which no longer grows.
+    pub(super) fn remove_oldest(&mut self, files: &Files) -> Result<(), StoreError> {
+        if let Some(file) = self.oldest_full() {
+            self.files.pop_front();
+            files.remove(&path(file.number))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        self.current.sync().during("sync", &path(self.current_number()))
+    }
+}
+
+/// Opens a file that recovery found. What a killed process wrote to it may not be synced yet, and
+/// from here on it counts.
+fn reopen(files: &Files, file: &LogFile) -> Result<Box<dyn DiskFile>, StoreError> {
+    let path = path(file.number);
+    let mut reopened = files.open_append(&path)?;
+    reopened.sync().during("sync", &path)?;
+    files.sync_directory(LOG)?;
+    Ok(reopened)
+}
+
+/// Creates a file whose first record will follow `before`. Durable when this returns, so that no
+/// record is synced into a file that a crash takes away.
+fn create(files: &Files, number: u64, before: Lsn) -> Result<Box<dyn DiskFile>, StoreError> {
+    let path = path(number);
+    let mut header = Vec::new();
+    Header::new(MAGIC, [before.0 + 1, 0]).put(&mut header);
+    let mut file = files.open_append(&path)?;
+    if file.length() > 0 {
+        return Err(StoreError::Damaged { path, what: "there already".to_owned() });
+    }
+    file.append(&header).during("write", &path)?;
+    file.sync().during("sync", &path)?;
+    files.sync_directory(LOG)?;
+    Ok(file)
+}

@@ -1,0 +1,216 @@
+//! Recovery of the log: its files in order, each record once more.
+
+use std::collections::VecDeque;
+
+use crate::broker::record::{Lsn, Record, RecoveredMessage};
+
+use super::super::disk::VERSION;
+use super::super::error::{During, StoreError};
+use super::super::files::Files;
+use super::super::format::parse_record;
+use super::super::framing::{Gap, GapEnd, HEADER_LENGTH, Header, Item};
+use super::super::log::{self, LOG, Log, LogFile, MAGIC};
+use super::super::report::Report;
+use super::super::state::State;
+use super::Messages;
+
+/// What the catalog covers.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// Up to here it has the definitions.
+    pub(super) defined: Lsn,
+    /// Up to here the log is not needed.
+    pub(super) moved: Lsn,
+}
+
+/// Replays the log and makes it ready to go on.
+pub(super) fn replay(
+    files: &Files,
+    state: &mut State,
+    messages: &mut Messages,
+    report: &mut Report,
+    known: Known,
+) -> Result<Log, StoreError> {
+    let names = files.list(LOG)?;
+    let numbers: Vec<u64> = names.iter().filter_map(|name| log::parse_file_name(name)).collect();
+    let mut replay = Replay {
+        files,
+        state,
+        messages,
+        report,
+        known,
+        reached: known.moved,
+        kept: VecDeque::new(),
+        can_go_on: false,
+    };
+    for (index, &number) in numbers.iter().enumerate() {
+        replay.file(number, numbers.get(index + 1).copied())?;
+    }
+    let last = replay.reached.max(known.defined);
+    let kept = replay.kept;
+    match kept.back() {
+        Some(file) if replay.can_go_on && file.last == last => {
+            Log::resume(files, kept, last, known.moved)
+        }
+        // why: records behind damage, or with numbers missing before them, are easier to tell
+        // from it in a file of their own.
+        _ => {
+            let number = numbers.last().map_or(1, |number| number + 1);
+            Log::begin(files, kept, number, last, known.moved)
+        }
+    }
+}
+
+struct Replay<'a> {
+    files: &'a Files,
+    state: &'a mut State,
+    messages: &'a mut Messages,
+    report: &'a mut Report,
+    known: Known,
+    /// The last record seen.
+    reached: Lsn,
+    kept: VecDeque<LogFile>,
+    /// Whether the last file can be appended to.
+    can_go_on: bool,
+}
+
+impl Replay<'_> {
+    fn file(&mut self, number: u64, next: Option<u64>) -> Result<(), StoreError> {
+        let path = log::path(number);
+        if let Some(next) = next
+            && let Some(header) = self.header(&log::path(next))?
+            && header.numbers[0] <= self.known.moved.0 + 1
+        {
+            // A checkpoint ended between the catalog and this.
+            return self.files.remove(&path);
+        }
+        let length = self.files.length(&path)?.unwrap_or(0);
+        let header = self.header(&path)?;
+        let before = header.map_or(self.reached, |header| Lsn(header.numbers[0].saturating_sub(1)));
+        if before > self.reached {
+            let what = format!("records {} to {} are missing", self.reached.0 + 1, before.0);
+            self.report.damaged(&path, 0, 0, what);
+        }
+        let mut file = LogFile { number, before, last: before, length };
+        self.can_go_on = header.is_some();
+        let torn = self.records(&path, &mut file)?;
+        if header.is_none() {
+            let header_length = length.min(HEADER_LENGTH as u64);
+            if next.is_none() && file.last == before && (torn || length <= header_length) {
+                // It was being created.
+                if length > 0 {
+                    self.report.damaged(&path, 0, length, "a torn new file; removed");
+                }
+                return self.files.remove(&path);
+            }
+            self.report.damaged(&path, 0, header_length, "its header is not whole");
+        } else if torn && next.is_none() {
+            self.files.truncate(&path, file.length)?;
+        }
+        self.report.log_files += 1;
+        self.reached = self.reached.max(file.last);
+        self.kept.push_back(file);
+        Ok(())
+    }
+
+    fn header(&self, path: &str) -> Result<Option<Header>, StoreError> {
+        let header = Header::read(&*self.files.disk, path, MAGIC).during("read", path)?;
+        match header {
+            Some(header) if header.version != VERSION => {
+                Err(StoreError::Newer { path: path.to_owned(), found: header.version })
+            }
+            header => Ok(header),
+        }
+    }
+
+    /// Replays a file's records; whether it ends in bytes that are none, of which `file.length`
+    /// then is the beginning.
+    fn records(&mut self, path: &str, file: &mut LogFile) -> Result<bool, StoreError> {
+        let mut reader = file.reader(self.files);
+        let mut gap: Option<Gap> = None;
+        loop {
+            let offset = reader.offset();
+            match reader.next().during("read", path)? {
+                Item::Frame { key, payload } => {
+                    if let Some(gap) = gap.take() {
+                        self.can_go_on = false;
+                        let (first, last) = (file.last.0 + 1, key - 1);
+                        let what = format!("not whole; records {first} to {last} are lost");
+                        self.report.damaged(path, gap.offset, gap.bytes, what);
+                    }
+                    file.last = Lsn(key);
+                    self.record(path, offset, file, payload);
+                }
+                Item::Damage(found) => gap = Some(found),
+                Item::End => break,
+            }
+        }
+        let Some(Gap { offset, bytes, end }) = gap else { return Ok(false) };
+        if end == GapEnd::File {
+            let what = format!("a torn end after record {}; cut off", file.last.0);
+            self.report.damaged(path, offset, bytes, what);
+            file.length = offset;
+            return Ok(true);
+        }
+        self.can_go_on = false;
+        let what = format!("not whole after record {}; left alone", file.last.0);
+        self.report.damaged(path, offset, bytes, what);
+        Ok(false)
+    }
+
+    fn record(&mut self, path: &str, offset: u64, file: &LogFile, payload: &[u8]) {
+        if file.last <= self.known.moved {
+            return;
+        }
+        match parse_record(payload) {
+            Ok(record) => {
+                if file.last > self.known.defined || !is_definition(&record) {
+                    self.report.records += 1;
+                    self.apply(record, file.number);
+                }
+            }
+            Err(malformed) => {
+                let bytes = payload.len() as u64;
+                let what = format!("record {} cannot be read: {malformed}", file.last.0);
+                self.report.damaged(path, offset, bytes, what);
+            }
+        }
+    }
+
+    fn apply(&mut self, record: Record, log_file: u64) {
+        self.state.apply(&record, log_file);
+        match record {
+            Record::Enqueued { message, placements } => {
+                for placement in placements {
+                    if self.state.queues.contains_key(&placement.queue) {
+                        self.messages.entry(placement.queue).or_default().insert(
+                            placement.position,
+                            RecoveredMessage {
+                                position: placement.position,
+                                expires_at: placement.expires_at,
+                                message: message.clone(),
+                            },
+                        );
+                    }
+                }
+            }
+            Record::Settled { queue, first, last } if first <= last => {
+                if let Some(messages) = self.messages.get_mut(&queue) {
+                    messages.extract_if(first..=last, |_, _| true).for_each(drop);
+                }
+            }
+            Record::QueueDeleted { id } => {
+                self.messages.remove(&id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the catalog has what the record says: replaying an old one could undo a later one.
+fn is_definition(record: &Record) -> bool {
+    !matches!(
+        record,
+        Record::Enqueued { .. } | Record::Settled { .. } | Record::Delivered { .. }
+    )
+}
