@@ -261,3 +261,106 @@ impl Receipts {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use leveret_codec::{Method, TableBuf, method::channel};
+
+    use super::*;
+    use crate::auth::User;
+    use crate::broker::command::Outgoing;
+    use crate::clock::ManualClock;
+
+    fn handle() -> BrokerHandle {
+        let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
+        BrokerHandle::new(clock, &VhostSettings::default(), Recovered::default())
+    }
+
+    fn client() -> ConnectionInfo {
+        ConnectionInfo {
+            user: User { name: "guest".to_owned() },
+            channel_max: 10,
+            frame_max: 4096,
+            heartbeat_secs: 0,
+            consumer_cancel_notify: true,
+            client_properties: TableBuf::default(),
+        }
+    }
+
+    /// The frames that wait in an outbox, and whether the core has said its last word.
+    async fn taken(outbox: &Outbox) -> (Vec<u8>, bool) {
+        let (mut outgoing, mut frames) = (Vec::new(), Vec::new());
+        outbox.take(&mut outgoing).await;
+        outgoing.iter().for_each(|item| item.encode(&mut frames, 4096));
+        (frames, outgoing.iter().any(Outgoing::is_end))
+    }
+
+    #[tokio::test]
+    async fn answers_come_to_the_outbox_of_who_asked() {
+        let handle = handle();
+        let (first, second) = (Arc::new(Outbox::default()), Arc::new(Outbox::default()));
+        let first_session = handle.open("/", client(), first.clone()).unwrap();
+        let _second_session = handle.open("/", client(), second.clone()).unwrap();
+        let (open_ok, _) = taken(&first).await;
+        assert_eq!(taken(&second).await.0, open_ok);
+
+        let method = Method::ChannelOpen(channel::Open::default());
+        let mut commands = vec![Command::Method { channel: 1, method }];
+        first_session.apply(&mut commands);
+        assert!(commands.is_empty());
+        let (frames, end) = taken(&first).await;
+        assert_eq!(frames[..11], [1, 0, 1, 0, 0, 0, 8, 0, 20, 0, 11], "channel.open-ok");
+        assert!(!end);
+        second.close();
+        assert_eq!(taken(&second).await, (Vec::new(), false));
+    }
+
+    #[test]
+    fn an_unknown_vhost_is_not_entered() {
+        let refused = handle().open("lost", client(), Arc::default()).err().unwrap();
+        assert_eq!(refused, Fault::new(ReplyCode::NotAllowed, "vhost lost not found"));
+    }
+
+    #[tokio::test]
+    async fn nobody_enters_a_broker_that_stops() {
+        let handle = handle();
+        let outbox = Arc::new(Outbox::default());
+        let _session = handle.open("/", client(), outbox.clone()).unwrap();
+        taken(&outbox).await;
+        handle.shutdown();
+        assert_eq!(taken(&outbox).await.0[7..13], [0, 10, 0, 50, 1, 64], "connection.close 320");
+        let refused = handle.open("/", client(), Arc::default()).err().unwrap();
+        assert_eq!(refused.code, ReplyCode::ConnectionForced);
+    }
+
+    #[test]
+    fn a_session_that_is_dropped_leaves_the_vhost() {
+        let handle = handle();
+        let session = handle.open("/", client(), Arc::default()).unwrap();
+        let receipts = session.receipts();
+        let connections = || handle.shared.state.lock().vhost.snapshot().connections;
+        assert_eq!(connections(), 1);
+        drop(session);
+        assert_eq!(connections(), 0);
+
+        // The next one gets the same place, and nothing of what the first one's writer says.
+        let _session = handle.open("/", client(), Arc::default()).unwrap();
+        receipts.written(1);
+        assert_eq!(connections(), 1);
+    }
+
+    #[test]
+    fn the_timer_is_woken_for_nearer_deadlines_alone() {
+        let [none, early, late] = [None, Some(Time::from_millis(1)), Some(Time::from_millis(2))];
+        for (deadline, armed, nearer) in [
+            (none, none, none),
+            (none, early, none),
+            (early, none, early),
+            (early, early, none),
+            (late, early, none),
+            (early, late, early),
+        ] {
+            assert_eq!(is_nearer(deadline, armed), nearer, "{deadline:?} {armed:?}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use leveret_codec::ShortString;
 use super::confirm::Confirms;
 use super::consumer::ConsumerId;
 use super::id::Id;
+use super::transaction::Transaction;
 use super::unacked::UnackedList;
 use super::vhost::ConnectionId;
 
@@ -29,6 +30,15 @@ pub enum ChannelState {
     Open,
     /// The client made a fault and was told; everything but the end of the channel is ignored.
     Closing,
+}
+
+/// A subscription to the pseudo-queue of direct reply-to.
+#[derive(Clone, Debug)]
+pub struct ReplyConsumer {
+    /// What the client knows it by.
+    pub tag: ShortString,
+    /// What answers are published to: `amq.rabbitmq.reply-to.` and something that nobody guesses.
+    pub address: ShortString,
 }
 
 /// A channel of a connection.
@@ -52,6 +62,10 @@ pub struct Channel {
     pub global_prefetch: u16,
     /// Confirm mode, once selected.
     pub confirms: Option<Confirms>,
+    /// Transactions, once selected.
+    pub transaction: Option<Transaction>,
+    /// Its subscription to the answers of direct reply-to.
+    pub reply_consumer: Option<ReplyConsumer>,
     /// Whether it stands in the list of those whose confirms are to be looked at.
     pub confirms_listed: bool,
     /// The queue declared last, which an empty name stands for.
@@ -72,6 +86,8 @@ impl Channel {
             prefetch: 0,
             global_prefetch: 0,
             confirms: None,
+            transaction: None,
+            reply_consumer: None,
             confirms_listed: false,
             last_queue: None,
             last_delivery_tag: 0,
@@ -82,6 +98,13 @@ impl Channel {
     pub fn next_delivery_tag(&mut self) -> u64 {
         self.last_delivery_tag += 1;
         self.last_delivery_tag
+    }
+
+    /// The tag of an answer to direct reply-to.
+    ///
+    /// rabbitmq: the tag that comes next, which is not used up by it.
+    pub fn reply_delivery_tag(&self) -> u64 {
+        self.last_delivery_tag + 1
     }
 
     /// Whether the window that its consumers share has room.

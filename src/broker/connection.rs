@@ -247,15 +247,16 @@ impl Connection {
             self.stage = Stage::Ended { delay_ms: limits::REFUSAL_DELAY_MS };
             return;
         }
-        let (kind, snippet, reason) = match *error {
+        let text = match *error {
             FrameError::TooLarge { kind, size, limit, .. } => {
-                (kind, &[][..], format!("{{frame_too_large,{size},{limit}}}"))
+                format!("{}: {{frame_too_large,{size},{limit}}}", describe(kind, &[]))
             }
             FrameError::BadEnd { kind, payload, end, .. } => {
-                (kind, payload, format!("{{invalid_frame_end_marker,{end}}}"))
+                let start = format!("{}: ", describe(kind, payload));
+                let reason = names::erlang_pair("invalid_frame_end_marker", end, start.len());
+                start + &reason
             }
         };
-        let text = format!("{}: {reason}", describe(kind, snippet));
         let fault = Fault::new(ReplyCode::FrameError, text);
         commands.push(Command::Fault { fault, class_id: 0, method_id: 0, input_ends: true });
         self.stage = Stage::Deaf;
@@ -578,7 +579,7 @@ fn method_fault(frame: &Frame<'_>, error: &MethodError<'_>) -> Option<AtFault> {
     match *error {
         MethodError::Short => Some(unknown_frame(frame).into()),
         MethodError::Malformed { class_id, method_id, arguments, .. } => {
-            let text = format!("cannot decode {}", names::erlang_binary(arguments));
+            let text = format!("cannot decode {}", names::erlang_octets(arguments));
             let fault = Fault::new(ReplyCode::FrameError, text);
             Some(AtFault { fault, class_id, method_id })
         }

@@ -8,7 +8,7 @@
 use leveret_codec::table::{ArrayBuilder, TableBuilder};
 use leveret_codec::{Properties, PropertyFields, ShortString, Table, TableBuf, Value};
 
-use super::message::Message;
+use super::message::{Message, sorted_entries};
 use super::time::Time;
 
 const X_DEATH: &[u8] = b"x-death";
@@ -69,7 +69,7 @@ pub fn dead_letter(message: &Message, death: &Death) -> Message {
                 Some(Value::Table(event)) => counted_once_more(event),
                 _ => {
                     first_event(&mut event, message, death, &fields);
-                    sorted(event.finish().as_table())
+                    sorted_entries(event.finish().as_table())
                 }
             };
             array_of(event, events.iter().filter(|event| !same(event)))
@@ -96,7 +96,7 @@ pub fn dead_letter(message: &Message, death: &Death) -> Message {
             .push(b"x-first-death-queue", &Value::LongStr(death.queue.as_bytes()))
             .push(b"x-first-death-exchange", &Value::LongStr(message.exchange().as_bytes()));
     }
-    let table = sorted(table.finish().as_table());
+    let table = sorted_entries(table.finish().as_table());
     fields.headers = Some(table.as_table());
     // rabbitmq: or it would expire in the next queue too.
     fields.expiration = None;
@@ -178,7 +178,7 @@ fn counted_once_more(event: Table<'_>) -> TableBuf {
             _ => counted.push_raw(entry.raw()),
         };
     }
-    sorted(counted.finish().as_table())
+    sorted_entries(counted.finish().as_table())
 }
 
 fn array_of<'a>(first: TableBuf, rest: impl Iterator<Item = Value<'a>>) -> ArrayBuilder {
@@ -188,11 +188,6 @@ fn array_of<'a>(first: TableBuf, rest: impl Iterator<Item = Value<'a>>) -> Array
         array.push(&value);
     }
     array
-}
-
-/// The same entries in the order of their names.
-fn sorted(table: Table<'_>) -> TableBuf {
-    super::exchange::sorted_arguments(table)
 }
 
 #[cfg(test)]

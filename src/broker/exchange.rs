@@ -66,7 +66,7 @@ pub enum Destination {
 /// A binding, as its source sees it. All three parts make its identity.
 ///
 /// rabbitmq: arguments are the same when names, types and values are; their order does not count,
-/// so they are kept sorted (see [`sorted_arguments`]).
+/// so they are kept sorted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Binding {
     /// What it leads to.
@@ -243,20 +243,6 @@ impl std::fmt::Debug for Exchange {
             .field("bindings", &self.bindings)
             .finish_non_exhaustive()
     }
-}
-
-/// A binding's arguments in the order of their names, which is how they are compared.
-pub fn sorted_arguments(arguments: Table<'_>) -> TableBuf {
-    if arguments.is_empty() {
-        return TableBuf::default();
-    }
-    let mut entries: Vec<_> = arguments.iter().collect();
-    entries.sort_by_key(|entry| entry.name);
-    let mut builder = leveret_codec::table::TableBuilder::default();
-    for entry in entries {
-        builder.push_raw(entry.raw());
-    }
-    builder.finish()
 }
 
 /// All exchanges of a virtual host but the default one, which is no more than the queues' names.

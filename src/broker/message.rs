@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use leveret_codec::{Properties, ShortStr};
+use leveret_codec::table::TableBuilder;
+use leveret_codec::{Properties, PropertyFields, ShortStr, Table, TableBuf, Value};
 
 /// A published message. Cloning it copies a pointer.
 #[derive(Clone, PartialEq, Eq)]
@@ -140,6 +141,49 @@ impl Message {
     fn properties_end(&self) -> usize {
         usize::from(self.routing_length) + self.properties_length as usize
     }
+}
+
+/// The same message with one more header, which replaces any of its name.
+///
+/// rabbitmq: whenever the broker adds a header, all of them come out sorted by name.
+pub fn with_header(message: &Message, name: &[u8], value: &Value<'_>) -> Message {
+    let mut fields = message.properties().fields();
+    let mut table = TableBuilder::default();
+    for entry in fields.headers.unwrap_or(Table::EMPTY).iter() {
+        if entry.name.as_bytes() != name {
+            table.push_raw(entry.raw());
+        }
+    }
+    table.push(name, value);
+    let table = sorted_entries(table.as_table());
+    fields.headers = Some(table.as_table());
+    with_properties(message, &fields)
+}
+
+/// The same message with other properties.
+pub fn with_properties(message: &Message, fields: &PropertyFields<'_>) -> Message {
+    let mut properties = Vec::new();
+    fields.encode(&mut properties);
+    Message::new(
+        message.exchange(),
+        message.routing_key(),
+        Properties::from_checked(&properties),
+        message.body(),
+    )
+}
+
+/// The entries of a table in the order of their names.
+pub fn sorted_entries(table: Table<'_>) -> TableBuf {
+    if table.is_empty() {
+        return TableBuf::default();
+    }
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|entry| entry.name);
+    let mut builder = TableBuilder::default();
+    for entry in entries {
+        builder.push_raw(entry.raw());
+    }
+    builder.finish()
 }
 
 /// spec: 4.2.6.1 gives delivery-mode 1 for non-persistent and 2 for persistent.

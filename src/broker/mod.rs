@@ -38,5 +38,6 @@ pub mod record;
 pub mod snapshot;
 pub mod time;
 pub mod topic;
+pub mod transaction;
 pub mod unacked;
 pub mod vhost;

@@ -45,6 +45,23 @@ pub fn erlang_binary(octets: &[u8]) -> String {
     }
 }
 
+/// How texts show octets that are never taken for a text: `<<1,2>>`.
+pub fn erlang_octets(octets: &[u8]) -> String {
+    format!("<<{}>>", listed(octets))
+}
+
+/// How texts show a pair, `{name,value}`, that begins in this column.
+///
+/// rabbitmq: Erlang breaks a line after the name rather than pass column 80, and goes on below it.
+pub fn erlang_pair(name: &str, value: impl std::fmt::Display, column: usize) -> String {
+    const WIDTH: usize = 80;
+    let pair = format!("{{{name},{value}}}");
+    if column + pair.len() <= WIDTH {
+        return pair;
+    }
+    format!("{{{name},\n{:indent$}{value}}}", "", indent = column + 1)
+}
+
 /// How texts show a string, which in Erlang is a list: `"text"`, or their numbers.
 pub fn erlang_string(octets: &[u8]) -> String {
     match quoted(octets) {
@@ -128,6 +145,13 @@ mod tests {
         assert_eq!(erlang_binary(&[0, 50, 1]), "<<0,50,1>>");
         assert_eq!(erlang_binary("n\u{e9}".as_bytes()), "<<\"n\u{e9}\">>");
         assert_eq!(erlang_binary("\u{df}".as_bytes()), "<<195,159>>", "no letter of Latin-1");
+    }
+
+    #[test]
+    fn a_long_line_goes_on_below() {
+        assert_eq!(erlang_pair("end_marker", 0, 67), "{end_marker,0}");
+        assert_eq!(erlang_pair("end_marker", 0, 68), format!("{{end_marker,\n{:69}0}}", ""));
+        assert_eq!(erlang_octets(b"ab"), "<<97,98>>");
     }
 
     #[test]

@@ -10,13 +10,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use leveret_codec::ShortString;
+use leveret_codec::{ShortString, Value};
 
-use super::arguments::QueueArguments;
+use super::arguments::{Overflow, QueueArguments, QueueType};
 use super::consumer::Rotation;
 use super::exchange::BindingSet;
 use super::id::Id;
-use super::message::Message;
+use super::message::{Message, with_header};
 use super::record::{DurableQueueId, Position};
 use super::snapshot::QueueSnapshot;
 use super::time::Time;
@@ -242,6 +242,57 @@ impl Queue {
             (None, None) => Time::NEVER,
             (Some(ttl), None) | (None, Some(ttl)) => now.plus_millis(ttl),
             (Some(queue), Some(message)) => now.plus_millis(queue.min(message)),
+        }
+    }
+
+    /// Whether it is a quorum queue.
+    pub fn is_quorum(&self) -> bool {
+        self.arguments.queue_type == QueueType::Quorum
+    }
+
+    /// Whether what it holds is kept whatever a message's delivery mode says.
+    pub fn keeps(&self, message: &Message) -> bool {
+        self.durable.is_some() && (self.is_quorum() || message.is_persistent())
+    }
+
+    /// Puts a message that was delivered back.
+    ///
+    /// rabbitmq: to its original place; in a quorum queue without a delivery limit behind all
+    /// others.
+    pub fn put_back(&mut self, entry: Entry) {
+        if self.is_quorum() && self.arguments.delivery_limit.is_none() {
+            self.ready.push_back(entry);
+        } else {
+            self.ready.put_back(entry);
+        }
+    }
+
+    /// The message as a client gets it.
+    ///
+    /// rabbitmq: a quorum queue says in the header x-delivery-count how often it came back; on
+    /// delivery only if it did, in the answer to a get always.
+    pub fn message_for_client(&self, entry: &Entry, by_get: bool) -> Message {
+        self.counted(entry, by_get).unwrap_or_else(|| entry.message.clone())
+    }
+
+    /// As [`message_for_client`](Queue::message_for_client), on delivery of one that nobody keeps.
+    pub fn into_message_for_client(&self, entry: Entry) -> Message {
+        self.counted(&entry, false).unwrap_or(entry.message)
+    }
+
+    fn counted(&self, entry: &Entry, by_get: bool) -> Option<Message> {
+        let counted = self.is_quorum() && (by_get || entry.returns > 0);
+        let returns = Value::I64(i64::from(entry.returns));
+        counted.then(|| with_header(&entry.message, b"x-delivery-count", &returns))
+    }
+
+    /// What happens when it is full.
+    ///
+    /// rabbitmq: a quorum queue takes reject-publish-dlx for drop-head.
+    pub fn overflow(&self) -> Overflow {
+        match self.arguments.overflow {
+            Overflow::RejectPublishDlx if self.is_quorum() => Overflow::DropHead,
+            overflow => overflow,
         }
     }
 

@@ -59,20 +59,28 @@ impl UnackedList {
 
     /// Takes the delivery of this tag and all before it, in order; nothing unless the tag itself
     /// is there.
-    pub fn take_through(&mut self, tag: u64) -> Option<Vec<Unacked>> {
+    pub fn take_through(&mut self, tag: u64) -> Option<Vec<(u64, Unacked)>> {
         let index = self.index_of(tag)?;
         self.slots[index].1.as_ref()?;
-        let taken: Vec<_> =
-            self.slots.drain(..=index).filter_map(|(_, delivery)| delivery).collect();
+        let taken: Vec<_> = self.slots.drain(..=index).filter_map(present).collect();
         self.live -= taken.len();
         self.sweep();
         Some(taken)
     }
 
     /// Takes all, in order.
-    pub fn take_all(&mut self) -> Vec<Unacked> {
+    pub fn take_all(&mut self) -> Vec<(u64, Unacked)> {
         self.live = 0;
-        std::mem::take(&mut self.slots).into_iter().filter_map(|(_, delivery)| delivery).collect()
+        std::mem::take(&mut self.slots).into_iter().filter_map(present).collect()
+    }
+
+    /// Puts a delivery that was taken back to its place.
+    pub fn put_back(&mut self, tag: u64, delivery: Unacked) {
+        match self.slots.binary_search_by_key(&tag, |(tag, _)| *tag) {
+            Ok(index) => self.slots[index].1 = Some(delivery),
+            Err(index) => self.slots.insert(index, (tag, Some(delivery))),
+        }
+        self.live += 1;
     }
 
     /// All of them, in order, with their tags.
@@ -96,6 +104,10 @@ impl UnackedList {
             self.slots.retain(|(_, delivery)| delivery.is_some());
         }
     }
+}
+
+fn present((tag, delivery): (u64, Option<Unacked>)) -> Option<(u64, Unacked)> {
+    Some((tag, delivery?))
 }
 
 #[cfg(test)]
@@ -148,6 +160,20 @@ mod tests {
         assert_eq!(tags(&list), [9]);
         assert_eq!(list.take_all().len(), 1);
         assert!(list.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_put_back_is_found_at_its_place() {
+        let mut list = list([1, 2, 3, 4]);
+        let taken = list.take_through(3).expect("3 is there");
+        for (tag, delivery) in taken {
+            list.put_back(tag, delivery);
+        }
+        assert_eq!(tags(&list), [1, 2, 3, 4]);
+        let two = list.take(2).expect("2 is there");
+        list.put_back(2, two);
+        assert_eq!(tags(&list), [1, 2, 3, 4]);
+        assert_eq!(list.len(), 4);
     }
 
     #[test]

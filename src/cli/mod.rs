@@ -4,6 +4,7 @@
 //! Nothing is started here; `main` does that with the library's public interface.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -73,7 +74,7 @@ Examples:
   leveret --in-memory --listen 127.0.0.1:0  for a test: no files, any free port
   leveret --listen 0.0.0.0:5672             for other machines as well (guest stays local)
 
-An option beats its environment variable. LEVERET_LISTEN takes several addresses separated by commas.
+An option beats its environment variable. LEVERET_LISTEN takes several addresses, with commas.
 The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.";
 
 /// What the program was asked to do.
@@ -168,6 +169,8 @@ pub fn start_logging(filter: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        // Colours are for people: a file or a collector gets plain text.
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
 

@@ -44,12 +44,7 @@ pub(super) struct Catalog {
 }
 
 /// Writes both copies.
-pub(super) fn write(
-    files: &Files,
-    state: &State,
-    last: Lsn,
-    moved: Lsn,
-) -> Result<(), StoreError> {
+pub(super) fn write(files: &Files, state: &State, last: Lsn, moved: Lsn) -> Result<(), StoreError> {
     let bytes = encode(files.salt, state, last, moved);
     COPIES.iter().try_for_each(|name| replace(&*files.disk, name, &bytes))
 }
@@ -234,8 +229,7 @@ impl Catalog {
 
     fn add_queue_state(&mut self, fields: &mut Fields<'_>) -> Result<(), Malformed> {
         let id = fields.queue()?;
-        let queue =
-            self.state.queues.get_mut(&id).ok_or(Malformed("a queue's state before it"))?;
+        let queue = self.state.queues.get_mut(&id).ok_or(Malformed("a queue's state before it"))?;
         queue.last_position = fields.u64()?;
         for _ in 0..fields.u32()? {
             let priority = fields.u8()?;

@@ -104,12 +104,7 @@ impl Checkpoint {
         Ok(Progress::More)
     }
 
-    fn append(
-        &mut self,
-        files: &Files,
-        state: &mut State,
-        batch: Batch,
-    ) -> Result<(), StoreError> {
+    fn append(&mut self, files: &Files, state: &mut State, batch: Batch) -> Result<(), StoreError> {
         for ((id, first), part) in batch.parts {
             let path = Segment::new(first).messages_path(id);
             if part.starts_file {

@@ -142,8 +142,7 @@ impl FileDisk {
             let path = path.to_owned();
             move |source| OpenError::Unusable { action, path, source }
         };
-        create_directories(directory)
-            .map_err(unusable("create the data directory", directory))?;
+        create_directories(directory).map_err(unusable("create the data directory", directory))?;
         // why: looked at before the lock file is made, so that a foreign directory stays as it is.
         check_marker(directory)?;
         let lock_path = directory.join(LOCK);

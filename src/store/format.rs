@@ -225,8 +225,7 @@ impl<'a> Fields<'a> {
     }
 
     fn array<const COUNT: usize>(&mut self) -> Result<[u8; COUNT], Malformed> {
-        let (taken, rest) =
-            self.0.split_first_chunk().ok_or(Malformed("fields cut short"))?;
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("fields cut short"))?;
         self.0 = rest;
         Ok(*taken)
     }

@@ -119,9 +119,7 @@ pub(super) enum Keys {
 impl Keys {
     fn allow(self, previous: Option<u64>, key: u64, skipped: u64) -> bool {
         let highest = match self {
-            Keys::Counted => {
-                previous.unwrap_or(0).saturating_add(1 + skipped / SHORTEST_FRAME)
-            }
+            Keys::Counted => previous.unwrap_or(0).saturating_add(1 + skipped / SHORTEST_FRAME),
             Keys::RisingTo(highest) => highest,
         };
         previous.is_none_or(|previous| previous < key) && key <= highest
@@ -266,8 +264,8 @@ impl FrameReader {
         }
         let salt = self.salt;
         let frame = self.bytes(start, length as usize)?;
-        let whole = frame.len() as u64 == length
-            && checksum(salt, &frame[PREFIX_LENGTH..]) == expected;
+        let whole =
+            frame.len() as u64 == length && checksum(salt, &frame[PREFIX_LENGTH..]) == expected;
         Ok(whole.then_some((length, key)))
     }
 

@@ -104,11 +104,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            log_file_bytes: 64 * 1024 * 1024,
-            log_files: 4,
-            segment_bytes: 8 * 1024 * 1024,
-        }
+        Options { log_file_bytes: 64 * 1024 * 1024, log_files: 4, segment_bytes: 8 * 1024 * 1024 }
     }
 }
 
@@ -130,14 +126,8 @@ impl Store {
         options: Options,
     ) -> Result<(Store, Recovered, Report), StoreError> {
         let Opened { files, state, log, recovered, report } = recovery::open(disk, options)?;
-        let store = Store {
-            files,
-            state,
-            log,
-            checkpoint: None,
-            dead_files: Vec::new(),
-            poisoned: false,
-        };
+        let store =
+            Store { files, state, log, checkpoint: None, dead_files: Vec::new(), poisoned: false };
         Ok((store, recovered, report))
     }
 

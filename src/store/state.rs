@@ -86,10 +86,8 @@ impl State {
 
     fn declare_exchange(&mut self, exchange: &ExchangeDefinition) {
         let rank = self.next_rank();
-        self.exchanges
-            .entry(exchange.name.clone())
-            .or_insert_with(|| (rank, exchange.clone()))
-            .1 = exchange.clone();
+        self.exchanges.entry(exchange.name.clone()).or_insert_with(|| (rank, exchange.clone())).1 =
+            exchange.clone();
     }
 
     fn delete_exchange(&mut self, name: &ShortString) {

@@ -112,8 +112,7 @@ fn a_long_life_takes_no_room() {
 fn a_deleted_queue_leaves_nothing() {
     let disk = MemoryDisk::default();
     let (mut store, mut model) = lived_in_store(&disk, 3);
-    let deleted: Vec<_> =
-        model.queues.keys().map(|&id| Record::QueueDeleted { id }).collect();
+    let deleted: Vec<_> = model.queues.keys().map(|&id| Record::QueueDeleted { id }).collect();
     store.write(&deleted).unwrap();
     model.apply_all(&deleted);
     while store.checkpoint_step().unwrap() {}

@@ -1,11 +1,10 @@
 //! Subscriptions: basic.consume, basic.cancel, basic.qos.
 
-use leveret_codec::ReplyCode;
 use leveret_codec::method::basic;
 
 use super::Vhost;
 use super::client::Via;
-use super::queues::not_reply_to;
+use super::reply_to::is_reply_to;
 use crate::broker::arguments::ConsumeArguments;
 use crate::broker::channel::ChannelId;
 use crate::broker::consumer::{Consumer, ConsumerId};
@@ -36,15 +35,11 @@ impl Vhost {
 
     pub(super) fn consume(&mut self, via: Via, consume: &basic::Consume<'_>) -> Checked<()> {
         let tag = consume.consumer_tag;
-        let taken = |channel: &crate::broker::channel::Channel| {
-            channel.consumers.contains_key(tag.as_bytes())
-        };
-        if self.channels.get(via.channel).is_some_and(taken) {
-            let text = format!("attempt to reuse consumer tag '{tag}'");
-            return Err(Fault::new(ReplyCode::NotAllowed, text));
-        }
+        self.check_tag_is_free(via, tag)?;
         let name = self.queue_name(via, consume.queue)?;
-        not_reply_to(&name)?;
+        if is_reply_to(name.as_bytes()) {
+            return self.consume_replies(via, consume);
+        }
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
         let queue_type =
@@ -56,6 +51,7 @@ impl Vhost {
             consume.arguments,
         )?;
         self.check_exclusive_use(id, consume.exclusive)?;
+        self.check_global_window(id, via)?;
 
         let tag = if tag.is_empty() { self.make_up_name("amq.ctag-") } else { tag.into() };
         let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
@@ -74,7 +70,8 @@ impl Vhost {
         channel.consumers.insert(tag.clone(), consumer);
         if let Some(queue) = self.queues.get_mut(id) {
             let single = queue.arguments.single_active_consumer;
-            queue.consumers.subscribe(consumer, arguments.priority, consume.exclusive, single);
+            let exclusive = consume.exclusive && !queue.is_quorum();
+            queue.consumers.subscribe(consumer, arguments.priority, exclusive, single);
         }
         if !consume.nowait {
             let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
@@ -90,6 +87,10 @@ impl Vhost {
         let Some(queue) = self.queues.get(id) else { return Ok(()) };
         let consumers = &queue.consumers;
         let single = queue.arguments.single_active_consumer;
+        // rabbitmq: quorum queues take the flag and do not enforce it.
+        if queue.is_quorum() {
+            return Ok(());
+        }
         if consumers.has_exclusive() || (exclusive && (single || !consumers.is_empty())) {
             let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
             return Err(Fault::access_refused(format!("{phrase} in exclusive use")));
@@ -97,8 +98,21 @@ impl Vhost {
         Ok(())
     }
 
+    /// rabbitmq: quorum queues know no window that consumers share.
+    fn check_global_window(&self, id: QueueId, via: Via) -> Checked<()> {
+        let shared = self.channels.get(via.channel).is_some_and(|it| it.global_prefetch > 0);
+        match self.queues.get(id) {
+            Some(queue) if shared && queue.is_quorum() => {
+                let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+                Err(Fault::not_implemented(format!("{phrase} does not support global qos")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn cancel(&mut self, via: Via, cancel: &basic::Cancel<'_>) -> Checked<()> {
         let tag = cancel.consumer_tag;
+        self.cancel_replies(via.channel, Some(tag));
         let consumer = self
             .channels
             .get_mut(via.channel)
@@ -116,6 +130,7 @@ impl Vhost {
 
     /// Ends all subscriptions of a channel.
     pub(super) fn cancel_all(&mut self, id: ChannelId) {
+        self.cancel_replies(id, None);
         let Some(channel) = self.channels.get_mut(id) else { return };
         for consumer in std::mem::take(&mut channel.consumers).into_values() {
             self.unsubscribe(consumer);

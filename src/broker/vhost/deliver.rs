@@ -1,14 +1,15 @@
 //! From a queue to the clients: basic.deliver and basic.get-ok.
 
-use leveret_codec::ShortStr;
 use leveret_codec::method::basic;
+use leveret_codec::{ReplyCode, ShortStr};
 
 use super::Vhost;
 use super::client::Via;
 use crate::broker::channel::ChannelState;
 use crate::broker::command::{Delivery, Outgoing};
 use crate::broker::consumer::ConsumerId;
-use crate::broker::error::Checked;
+use crate::broker::error::{Checked, Fault};
+use crate::broker::names;
 use crate::broker::queue::{Entry, QueueId};
 use crate::broker::unacked::Unacked;
 
@@ -84,9 +85,9 @@ impl Vhost {
         let mut settled = None;
         let message = if consumer.no_ack {
             settled = queue.durable.filter(|_| entry.recorded).map(|it| (it, entry.position));
-            entry.message
+            queue.into_message_for_client(entry)
         } else {
-            let message = entry.message.clone();
+            let message = queue.message_for_client(&entry, false);
             consumer.unacknowledged += 1;
             channel.unacked_of_consumers += 1;
             queue.unacknowledged += 1;
@@ -117,11 +118,29 @@ impl Vhost {
         );
     }
 
+    /// rabbitmq: a quorum queue with a single active consumer is for that one alone.
+    fn check_get(&self, id: QueueId) -> Checked<()> {
+        match self.queues.get(id) {
+            Some(queue) if queue.is_quorum() && queue.arguments.single_active_consumer => {
+                let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+                Err(Fault::new(
+                    ReplyCode::ResourceLocked,
+                    format!(
+                        "cannot obtain access to locked {phrase}. basic.get operations are not \
+                         supported by quorum queues with single active consumer"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// spec: basic.get.
     pub(super) fn get(&mut self, via: Via, get: &basic::Get<'_>) -> Checked<()> {
         let name = self.queue_name(via, get.queue)?;
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
+        self.check_get(id)?;
         self.note_used(id);
         self.expire_head(id, usize::MAX);
         let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
@@ -136,7 +155,8 @@ impl Vhost {
         let message_count = queue.ready.len() as u32;
         let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
         let delivery_tag = channel.next_delivery_tag();
-        let (message, redelivered) = (entry.message.clone(), entry.redelivered);
+        let message = queue.message_for_client(&entry, true);
+        let redelivered = entry.redelivered;
         if get.no_ack {
             let durable = queue.durable.filter(|_| entry.recorded);
             self.settle_record(durable, entry.position);

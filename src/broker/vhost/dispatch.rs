@@ -110,6 +110,7 @@ impl Vhost {
             }
             _ => {}
         }
+        self.check_not_committing(via)?;
         // why: what was published before a method is answered before it.
         if self.channels.get(via.channel).is_some_and(|channel| channel.confirms_listed) {
             self.flush_confirms(via.channel);
@@ -137,18 +138,15 @@ impl Vhost {
             }
             // rabbitmq: the answer to a cancel that the broker sent is harmless.
             Method::BasicCancelOk(_) => Ok(()),
-            Method::ConfirmSelect(select) => {
-                self.confirm_select(via, *select);
-                Ok(())
-            }
+            Method::ConfirmSelect(select) => self.confirm_select(via, *select),
             Method::ChannelFlow(flow) => self.channel_flow(via, *flow),
             Method::AccessRequest(_) => {
                 self.reply(via.connection, via.number, &access::RequestOk { ticket: 1 });
                 Ok(())
             }
-            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
-                Err(Fault::not_implemented("transactions (class tx) are not built yet in leveret"))
-            }
+            Method::TxSelect(_) => self.tx_select(via),
+            Method::TxCommit(_) => self.tx_commit(via),
+            Method::TxRollback(_) => self.tx_rollback(via),
             _ => Err(Fault::new(ReplyCode::CommandInvalid, "unimplemented method")),
         }
     }
@@ -182,13 +180,17 @@ impl Vhost {
         }
     }
 
-    fn confirm_select(&mut self, via: Via, select: confirm::Select) {
+    fn confirm_select(&mut self, via: Via, select: confirm::Select) -> Checked<()> {
         if let Some(channel) = self.channels.get_mut(via.channel) {
+            if channel.transaction.is_some() {
+                return Err(Fault::precondition_failed("cannot switch from tx to confirm mode"));
+            }
             channel.confirms.get_or_insert_with(Confirms::default);
         }
         if !select.nowait {
             self.reply(via.connection, via.number, &confirm::SelectOk {});
         }
+        Ok(())
     }
 
     fn channel_flow(&mut self, via: Via, flow: channel::Flow) -> Checked<()> {

@@ -9,9 +9,8 @@ use super::Vhost;
 use super::client::Via;
 use crate::broker::arguments::ExchangeArguments;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::exchange::{
-    Binding, Destination, Exchange, ExchangeId, ExchangeType, sorted_arguments,
-};
+use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeId, ExchangeType};
+use crate::broker::message::sorted_entries;
 use crate::broker::names;
 use crate::broker::record::{BindingDefinition, BoundTo, ExchangeDefinition, Record};
 
@@ -189,7 +188,7 @@ impl Vhost {
         arguments: Table<'_>,
     ) -> Checked<()> {
         let binding =
-            Binding { destination, key: key.into(), arguments: sorted_arguments(arguments) };
+            Binding { destination, key: key.into(), arguments: sorted_entries(arguments) };
         let Some(exchange) = self.exchanges.get_mut(source) else { return Ok(()) };
         if !exchange.bind(binding.clone())? {
             return Ok(());
@@ -222,7 +221,7 @@ impl Vhost {
         arguments: Table<'_>,
     ) {
         let binding =
-            Binding { destination, key: key.into(), arguments: sorted_arguments(arguments) };
+            Binding { destination, key: key.into(), arguments: sorted_entries(arguments) };
         let removed = self.exchanges.get_mut(source).is_some_and(|it| it.unbind(&binding));
         if !removed {
             return;

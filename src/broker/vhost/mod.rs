@@ -20,8 +20,10 @@ mod exchanges;
 mod publish;
 mod queues;
 mod recover;
+mod reply_to;
 mod settle;
 mod timeout;
+mod transactions;
 
 use std::collections::VecDeque;
 
@@ -63,6 +65,8 @@ pub struct Vhost {
     queues: Arena<Queue>,
     queue_names: HashMap<ShortString, QueueId>,
     exchanges: Exchanges,
+    /// Where answers to direct reply-to go, by their address.
+    reply_addresses: HashMap<ShortString, ChannelId>,
     deadlines: Deadlines,
     made_up_names: fastrand::Rng,
     /// What the store is to be told, in order.
@@ -77,6 +81,8 @@ pub struct Vhost {
     confirming: Vec<ChannelId>,
     /// Channels that have confirms waiting for the store.
     awaiting_sync: Vec<ChannelId>,
+    /// Channels whose commit waits for the store.
+    committing: Vec<ChannelId>,
     /// Durable queues that delivered in this batch.
     delivering: Vec<QueueId>,
     /// Messages that died and are to be routed on.
@@ -97,6 +103,7 @@ impl Vhost {
             queues: Arena::default(),
             queue_names: HashMap::new(),
             exchanges: Exchanges::default(),
+            reply_addresses: HashMap::new(),
             deadlines: Deadlines::default(),
             made_up_names: fastrand::Rng::with_seed(settings.seed),
             records: Vec::new(),
@@ -107,6 +114,7 @@ impl Vhost {
             dirty: Vec::new(),
             confirming: Vec::new(),
             awaiting_sync: Vec::new(),
+            committing: Vec::new(),
             delivering: Vec::new(),
             work: VecDeque::new(),
             routed: Vec::new(),
@@ -238,7 +246,10 @@ impl Vhost {
         let mut by_consumer = HashMap::new();
         for (_, channel) in self.channels.iter() {
             let mut of_consumers = 0;
-            for (_, unacked) in channel.unacked.iter() {
+            let held = channel.transaction.iter().flat_map(|it| &it.settlements);
+            let held = held.flat_map(|settlement| &settlement.deliveries);
+            let held = held.map(|(tag, unacked)| (*tag, unacked));
+            for (_, unacked) in channel.unacked.iter().chain(held) {
                 *by_queue.entry(unacked.queue).or_default() += 1;
                 if let Some(consumer) = unacked.consumer {
                     of_consumers += 1;
@@ -324,6 +335,7 @@ impl Vhost {
                 self.flush_confirms(id);
             }
         }
+        self.answer_commits();
     }
 
     /// A name that the broker makes up: `prefix` and 22 characters.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Vhost;
 use super::client::Via;
+use super::reply_to::{is_address, is_reply_to};
 use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
@@ -33,6 +34,8 @@ struct Wishes {
     expiration_ms: Option<u64>,
     /// Further routing keys, from the headers CC and BCC.
     copies: Vec<ShortString>,
+    /// Whether answers are to come back directly.
+    replies: bool,
     /// Whether the header BCC is there, which nobody may see.
     blind: bool,
 }
@@ -56,11 +59,22 @@ impl Vhost {
             _ => self.read_wishes(via, properties)?,
         };
         check_delivery_mode(properties)?;
+        let message =
+            if wishes.replies { self.with_reply_address(via, &message)? } else { message };
 
         let mut queues = std::mem::take(&mut self.routed);
         queues.clear();
         self.route(exchange, &message, &wishes.copies, &mut queues);
+        if exchange.is_none() && is_address(message.routing_key().as_bytes()) {
+            self.deliver_reply(&message);
+        }
         let message = if wishes.blind { without_bcc(&message) } else { message };
+        if self.is_transactional(via) {
+            self.routed = queues;
+            let expiration_ms = wishes.expiration_ms;
+            self.hold_publish(via, mandatory, message, expiration_ms, &wishes.copies);
+            return Ok(());
+        }
         if queues.is_empty() && mandatory {
             let returned = Outgoing::Return { channel: via.number, message: message.clone() };
             self.send(via.connection, returned);
@@ -93,7 +107,9 @@ impl Vhost {
     /// rabbitmq: in its order: reply-to, user-id, expiration, CC and BCC.
     fn read_wishes(&self, via: Via, properties: Properties<'_>) -> Checked<Wishes> {
         let fields = properties.fields();
-        if fields.reply_to.is_some_and(|it| it.as_bytes() == b"amq.rabbitmq.reply-to") {
+        let replies = fields.reply_to.is_some_and(|it| is_reply_to(it.as_bytes()));
+        if replies && self.channels.get(via.channel).is_none_or(|it| it.reply_consumer.is_none())
+        {
             return Err(Fault::precondition_failed("fast reply consumer does not exist"));
         }
         if let Some(user_id) = fields.user_id
@@ -105,7 +121,7 @@ impl Vhost {
                 user.name
             )));
         }
-        let mut wishes = Wishes::default();
+        let mut wishes = Wishes { replies, ..Wishes::default() };
         if let Some(expiration) = fields.expiration {
             wishes.expiration_ms = Some(arguments::expiration_ms(expiration.as_bytes())?);
         }
@@ -178,7 +194,7 @@ impl Vhost {
                 returns: 0,
                 priority: queue.priority_of(&message),
                 redelivered: false,
-                recorded: queue.durable.is_some() && message.is_persistent() && !gone_at_once,
+                recorded: queue.keeps(&message) && !gone_at_once,
                 message: message.clone(),
             };
             if let (true, Some(queue)) = (entry.recorded, queue.durable) {
@@ -205,7 +221,7 @@ impl Vhost {
     /// Whether a full queue refuses a message; one that dead-letters what it refuses does so.
     fn refuses(&mut self, id: QueueId, message: &Message) -> bool {
         let Some(queue) = self.queues.get(id) else { return false };
-        let overflow = queue.arguments.overflow;
+        let overflow = queue.overflow();
         if overflow == Overflow::DropHead || !queue.is_full_for(message.body().len()) {
             return false;
         }
@@ -252,7 +268,7 @@ impl Vhost {
     pub(super) fn drop_head(&mut self, id: QueueId) {
         while let Some(queue) = self.queues.get_mut(id)
             && queue.is_over_full()
-            && queue.arguments.overflow == Overflow::DropHead
+            && queue.overflow() == Overflow::DropHead
             && let Some(entry) = queue.ready.pop_front()
         {
             self.bury(id, entry, Reason::MaxLength);

@@ -6,6 +6,7 @@ use leveret_codec::{ReplyCode, ShortStr, ShortString};
 use super::Vhost;
 use super::client::Via;
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
+use super::reply_to::{is_address, is_reply_to};
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::Destination;
@@ -14,9 +15,6 @@ use crate::broker::queue::{Queue, QueueId};
 use crate::broker::record::{DurableQueueId, Record};
 use crate::broker::time::Time;
 
-/// The pseudo-queue of RabbitMQ's direct reply-to.
-const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
-
 impl Vhost {
     pub(super) fn queue_declare(
         &mut self,
@@ -24,7 +22,9 @@ impl Vhost {
         declare: &queue::Declare<'_>,
     ) -> Checked<()> {
         let name = clean(declare.queue);
-        not_reply_to(&name)?;
+        if is_reply_to(name.as_bytes()) || is_address(name.as_bytes()) {
+            return self.declare_reply_queue(via, &name, declare.nowait);
+        }
         let id = if declare.passive {
             let id = self.existing_queue(&name)?;
             self.check_access(id, via)?;
@@ -70,12 +70,6 @@ impl Vhost {
         let name = if server_named { self.make_up_name("amq.gen-") } else { name };
         let arguments = declare.arguments.to_owned_table();
         let arguments = QueueArguments::parse(name.as_bytes(), &self.name, &arguments)?;
-        if arguments.queue_type != QueueType::Classic {
-            return Err(Fault::not_implemented(format!(
-                "queues of type {} are not built yet in leveret",
-                arguments.queue_type.name()
-            )));
-        }
         let (exclusive, auto_delete) = (declare.exclusive, declare.auto_delete);
         arguments.check_properties(
             name.as_bytes(),
@@ -84,6 +78,9 @@ impl Vhost {
             exclusive,
             auto_delete,
         )?;
+        if arguments.queue_type == QueueType::Stream {
+            return Err(Fault::not_implemented("streams are not built yet in leveret"));
+        }
         let owner = exclusive.then_some(via.connection);
         let durable_id = durable.then(|| {
             self.last_queue_id.0 += 1;
@@ -136,23 +133,33 @@ impl Vhost {
     pub(super) fn queue_delete(&mut self, via: Via, delete: &queue::Delete<'_>) -> Checked<()> {
         let name = self.queue_name(via, delete.queue)?;
         // rabbitmq: deleting what is not there is no fault.
+        let id = self.queue_names.get(name.as_bytes()).copied();
         let mut message_count = 0;
-        if let Some(&id) = self.queue_names.get(name.as_bytes()) {
+        if let Some((id, queue)) = id.and_then(|id| Some((id, self.queues.get(id)?))) {
             self.check_access(id, via)?;
-            if let Some(queue) = self.queues.get(id) {
-                let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
-                if delete.if_empty && !queue.ready.is_empty() {
-                    return Err(Fault::precondition_failed(format!("{phrase} not empty")));
+            let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+            for (flag, set) in [("if-unused", delete.if_unused), ("if-empty", delete.if_empty)] {
+                if set && queue.is_quorum() {
+                    return Err(Fault::not_implemented(format!(
+                        "cannot delete {phrase}. queue.delete operations with {flag} flag set \
+                         are not supported by quorum queues"
+                    )));
                 }
-                if delete.if_unused && !queue.consumers.is_empty() {
-                    return Err(Fault::precondition_failed(format!("{phrase} in use")));
-                }
-                message_count = queue.ready.len() as u32;
             }
-            self.delete_queue(id);
+            if delete.if_empty && !queue.ready.is_empty() {
+                return Err(Fault::precondition_failed(format!("{phrase} not empty")));
+            }
+            if delete.if_unused && !queue.consumers.is_empty() {
+                return Err(Fault::precondition_failed(format!("{phrase} in use")));
+            }
+            message_count = queue.ready.len() as u32;
         }
+        // rabbitmq: a consumer on this very channel hears of its end after the delete is answered.
         if !delete.nowait {
             self.reply(via.connection, via.number, &queue::DeleteOk { message_count });
+        }
+        if let Some(id) = id {
+            self.delete_queue(id);
         }
         Ok(())
     }
@@ -309,14 +316,4 @@ fn expanded_key<'a>(
     name: &'a ShortString,
 ) -> ShortStr<'a> {
     if queue.is_empty() && key.is_empty() { name.as_short() } else { key }
-}
-
-/// Direct reply-to answers that it is missing, instead of behaving like an ordinary queue.
-pub(super) fn not_reply_to(name: &ShortString) -> Checked<()> {
-    if name.as_bytes().starts_with(REPLY_TO) {
-        return Err(Fault::not_implemented(
-            "direct reply-to (amq.rabbitmq.reply-to) is not built yet in leveret",
-        ));
-    }
-    Ok(())
 }

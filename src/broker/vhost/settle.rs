@@ -10,18 +10,8 @@ use crate::broker::consumer::ConsumerId;
 use crate::broker::dead_letter::Reason;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::queue::QueueId;
+use crate::broker::transaction::{HeldSettlement, Outcome};
 use crate::broker::unacked::Unacked;
-
-/// What becomes of a message that was delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// It is done with.
-    Done,
-    /// The client refused it for good.
-    Rejected,
-    /// It goes back to its place in the queue.
-    Returned,
-}
 
 /// Queues and consumers that a settlement may set going, each once, in order.
 #[derive(Default)]
@@ -49,17 +39,25 @@ impl Vhost {
     fn settle(&mut self, via: Via, tag: u64, multiple: bool, outcome: Outcome) -> Checked<()> {
         let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
         let unknown = || Fault::precondition_failed(format!("unknown delivery tag {tag}"));
-        if !multiple {
-            let delivery = channel.unacked.take(tag).ok_or_else(unknown)?;
-            self.settle_all(via.channel, [delivery], outcome);
-            return Ok(());
-        }
         // spec: basic.ack, multiple with tag zero: all outstanding messages.
-        let deliveries = match tag {
-            0 => channel.unacked.take_all(),
-            _ => channel.unacked.take_through(tag).ok_or_else(unknown)?,
+        let deliveries = match (multiple, tag) {
+            (false, _) => {
+                let delivery = channel.unacked.take(tag).ok_or_else(unknown)?;
+                if channel.transaction.is_none() {
+                    self.settle_all(via.channel, [delivery], outcome);
+                    return Ok(());
+                }
+                vec![(tag, delivery)]
+            }
+            (true, 0) => channel.unacked.take_all(),
+            (true, _) => channel.unacked.take_through(tag).ok_or_else(unknown)?,
         };
-        self.settle_all(via.channel, deliveries, outcome);
+        match &mut channel.transaction {
+            Some(transaction) => {
+                transaction.settlements.push(HeldSettlement { deliveries, outcome });
+            }
+            None => self.settle_all(via.channel, without_tags(deliveries), outcome),
+        }
         Ok(())
     }
 
@@ -76,18 +74,23 @@ impl Vhost {
         if answered {
             self.reply(via.connection, via.number, &basic::RecoverOk {});
         }
-        self.requeue_all(via.channel);
+        self.requeue_unacked(via.channel);
         Ok(())
     }
 
-    /// Puts all deliveries of a channel back into their queues.
+    /// Puts all deliveries of a channel that ends back into their queues.
     pub(super) fn requeue_all(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
-        let deliveries = channel.unacked.take_all();
-        self.settle_all(id, deliveries, Outcome::Returned);
+        self.drop_transaction(id);
+        self.requeue_unacked(id);
     }
 
-    fn settle_all(
+    fn requeue_unacked(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let deliveries = channel.unacked.take_all();
+        self.settle_all(id, without_tags(deliveries), Outcome::Returned);
+    }
+
+    pub(super) fn settle_all(
         &mut self,
         id: ChannelId,
         deliveries: impl IntoIterator<Item = Unacked>,
@@ -146,12 +149,16 @@ impl Vhost {
                 if limit.is_some_and(|limit| u64::from(entry.returns) > limit) {
                     self.bury(id, entry, Reason::DeliveryLimit);
                 } else {
-                    queue.ready.put_back(entry);
+                    queue.put_back(entry);
                     note(returned_to, id);
                 }
             }
         }
     }
+}
+
+pub(super) fn without_tags(deliveries: Vec<(u64, Unacked)>) -> impl Iterator<Item = Unacked> {
+    deliveries.into_iter().map(|(_, delivery)| delivery)
 }
 
 /// Adds an id to a short list that has each once.

@@ -65,11 +65,13 @@ impl Life {
     /// From a start to a stop or crash.
     fn run(&mut self) {
         let mut store = self.start();
+        let mut planned = false;
         for _ in 0..self.dice.below(60) {
             match self.dice.below(5) {
                 0 | 1 => {
                     let records = self.model.invent_batch(&mut self.dice);
-                    if store.0.write(&records).is_err() {
+                    if let Err(error) = store.0.write(&records) {
+                        assert!(planned && store.1.has_failed(), "{error}");
                         self.unsynced = records;
                         break;
                     }
@@ -78,7 +80,8 @@ impl Life {
                 }
                 2 | 3 => {
                     let due = store.0.checkpoint_due();
-                    if store.0.checkpoint_step().is_err() {
+                    if let Err(error) = store.0.checkpoint_step() {
+                        assert!(planned && store.1.has_failed(), "{error}");
                         break;
                     }
                     assert!(due || !store.0.checkpoint_due(), "a step without need made one");
@@ -86,6 +89,7 @@ impl Life {
                 _ if store.1.has_failed() && self.dice.one_in(8) => {
                     let fault = self.fault();
                     store.1.fail(fault);
+                    planned = true;
                 }
                 _ => {}
             }

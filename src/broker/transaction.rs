@@ -1,0 +1,54 @@
+//! What a channel in a transaction holds back until it is committed.
+//!
+//! spec: the class `tx`. rabbitmq: faults of a publish or an unknown delivery tag are told at once;
+//! what is held is where a message goes and which deliveries are settled how.
+
+use leveret_codec::ShortString;
+
+use super::message::Message;
+use super::record::Lsn;
+use super::unacked::Unacked;
+
+/// What becomes of a message that was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done with.
+    Done,
+    /// The client refused it for good.
+    Rejected,
+    /// It goes back to its place in the queue.
+    Returned,
+}
+
+/// A publish that is held back.
+#[derive(Debug)]
+pub struct HeldPublish {
+    /// The message.
+    pub message: Message,
+    /// Whether it is to come back when no queue takes it.
+    pub mandatory: bool,
+    /// What its expiration says, in milliseconds.
+    pub expiration_ms: Option<u64>,
+    /// Where it goes, as far as these queues are there when it is committed.
+    pub queues: Vec<ShortString>,
+}
+
+/// Deliveries whose settlement is held back.
+#[derive(Debug)]
+pub struct HeldSettlement {
+    /// The deliveries with their tags, rising.
+    pub deliveries: Vec<(u64, Unacked)>,
+    /// What becomes of them.
+    pub outcome: Outcome,
+}
+
+/// The transaction of a channel. It never ends: with a commit or a rollback the next one begins.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// Publishes, in order.
+    pub publishes: Vec<HeldPublish>,
+    /// Settlements, in order.
+    pub settlements: Vec<HeldSettlement>,
+    /// While a commit waits for the store: the record that must be synced before it is answered.
+    pub committing: Option<Lsn>,
+}

@@ -1,0 +1,143 @@
+//! Direct reply-to: answers go from a server's publish straight to the requesting channel.
+//!
+//! rabbitmq: a client consumes from the pseudo-queue `amq.rabbitmq.reply-to` and publishes its
+//! requests with that as reply-to, on the same channel. The server sees an address in its place;
+//! what it publishes to that address by the default exchange is delivered at once and never stored.
+
+use leveret_codec::method::{basic, queue};
+use leveret_codec::{ReplyCode, ShortStr, ShortString};
+
+use super::Vhost;
+use super::client::Via;
+use crate::broker::channel::{ChannelId, ReplyConsumer};
+use crate::broker::command::{Delivery, Outgoing};
+use crate::broker::error::{Checked, Fault};
+use crate::broker::message::{Message, with_properties};
+use crate::broker::names;
+
+/// The pseudo-queue.
+const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
+/// What every address starts with.
+const ADDRESS: &[u8] = b"amq.rabbitmq.reply-to.";
+
+/// Whether a name is the pseudo-queue's.
+pub(super) fn is_reply_to(name: &[u8]) -> bool {
+    name == REPLY_TO
+}
+
+/// Whether a name is an address, or looks like one.
+pub(super) fn is_address(name: &[u8]) -> bool {
+    name.starts_with(ADDRESS)
+}
+
+impl Vhost {
+    /// basic.consume of the pseudo-queue.
+    pub(super) fn consume_replies(
+        &mut self,
+        via: Via,
+        consume: &basic::Consume<'_>,
+    ) -> Checked<()> {
+        let tag = match consume.consumer_tag {
+            tag if tag.is_empty() => self.make_up_name("amq.ctag-"),
+            tag => tag.into(),
+        };
+        let address = self.make_up_name("amq.rabbitmq.reply-to.g1h.");
+        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+        if channel.reply_consumer.is_some() {
+            return Err(Fault::precondition_failed("reply consumer already set"));
+        }
+        if !consume.no_ack {
+            return Err(Fault::precondition_failed("reply consumer cannot acknowledge"));
+        }
+        channel.reply_consumer =
+            Some(ReplyConsumer { tag: tag.clone(), address: address.clone() });
+        self.reply_addresses.insert(address, via.channel);
+        if !consume.nowait {
+            let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
+            self.reply(via.connection, via.number, &ok);
+        }
+        Ok(())
+    }
+
+    /// Ends the subscription to replies, if this is its tag, or whatever its tag is.
+    pub(super) fn cancel_replies(&mut self, id: ChannelId, tag: Option<ShortStr<'_>>) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let named = |consumer: &mut ReplyConsumer| {
+            tag.is_none_or(|tag| consumer.tag.as_bytes() == tag.as_bytes())
+        };
+        if let Some(consumer) = channel.reply_consumer.take_if(named) {
+            self.reply_addresses.remove(consumer.address.as_bytes());
+        }
+    }
+
+    /// queue.declare of the pseudo-queue or an address: how servers find out whether a requester
+    /// is still there.
+    pub(super) fn declare_reply_queue(
+        &mut self,
+        via: Via,
+        name: &ShortString,
+        nowait: bool,
+    ) -> Checked<()> {
+        let there = is_reply_to(name.as_bytes())
+            || self.reply_addresses.contains_key(name.as_bytes());
+        if !there {
+            let phrase = names::queue_phrase(name.as_bytes(), &self.name);
+            return Err(Fault::not_found(format!("no {phrase}")));
+        }
+        if let Some(channel) = self.channels.get_mut(via.channel) {
+            channel.last_queue = Some(name.clone());
+        }
+        if !nowait {
+            let queue = name.as_short();
+            let ok = queue::DeclareOk { queue, message_count: 0, consumer_count: 1 };
+            self.reply(via.connection, via.number, &ok);
+        }
+        Ok(())
+    }
+
+    /// The request with the channel's address as its reply-to.
+    pub(super) fn with_reply_address(&self, via: Via, message: &Message) -> Checked<Message> {
+        let consumer = self.channels.get(via.channel).and_then(|it| it.reply_consumer.as_ref());
+        let Some(consumer) = consumer else {
+            return Err(Fault::precondition_failed("fast reply consumer does not exist"));
+        };
+        let mut fields = message.properties().fields();
+        fields.reply_to = Some(consumer.address.as_short());
+        Ok(with_properties(message, &fields))
+    }
+
+    /// Delivers an answer, if whoever asked is still there.
+    ///
+    /// rabbitmq: it counts as routed nowhere, so a mandatory one comes back although it arrived.
+    pub(super) fn deliver_reply(&mut self, message: &Message) {
+        let address = message.routing_key();
+        let Some(&id) = self.reply_addresses.get(address.as_bytes()) else { return };
+        let Some(channel) = self.channels.get(id) else { return };
+        let Some(consumer) = &channel.reply_consumer else { return };
+        let delivery = Delivery {
+            channel: channel.number,
+            consumer_tag: consumer.tag.clone(),
+            delivery_tag: channel.reply_delivery_tag(),
+            redelivered: false,
+            message: message.clone(),
+        };
+        let connection = channel.connection;
+        // why: there is no queue that an answer could wait in; a client that does not read loses
+        // it, as one that is gone does.
+        if self.clients.get(connection).is_some_and(super::Client::has_room) {
+            self.send(connection, Outgoing::Deliver(delivery));
+        }
+    }
+
+    /// Whether a consumer tag is in use on a channel.
+    pub(super) fn check_tag_is_free(&self, via: Via, tag: ShortStr<'_>) -> Checked<()> {
+        let Some(channel) = self.channels.get(via.channel) else { return Ok(()) };
+        let replies =
+            channel.reply_consumer.as_ref().is_some_and(|it| it.tag.as_bytes() == tag.as_bytes());
+        if replies || channel.consumers.contains_key(tag.as_bytes()) {
+            let text = format!("attempt to reuse consumer tag '{tag}'");
+            return Err(Fault::new(ReplyCode::NotAllowed, text));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,871 @@
+//! The broker's core in virtual time: clients that speak frames to a virtual host, without a socket,
+//! a task or a clock.
+//!
+//! Whatever a client sends goes through the codec and a [`Connection`] as it would in the server,
+//! and whatever it gets is decoded and kept as one readable line each:
+//!
+//! ```text
+//!   queue.declare-ok q ready=0 consumers=0
+//!   basic.deliver c 1 hello            basic.deliver c 2 hello (again)
+//!   basic.get-ok 3 hello left=0        basic.return 312 NO_ROUTE hello
+//!   basic.ack 2 (multiple)             channel.close 404 50,10 NOT_FOUND - no queue …
+//! ```
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leveret::broker::access::{AuthenticationFailure, Credentials, User};
+use leveret::broker::command::Outgoing;
+use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
+use leveret::broker::error::Fault;
+use leveret::broker::record::{Lsn, Record};
+use leveret::broker::snapshot::QueueSnapshot;
+use leveret::broker::time::Time;
+use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
+use leveret::store::{MemoryDisk, Options, Store};
+use leveret_codec::method::{basic, channel, connection, queue};
+use leveret_codec::table::TableBuilder;
+use leveret_codec::{
+    ContentHeader, Decoder, Encode, Method, Properties, PropertyFields, ShortStr, Table, TableBuf,
+    Value, encode, frame,
+};
+
+/// When every world begins: 1,000 seconds after the epoch.
+pub(crate) const START: Time = Time::from_millis(1_000_000);
+
+/// A short string of the test's own.
+pub(crate) fn s(text: &str) -> ShortStr<'_> {
+    ShortStr::new(text.as_bytes()).expect("it fits a short string")
+}
+
+/// A table of these entries.
+pub(crate) fn table(entries: &[(&str, Value<'_>)]) -> TableBuf {
+    let mut table = TableBuilder::default();
+    for (name, value) in entries {
+        table.push(name.as_bytes(), value);
+    }
+    table.finish()
+}
+
+/// A text as a value of a table.
+pub(crate) fn text(text: &str) -> Value<'_> {
+    Value::LongStr(text.as_bytes())
+}
+
+/// A virtual host and the time it lives in.
+#[derive(Clone)]
+pub(crate) struct World {
+    inner: Rc<RefCell<Inner>>,
+}
+
+struct Inner {
+    vhost: Vhost,
+    now: Time,
+    clients: Vec<(ConnectionId, Rc<RefCell<Receiver>>)>,
+    store: Store,
+    disk: MemoryDisk,
+    /// Records that are not written yet, while the disk is slow.
+    unwritten: Vec<Record>,
+    disk_is_slow: bool,
+    in_batch: bool,
+}
+
+impl World {
+    /// An empty virtual host on an empty disk, at [`START`].
+    pub(crate) fn new() -> Self {
+        World::on(MemoryDisk::default(), START)
+    }
+
+    fn on(disk: MemoryDisk, now: Time) -> Self {
+        let (store, recovered, _) =
+            Store::open(Arc::new(disk.clone()), Options::default()).expect("the store opens");
+        let mut vhost = Vhost::new("/", &VhostSettings { seed: 7 });
+        let left_out = vhost.recover(now, recovered);
+        assert_eq!(left_out, []);
+        let inner = Inner {
+            vhost,
+            now,
+            clients: Vec::new(),
+            store,
+            disk,
+            unwritten: Vec::new(),
+            disk_is_slow: false,
+            in_batch: false,
+        };
+        World { inner: Rc::new(RefCell::new(inner)) }
+    }
+
+    /// The broker is killed and comes up again: a new world with what was on the disk.
+    pub(crate) fn restarted(&self) -> World {
+        let inner = self.inner.borrow();
+        World::on(inner.disk.kill(), inner.now)
+    }
+
+    /// A client whose connection is open, with the capabilities of an ordinary one.
+    pub(crate) fn client(&self) -> Client {
+        let settings = ConnectionSettings::default();
+        self.client_with(settings, &[("consumer_cancel_notify", Value::Bool(true))])
+    }
+
+    /// A client of a broker with these settings, that announces these capabilities.
+    pub(crate) fn client_with(
+        &self,
+        settings: ConnectionSettings,
+        capabilities: &[(&str, Value<'_>)],
+    ) -> Client {
+        let mut client = Client::unopened(self, settings);
+        client.shake_hands(capabilities);
+        client
+    }
+
+    /// Lets time pass, and whatever is due on the way happen when it is due.
+    pub(crate) fn pass_ms(&self, ms: u64) {
+        let end = self.inner.borrow().now.plus_millis(ms);
+        loop {
+            let next = self.inner.borrow().vhost.next_deadline().filter(|next| *next <= end);
+            let Some(next) = next else { break };
+            let mut inner = self.inner.borrow_mut();
+            inner.now = inner.now.max(next);
+            let now = inner.now;
+            inner.vhost.handle_timeout(now);
+            inner.finish();
+        }
+        self.inner.borrow_mut().now = end;
+    }
+
+    /// Handles all that `inputs` sends as one batch.
+    pub(crate) fn batch(&self, inputs: impl FnOnce()) {
+        self.inner.borrow_mut().in_batch = true;
+        inputs();
+        let mut inner = self.inner.borrow_mut();
+        inner.in_batch = false;
+        inner.finish();
+    }
+
+    /// From now on nothing is written until [`sync`](World::sync).
+    pub(crate) fn slow_disk(&self) {
+        self.inner.borrow_mut().disk_is_slow = true;
+    }
+
+    /// The slow disk has written everything so far.
+    pub(crate) fn sync(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.write();
+        inner.finish();
+    }
+
+    /// The disk fails for good.
+    pub(crate) fn fail_disk(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let now = inner.now;
+        inner.unwritten.clear();
+        inner.vhost.handle_store_failed(now);
+        inner.finish();
+    }
+
+    /// The broker stops.
+    pub(crate) fn shut_down(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let now = inner.now;
+        inner.vhost.handle_shutdown(now);
+        inner.finish();
+    }
+
+    /// The queue of this name, if it is there.
+    pub(crate) fn queue(&self, name: &str) -> Option<QueueSnapshot> {
+        self.inner.borrow().vhost.queues().into_iter().find(|queue| queue.name == name)
+    }
+
+    /// `ready/unacknowledged` of a queue that is there.
+    pub(crate) fn counts(&self, name: &str) -> String {
+        let queue = self.queue(name).expect("the queue is there");
+        format!("{}/{}", queue.messages_ready, queue.messages_unacknowledged)
+    }
+
+    /// How many consumers there are, over all queues.
+    pub(crate) fn consumers(&self) -> usize {
+        self.inner.borrow().vhost.snapshot().consumers
+    }
+
+    fn input(&self, handle: impl FnOnce(&mut Vhost, Time)) {
+        let mut inner = self.inner.borrow_mut();
+        let now = inner.now;
+        handle(&mut inner.vhost, now);
+        if !inner.in_batch {
+            inner.finish();
+        }
+    }
+}
+
+impl Inner {
+    /// Ends a batch as the server does: drain, log, sync.
+    fn finish(&mut self) {
+        loop {
+            let now = self.now;
+            self.vhost.finish_batch(now);
+            self.vhost.check_counters();
+            let mut written = Vec::new();
+            let clients = &self.clients;
+            self.vhost.drain_outputs(|id, outgoing| {
+                let client = clients.iter().find(|(other, _)| *other == id);
+                if let Some((_, receiver)) = client {
+                    written.push((id, receiver.borrow_mut().take(outgoing)));
+                }
+                outgoing.clear();
+            });
+            self.vhost.take_records(&mut self.unwritten);
+            let quiet = written.is_empty() && (self.unwritten.is_empty() || self.disk_is_slow);
+            for (id, octets) in written {
+                self.vhost.handle_written(now, id, octets);
+            }
+            if !self.disk_is_slow {
+                self.write();
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let records = std::mem::take(&mut self.unwritten);
+        let lsn: Lsn = self.store.write(&records).expect("the disk works");
+        self.vhost.handle_synced(self.now, lsn);
+    }
+}
+
+/// What a client has got, decoded.
+#[derive(Default)]
+struct Receiver {
+    octets: Vec<u8>,
+    /// Each with its channel.
+    lines: Vec<(u16, String)>,
+    messages: Vec<(u16, Received)>,
+    /// A method whose content is still to come.
+    content: Option<(Vec<u8>, u64, Vec<u8>)>,
+    frame_max: u32,
+    stalled: bool,
+    /// Taken and not written to the client yet, as the core counts it.
+    waiting: usize,
+    ended: bool,
+}
+
+/// A message as a client got it: delivered, fetched or returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// The exchange it was published to.
+    pub(crate) exchange: String,
+    /// The routing key it was published with.
+    pub(crate) routing_key: String,
+    /// The body, as a text.
+    pub(crate) body: String,
+    /// What acknowledges it; zero for one that was returned.
+    pub(crate) delivery_tag: u64,
+    /// Whether it may have been delivered before.
+    pub(crate) redelivered: bool,
+    properties: Vec<u8>,
+}
+
+impl Received {
+    /// The properties.
+    pub(crate) fn fields(&self) -> PropertyFields<'_> {
+        Properties::from_checked(&self.properties).fields()
+    }
+
+    /// The properties as they came.
+    pub(crate) fn property_octets(&self) -> &[u8] {
+        &self.properties
+    }
+
+    /// A header.
+    pub(crate) fn header(&self, name: &str) -> Option<Value<'_>> {
+        self.fields().headers?.find(name.as_bytes())
+    }
+}
+
+impl Receiver {
+    /// Takes the outputs; says how much of them is written.
+    fn take(&mut self, outgoing: &[Outgoing]) -> usize {
+        for item in outgoing {
+            assert!(!self.ended, "something follows the end: {item:?}");
+            item.encode(&mut self.octets, self.frame_max);
+            self.waiting += item.size();
+            self.ended |= item.is_end();
+        }
+        self.decode();
+        if self.stalled { 0 } else { std::mem::take(&mut self.waiting) }
+    }
+
+    fn decode(&mut self) {
+        let octets = std::mem::take(&mut self.octets);
+        let decoder = Decoder::new(self.frame_max);
+        let mut rest = octets.as_slice();
+        while let Some((frame, length)) = decoder.decode(rest).expect("the broker sends frames") {
+            self.frame(frame.kind, frame.channel, frame.payload);
+            rest = &rest[length..];
+        }
+        assert!(rest.is_empty(), "the broker sends whole frames");
+    }
+
+    fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
+        match kind {
+            frame::METHOD => {
+                let method = Method::decode(payload).expect("the broker sends known methods");
+                if method.has_content() {
+                    self.content = Some((payload.to_vec(), 0, Vec::new()));
+                } else {
+                    self.lines.push((channel, line(&method)));
+                }
+            }
+            frame::HEADER => {
+                let header = ContentHeader::decode(payload).expect("a content header");
+                Properties::parse(header.properties).expect("the properties can be read");
+                let (_, left, properties) = self.content.as_mut().expect("a method before it");
+                *left = header.body_size;
+                *properties = header.properties.to_vec();
+                if header.body_size == 0 {
+                    self.message(channel, &[]);
+                }
+            }
+            frame::BODY => {
+                // Bodies of tests are short, or cut in pieces of which the last one counts.
+                let (_, left, _) = self.content.as_mut().expect("a method before it");
+                *left -= payload.len() as u64;
+                if *left == 0 {
+                    self.message(channel, payload);
+                }
+            }
+            other => panic!("frame of kind {other}"),
+        }
+    }
+
+    fn message(&mut self, channel: u16, body: &[u8]) {
+        let (method, _, properties) = self.content.take().expect("content has begun");
+        let method = Method::decode(&method).expect("it was decoded before");
+        let mut body = String::from_utf8_lossy(body).into_owned();
+        if body.len() > 100 {
+            body = format!("{} octets", body.len());
+        }
+        let mut received = Received {
+            exchange: String::new(),
+            routing_key: String::new(),
+            body: body.clone(),
+            delivery_tag: 0,
+            redelivered: false,
+            properties,
+        };
+        let (exchange, routing_key, line) = match method {
+            Method::BasicDeliver(it) => {
+                (received.delivery_tag, received.redelivered) = (it.delivery_tag, it.redelivered);
+                let again = if it.redelivered { " (again)" } else { "" };
+                let (tag, consumer) = (it.delivery_tag, it.consumer_tag);
+                (it.exchange, it.routing_key, format!("basic.deliver {consumer} {tag} {body}{again}"))
+            }
+            Method::BasicGetOk(it) => {
+                (received.delivery_tag, received.redelivered) = (it.delivery_tag, it.redelivered);
+                let again = if it.redelivered { " (again)" } else { "" };
+                let (tag, left) = (it.delivery_tag, it.message_count);
+                (it.exchange, it.routing_key, format!("basic.get-ok {tag} {body}{again} left={left}"))
+            }
+            Method::BasicReturn(it) => {
+                let line = format!("basic.return {} {} {body}", it.reply_code, it.reply_text);
+                (it.exchange, it.routing_key, line)
+            }
+            other => panic!("{} has no content", other.name()),
+        };
+        received.exchange = exchange.to_string();
+        received.routing_key = routing_key.to_string();
+        self.lines.push((channel, line));
+        self.messages.push((channel, received));
+    }
+}
+
+/// A method without content, as one line.
+pub(crate) fn line(method: &Method<'_>) -> String {
+    let name = method.name();
+    match method {
+        Method::ConnectionClose(it) => {
+            let (class, method) = (it.class_id, it.method_id);
+            format!("{name} {} {class},{method} {}", it.reply_code, it.reply_text)
+        }
+        Method::ChannelClose(it) => {
+            let (class, method) = (it.class_id, it.method_id);
+            format!("{name} {} {class},{method} {}", it.reply_code, it.reply_text)
+        }
+        Method::QueueDeclareOk(it) => {
+            format!("{name} {} ready={} consumers={}", it.queue, it.message_count, it.consumer_count)
+        }
+        Method::QueueDeleteOk(it) => format!("{name} {}", it.message_count),
+        Method::QueuePurgeOk(it) => format!("{name} {}", it.message_count),
+        Method::BasicConsumeOk(it) => format!("{name} {}", it.consumer_tag),
+        Method::BasicCancelOk(it) => format!("{name} {}", it.consumer_tag),
+        Method::BasicCancel(it) => format!("{name} {} nowait={}", it.consumer_tag, it.nowait),
+        Method::BasicAck(it) => format!("{name} {}{}", it.delivery_tag, several(it.multiple)),
+        Method::BasicNack(it) => format!("{name} {}{}", it.delivery_tag, several(it.multiple)),
+        Method::ChannelFlowOk(it) => format!("{name} {}", it.active),
+        Method::ConnectionTune(it) => {
+            format!("{name} {} {} {}", it.channel_max, it.frame_max, it.heartbeat)
+        }
+        _ => name.to_owned(),
+    }
+}
+
+fn several(multiple: bool) -> &'static str {
+    if multiple { " (multiple)" } else { "" }
+}
+
+/// A client: one connection of a world.
+pub(crate) struct Client {
+    world: World,
+    connection: RefCell<Connection>,
+    id: Option<ConnectionId>,
+    receiver: Rc<RefCell<Receiver>>,
+}
+
+impl Client {
+    /// A client that has sent nothing yet.
+    pub(crate) fn unopened(world: &World, settings: ConnectionSettings) -> Self {
+        let receiver = Receiver { frame_max: 131_072, ..Receiver::default() };
+        Client {
+            world: world.clone(),
+            connection: RefCell::new(Connection::new(settings)),
+            id: None,
+            receiver: Rc::new(RefCell::new(receiver)),
+        }
+    }
+
+    fn shake_hands(&mut self, capabilities: &[(&str, Value<'_>)]) {
+        let capabilities = table(capabilities);
+        let properties = table(&[("capabilities", Value::Table(capabilities.as_table()))]);
+        let start_ok = connection::StartOk {
+            client_properties: properties.as_table(),
+            mechanism: s("PLAIN"),
+            response: b"\0guest\0guest",
+            locale: s("en_US"),
+        };
+        let (channel_max, frame_max) = (2047, 131_072);
+        assert_eq!(self.handshake(&frame::PROTOCOL_HEADER), "connection.start");
+        assert!(self.handshake(&encoded(0, &start_ok)).starts_with("connection.tune "));
+        let tune_ok = connection::TuneOk { channel_max, frame_max, heartbeat: 60 };
+        assert_eq!(self.handshake(&encoded(0, &tune_ok)), "");
+        let open = connection::Open { virtual_host: s("/"), ..Default::default() };
+        self.handshake(&encoded(0, &open));
+        assert_eq!(self.lines(), ["connection.open-ok"]);
+    }
+
+    /// Sends octets of the handshake and says what came back before the connection was open:
+    /// methods, raw octets, and how the socket ends. Only guest has the password guest; there is
+    /// one virtual host.
+    pub(crate) fn handshake(&mut self, octets: &[u8]) -> String {
+        let mut commands = Vec::new();
+        let mut connection = self.connection.borrow_mut();
+        let mut rest = octets;
+        let mut end = None;
+        loop {
+            let (used, progress) = connection.handle_input(rest, &mut commands);
+            assert!(commands.is_empty(), "a command before the connection is open");
+            rest = &rest[used..];
+            match progress {
+                Progress::More => break,
+                Progress::Authenticate(credentials) => {
+                    connection.handle_authenticated(authenticate(&credentials));
+                }
+                Progress::Open(request) if request.vhost == "/" => {
+                    let mut inner = self.world.inner.borrow_mut();
+                    let now = inner.now;
+                    let id = inner.vhost.handle_open(now, request.info);
+                    self.receiver.borrow_mut().frame_max = connection.frame_max();
+                    inner.clients.push((id, self.receiver.clone()));
+                    self.id = Some(id);
+                    connection.handle_opened(Ok(()));
+                    inner.finish();
+                    break;
+                }
+                Progress::Open(request) => {
+                    let text = format!("vhost {} not found", request.vhost);
+                    let code = leveret_codec::ReplyCode::NotAllowed;
+                    connection.handle_opened(Err(Fault::new(code, text)));
+                }
+                Progress::End { delay_ms } => {
+                    end = Some(format!("end after {delay_ms} ms"));
+                    break;
+                }
+            }
+        }
+        let output = connection.take_output();
+        let mut lines = Vec::new();
+        if output.starts_with(b"AMQP") {
+            lines.push(format!("{output:?}"));
+        } else {
+            let mut receiver = Receiver { frame_max: 131_072, octets: output, ..Default::default() };
+            receiver.decode();
+            lines.extend(receiver.lines.into_iter().map(|(_, line)| line));
+        }
+        lines.extend(end);
+        lines.join("\n")
+    }
+
+    /// Opens a channel.
+    pub(crate) fn channel(&self, number: u16) -> Channel<'_> {
+        let channel = self.closed_channel(number);
+        assert_eq!(channel.call(channel::Open::default()), "channel.open-ok");
+        channel
+    }
+
+    /// A channel that is not open.
+    pub(crate) fn closed_channel(&self, number: u16) -> Channel<'_> {
+        Channel { client: self, number }
+    }
+
+    /// Sends octets as they are.
+    pub(crate) fn send_octets(&self, octets: &[u8]) {
+        let id = self.id.expect("the connection is open");
+        let mut commands = Vec::new();
+        let (used, progress) = self.connection.borrow_mut().handle_input(octets, &mut commands);
+        assert_eq!(used, octets.len(), "tests send whole frames");
+        assert!(matches!(progress, Progress::More));
+        self.world.input(|vhost, now| {
+            for command in commands {
+                vhost.handle_command(now, id, command);
+            }
+        });
+    }
+
+    /// Sends a method on channel 0 and says what came.
+    pub(crate) fn call(&self, method: impl Encode) -> String {
+        self.send_octets(&encoded(0, &method));
+        self.lines().join("\n")
+    }
+
+    /// Everything that came since the last time, on any channel.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut receiver = self.receiver.borrow_mut();
+        receiver.lines.drain(..).map(|(_, line)| line).collect()
+    }
+
+    /// The same with the channels in front.
+    pub(crate) fn lines_with_channels(&self) -> Vec<String> {
+        let mut receiver = self.receiver.borrow_mut();
+        receiver.lines.drain(..).map(|(channel, line)| format!("{channel}: {line}")).collect()
+    }
+
+    /// Whether the broker has closed the socket.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.receiver.borrow().ended
+    }
+
+    /// Stops reading from its socket.
+    pub(crate) fn stall(&self) {
+        self.receiver.borrow_mut().stalled = true;
+    }
+
+    /// Reads everything that waits, and goes on reading.
+    pub(crate) fn unstall(&self) {
+        let octets = {
+            let mut receiver = self.receiver.borrow_mut();
+            receiver.stalled = false;
+            std::mem::take(&mut receiver.waiting)
+        };
+        let id = self.id.expect("the connection is open");
+        self.world.input(|vhost, now| vhost.handle_written(now, id, octets));
+    }
+
+    /// The socket is gone, without a word.
+    pub(crate) fn vanish(&self) {
+        let id = self.id.expect("the connection is open");
+        self.world.input(|vhost, now| vhost.handle_disconnect(now, id));
+    }
+}
+
+/// Guest, with the password guest.
+fn authenticate(credentials: &Credentials) -> Result<User, AuthenticationFailure> {
+    if credentials.user == "guest" && credentials.password == b"guest" {
+        Ok(User { name: "guest".to_owned() })
+    } else {
+        Err(AuthenticationFailure::Refused)
+    }
+}
+
+/// The frame of a method.
+pub(crate) fn encoded(channel: u16, method: &impl Encode) -> Vec<u8> {
+    let mut octets = Vec::new();
+    encode::method(&mut octets, channel, method);
+    octets
+}
+
+/// A channel of a client.
+#[derive(Clone, Copy)]
+pub(crate) struct Channel<'c> {
+    client: &'c Client,
+    number: u16,
+}
+
+impl Channel<'_> {
+    /// Sends a method.
+    pub(crate) fn send(&self, method: impl Encode) {
+        self.client.send_octets(&encoded(self.number, &method));
+    }
+
+    /// Sends a method and says what came on this channel since the last time, a line each.
+    pub(crate) fn call(&self, method: impl Encode) -> String {
+        self.send(method);
+        self.lines().join("\n")
+    }
+
+    /// What came on this channel since the last time.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut receiver = self.client.receiver.borrow_mut();
+        let all = std::mem::take(&mut receiver.lines);
+        let (mine, others): (Vec<_>, _) =
+            all.into_iter().partition(|(channel, _)| *channel == self.number);
+        receiver.lines = others;
+        mine.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// The messages that came on this channel since the last time; their lines go with them.
+    pub(crate) fn messages(&self) -> Vec<Received> {
+        self.lines();
+        let mut receiver = self.client.receiver.borrow_mut();
+        let all = std::mem::take(&mut receiver.messages);
+        let (mine, others): (Vec<_>, _) =
+            all.into_iter().partition(|(channel, _)| *channel == self.number);
+        receiver.messages = others;
+        mine.into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// The bodies of the messages that came since the last time, in order.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.messages().into_iter().map(|message| message.body).collect()
+    }
+
+    /// Declares a queue that nothing is asked of.
+    pub(crate) fn declare(&self, name: &str) {
+        self.declare_with(name, &[]);
+    }
+
+    /// Declares a queue with arguments.
+    pub(crate) fn declare_with(&self, name: &str, arguments: &[(&str, Value<'_>)]) {
+        let answer = self.try_declare(name, arguments);
+        assert!(answer.starts_with("queue.declare-ok"), "{answer}");
+    }
+
+    /// Declares a queue with arguments and says what came.
+    pub(crate) fn try_declare(&self, name: &str, arguments: &[(&str, Value<'_>)]) -> String {
+        let arguments = table(arguments);
+        let arguments = arguments.as_table();
+        self.call(queue::Declare { queue: s(name), arguments, ..Default::default() })
+    }
+
+    /// Declares a durable queue with arguments.
+    pub(crate) fn declare_durable(&self, name: &str, arguments: &[(&str, Value<'_>)]) {
+        let arguments = table(arguments);
+        let arguments = arguments.as_table();
+        let declare =
+            queue::Declare { queue: s(name), durable: true, arguments, ..Default::default() };
+        let answer = self.call(declare);
+        assert!(answer.starts_with("queue.declare-ok"), "{answer}");
+    }
+
+    /// Binds a queue.
+    pub(crate) fn bind(&self, queue: &str, exchange: &str, key: &str) {
+        self.bind_with(queue, exchange, key, &[]);
+    }
+
+    /// Binds a queue with arguments.
+    pub(crate) fn bind_with(
+        &self,
+        queue: &str,
+        exchange: &str,
+        key: &str,
+        arguments: &[(&str, Value<'_>)],
+    ) {
+        assert_eq!(self.try_bind(queue, exchange, key, arguments), "queue.bind-ok");
+    }
+
+    /// Binds a queue with arguments and says what came.
+    pub(crate) fn try_bind(
+        &self,
+        queue: &str,
+        exchange: &str,
+        key: &str,
+        arguments: &[(&str, Value<'_>)],
+    ) -> String {
+        let arguments = table(arguments);
+        self.call(queue::Bind {
+            queue: s(queue),
+            exchange: s(exchange),
+            routing_key: s(key),
+            arguments: arguments.as_table(),
+            ..Default::default()
+        })
+    }
+
+    /// Publishes to the default exchange.
+    pub(crate) fn publish(&self, queue: &str, body: &str) {
+        self.publish_to("", queue, body);
+    }
+
+    /// Publishes transiently without properties.
+    pub(crate) fn publish_to(&self, exchange: &str, key: &str, body: &str) {
+        self.publish_with(exchange, key, PropertyFields::default(), body);
+    }
+
+    /// Publishes persistently to the default exchange.
+    pub(crate) fn publish_persistent(&self, queue: &str, body: &str) {
+        let fields = PropertyFields { delivery_mode: Some(2), ..Default::default() };
+        self.publish_with("", queue, fields, body);
+    }
+
+    /// Publishes with properties.
+    pub(crate) fn publish_with(
+        &self,
+        exchange: &str,
+        key: &str,
+        fields: PropertyFields<'_>,
+        body: &str,
+    ) {
+        let publish = basic::Publish {
+            exchange: s(exchange),
+            routing_key: s(key),
+            ..Default::default()
+        };
+        self.publish_method(publish, fields, body.as_bytes());
+    }
+
+    /// Publishes with headers.
+    pub(crate) fn publish_headers(
+        &self,
+        exchange: &str,
+        key: &str,
+        headers: &[(&str, Value<'_>)],
+        body: &str,
+    ) {
+        let headers = table(headers);
+        let fields =
+            PropertyFields { headers: Some(headers.as_table()), ..Default::default() };
+        self.publish_with(exchange, key, fields, body);
+    }
+
+    /// Publishes as mandatory to the default exchange.
+    pub(crate) fn publish_mandatory(&self, exchange: &str, key: &str, body: &str) {
+        let publish = basic::Publish {
+            exchange: s(exchange),
+            routing_key: s(key),
+            mandatory: true,
+            ..Default::default()
+        };
+        self.publish_method(publish, PropertyFields::default(), body.as_bytes());
+    }
+
+    /// Publishes, all said.
+    pub(crate) fn publish_method(
+        &self,
+        publish: basic::Publish<'_>,
+        fields: PropertyFields<'_>,
+        body: &[u8],
+    ) {
+        let mut octets = encoded(self.number, &publish);
+        let mut properties = Vec::new();
+        fields.encode(&mut properties);
+        encode::content_header(&mut octets, self.number, body.len() as u64, &properties);
+        encode::body(&mut octets, self.number, body, 131_072);
+        self.client.send_octets(&octets);
+    }
+
+    /// Subscribes with acknowledgements.
+    pub(crate) fn consume(&self, queue: &str, tag: &str) {
+        let consume =
+            basic::Consume { queue: s(queue), consumer_tag: s(tag), ..Default::default() };
+        self.send(consume);
+        let first = self.lines_first();
+        assert_eq!(first, format!("basic.consume-ok {tag}"));
+    }
+
+    /// Subscribes without acknowledgements.
+    pub(crate) fn consume_no_ack(&self, queue: &str, tag: &str) {
+        self.send(basic::Consume {
+            queue: s(queue),
+            consumer_tag: s(tag),
+            no_ack: true,
+            ..Default::default()
+        });
+        let first = self.lines_first();
+        assert_eq!(first, format!("basic.consume-ok {tag}"));
+    }
+
+    /// Subscribes with arguments.
+    pub(crate) fn consume_with(&self, queue: &str, tag: &str, arguments: &[(&str, Value<'_>)]) {
+        let arguments = table(arguments);
+        self.send(basic::Consume {
+            queue: s(queue),
+            consumer_tag: s(tag),
+            arguments: arguments.as_table(),
+            ..Default::default()
+        });
+        let first = self.lines_first();
+        assert_eq!(first, format!("basic.consume-ok {tag}"));
+    }
+
+    /// Takes the first line alone.
+    fn lines_first(&self) -> String {
+        let mut receiver = self.client.receiver.borrow_mut();
+        let first = receiver.lines.iter().position(|(channel, _)| *channel == self.number);
+        first.map_or_else(String::new, |first| receiver.lines.remove(first).1)
+    }
+
+    /// Limits what may be unacknowledged.
+    pub(crate) fn qos(&self, prefetch_count: u16, global: bool) {
+        self.send(basic::Qos { prefetch_count, global, ..Default::default() });
+        assert_eq!(self.lines_first(), "basic.qos-ok");
+    }
+
+    /// Fetches a message and says what came.
+    pub(crate) fn get(&self, queue: &str) -> String {
+        self.call(basic::Get { queue: s(queue), ..Default::default() })
+    }
+
+    /// Fetches a message without acknowledgement and says what came.
+    pub(crate) fn get_no_ack(&self, queue: &str) -> String {
+        self.call(basic::Get { queue: s(queue), no_ack: true, ..Default::default() })
+    }
+
+    /// Fetches all messages of a queue, without acknowledgement.
+    pub(crate) fn drain(&self, queue: &str) -> Vec<Received> {
+        self.messages();
+        loop {
+            if self.get_no_ack(queue).starts_with("basic.get-empty") {
+                return self.messages();
+            }
+        }
+    }
+
+    /// The bodies of all messages of a queue, which is empty afterwards.
+    pub(crate) fn drain_bodies(&self, queue: &str) -> Vec<String> {
+        self.drain(queue).into_iter().map(|message| message.body).collect()
+    }
+
+    /// Acknowledges one delivery.
+    pub(crate) fn ack(&self, delivery_tag: u64) {
+        self.send(basic::Ack { delivery_tag, multiple: false });
+    }
+
+    /// Refuses one delivery.
+    pub(crate) fn reject(&self, delivery_tag: u64, requeue: bool) {
+        self.send(basic::Reject { delivery_tag, requeue });
+    }
+
+    /// Selects confirm mode.
+    pub(crate) fn confirm_select(&self) {
+        let answer = self.call(leveret_codec::method::confirm::Select { nowait: false });
+        assert_eq!(answer, "confirm.select-ok");
+    }
+
+    /// Closes the channel.
+    pub(crate) fn close(&self) -> String {
+        self.call(channel::Close { reply_code: 200, ..Default::default() })
+    }
+}
+
+/// No arguments.
+pub(crate) const NONE: Table<'static> = Table::EMPTY;
