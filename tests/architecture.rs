@@ -62,7 +62,7 @@ fn imports_run_one_way() {
         let Some((_, allowed)) = ARROWS.iter().find(|(room, _)| *room == source.room) else {
             continue;
         };
-        for path in &source.paths {
+        for path in source.paths.iter().chain(&source.test_paths) {
             let Some(target) = source.room_of(path) else { continue };
             let allowed = target == source.room || allowed.contains(&target.as_str());
             assert!(allowed, "{} names {}", source.file.display(), path.join("::"));
@@ -167,8 +167,8 @@ fn a_path_is_found_wherever_it_stands() {
         mod tests { use super::*; use super::super::super::auth::User; }
         "##,
     );
-    let rooms: BTreeSet<_> =
-        source.paths.iter().filter_map(|path| source.room_of(path)).collect();
+    let all = source.paths.iter().chain(&source.test_paths);
+    let rooms: BTreeSet<_> = all.filter_map(|path| source.room_of(path)).collect();
     let expected = ["auth", "broker", "cli", "handle", "outbox", "server", "store"];
     assert_eq!(rooms, BTreeSet::from(expected.map(str::to_owned)));
     assert!(source.paths.contains(&vec!["std".into(), "io".into(), "Result".into()]));
@@ -230,6 +230,8 @@ struct Source {
     tokens: Vec<String>,
     /// What it names, each path written out from its first part; `super` is resolved.
     paths: Vec<Vec<String>>,
+    /// The same for its unit tests, which may use more.
+    test_paths: Vec<Vec<String>>,
 }
 
 impl Source {
@@ -244,7 +246,7 @@ impl Source {
             module.pop();
         }
         let mut source =
-            Source { file, room, module, tokens: tokens(text), paths: Vec::new() };
+            Source { file, room, module, tokens: tokens(text), paths: vec![], test_paths: vec![] };
         source.find_paths();
         source
     }
@@ -331,7 +333,13 @@ impl Source {
         if tokens.get(at).is_some_and(|token| token == "as") {
             at += 2;
         }
-        self.paths.push(resolved(&path, module));
+        let is_test = |part: &String| ["tests", "fixtures"].contains(&part.as_str());
+        let resolved = resolved(&path, module);
+        if module.iter().any(is_test) {
+            self.test_paths.push(resolved);
+        } else {
+            self.paths.push(resolved);
+        }
         at
     }
 }

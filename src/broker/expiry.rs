@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::exchange::ExchangeId;
 use super::queue::QueueId;
 use super::time::Time;
 use super::vhost::ConnectionId;
@@ -15,6 +16,8 @@ use super::vhost::ConnectionId;
 pub enum Deadline {
     /// The message at the head of a queue may expire, or the queue itself.
     Queue(QueueId),
+    /// A message that an exchange holds back is due.
+    Exchange(ExchangeId),
     /// A connection was told to close and may not have answered.
     Close(ConnectionId),
 }

@@ -27,7 +27,13 @@ impl<T> Id<T> {
     /// An id that nothing ever has.
     #[cfg(test)]
     pub(crate) fn dangling() -> Self {
-        Id { index: u32::MAX, generation: 0, of: PhantomData }
+        Id::numbered(u32::MAX)
+    }
+
+    /// One of many ids that nothing ever has.
+    #[cfg(test)]
+    pub(crate) fn numbered(index: u32) -> Self {
+        Id { index, generation: 0, of: PhantomData }
     }
 
     fn parts(self) -> (u32, u32) {

@@ -24,7 +24,7 @@ use leveret::broker::snapshot::QueueSnapshot;
 use leveret::broker::time::Time;
 use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret::store::{MemoryDisk, Options, Store};
-use leveret_codec::method::{basic, channel, connection, queue};
+use leveret_codec::method::{basic, channel, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{
     ContentHeader, Decoder, Encode, Method, Properties, PropertyFields, ShortStr, Table, TableBuf,
@@ -699,6 +699,49 @@ impl Channel<'_> {
             arguments: arguments.as_table(),
             ..Default::default()
         })
+    }
+
+    /// Declares an exchange that nothing is asked of.
+    pub(crate) fn exchange(&self, name: &str, kind: &str) {
+        self.exchange_with(name, kind, &[]);
+    }
+
+    /// Declares an exchange with arguments.
+    pub(crate) fn exchange_with(&self, name: &str, kind: &str, arguments: &[(&str, Value<'_>)]) {
+        let arguments = table(arguments);
+        let arguments = arguments.as_table();
+        let declare = exchange::Declare {
+            exchange: s(name),
+            kind: s(kind),
+            arguments,
+            ..Default::default()
+        };
+        assert_eq!(self.call(declare), "exchange.declare-ok");
+    }
+
+    /// Binds an exchange to another.
+    pub(crate) fn bind_exchange(&self, destination: &str, source: &str, key: &str) {
+        let answer = self.call(exchange::Bind {
+            destination: s(destination),
+            source: s(source),
+            routing_key: s(key),
+            ..Default::default()
+        });
+        assert_eq!(answer, "exchange.bind-ok");
+    }
+
+    /// Whether an exchange is there, asked on a channel of its own.
+    pub(crate) fn has_exchange(&self, name: &str) -> bool {
+        let aside = self.client.channel(999);
+        let answer = aside.call(exchange::Declare {
+            exchange: s(name),
+            passive: true,
+            ..Default::default()
+        });
+        let found = answer == "exchange.declare-ok";
+        assert!(found || answer.starts_with("channel.close 404 40,10 NOT_FOUND"), "{answer}");
+        if found { aside.close() } else { aside.call(channel::CloseOk {}) };
+        found
     }
 
     /// Publishes to the default exchange.

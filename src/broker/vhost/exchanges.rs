@@ -48,16 +48,17 @@ impl Vhost {
             return Err(reserved("exchange", name));
         }
         let arguments = ExchangeArguments::parse(name.as_bytes(), &self.name, &arguments)?;
-        let exchange = Exchange::new(
+        let mut exchange = Exchange::new(
             name.clone(),
             kind,
             declare.durable,
             declare.auto_delete,
             declare.internal,
             arguments,
-        );
+        )?;
         if exchange.durable {
             self.record(Record::ExchangeDeclared(definition(&exchange)));
+            self.keep_delayed(&mut exchange);
         }
         self.exchanges.insert(exchange);
         Ok(())
@@ -122,6 +123,9 @@ impl Vhost {
         let Some(exchange) = self.exchanges.remove(id) else { return };
         if exchange.durable {
             self.record(Record::ExchangeDeleted { name: exchange.name.clone() });
+        }
+        if let Some(id) = exchange.delayed.as_ref().and_then(|delayed| delayed.durable) {
+            self.record(Record::QueueDeleted { id });
         }
         for binding in exchange.bindings() {
             self.forget_binding(id, binding);

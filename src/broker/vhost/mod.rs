@@ -14,6 +14,7 @@
 
 mod client;
 mod consume;
+mod delay;
 mod deliver;
 mod dispatch;
 mod exchanges;
@@ -68,7 +69,7 @@ pub struct Vhost {
     /// Where answers to direct reply-to go, by their address.
     reply_addresses: HashMap<ShortString, ChannelId>,
     deadlines: Deadlines,
-    made_up_names: fastrand::Rng,
+    chance: fastrand::Rng,
     /// What the store is to be told, in order.
     records: Vec<Record>,
     last_lsn: Lsn,
@@ -105,7 +106,7 @@ impl Vhost {
             exchanges: Exchanges::default(),
             reply_addresses: HashMap::new(),
             deadlines: Deadlines::default(),
-            made_up_names: fastrand::Rng::with_seed(settings.seed),
+            chance: fastrand::Rng::with_seed(settings.seed),
             records: Vec::new(),
             last_lsn: Lsn(0),
             synced: Lsn(0),
@@ -120,14 +121,11 @@ impl Vhost {
             routed: Vec::new(),
         };
         for (name, kind, internal) in PREDECLARED {
-            vhost.exchanges.insert(Exchange::new(
-                ShortString::truncated(name.as_bytes()),
-                kind,
-                true,
-                false,
-                internal,
-                ExchangeArguments::default(),
-            ));
+            let name = ShortString::truncated(name.as_bytes());
+            let arguments = ExchangeArguments::default();
+            let exchange = Exchange::new(name, kind, true, false, internal, arguments);
+            // invariant: only the types of plugins can refuse their arguments.
+            vhost.exchanges.insert(exchange.expect("a type of the specification takes any"));
         }
         vhost
     }
@@ -341,7 +339,7 @@ impl Vhost {
     /// A name that the broker makes up: `prefix` and 22 characters.
     fn make_up_name(&mut self, prefix: &str) -> ShortString {
         use base64::Engine as _;
-        let octets = self.made_up_names.u128(..).to_be_bytes();
+        let octets = self.chance.u128(..).to_be_bytes();
         let random = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets);
         ShortString::truncated(format!("{prefix}{random}").as_bytes())
     }

@@ -12,7 +12,7 @@ use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
 use crate::broker::error::{Checked, Fault};
-use crate::broker::exchange::ExchangeId;
+use crate::broker::exchange::{ExchangeId, Routed};
 use crate::broker::message::Message;
 use crate::broker::names;
 use crate::broker::queue::{Entry, QueueId};
@@ -62,6 +62,17 @@ impl Vhost {
         let message =
             if wishes.replies { self.with_reply_address(via, &message)? } else { message };
 
+        let before = self.last_lsn;
+        if let Some(exchange) = exchange
+            && self.delay(exchange, &message)
+        {
+            // rabbitmq: it goes nowhere yet, so a mandatory one comes back.
+            if mandatory {
+                self.send(via.connection, Outgoing::Return { channel: via.number, message });
+            }
+            self.note_published(via, true, before);
+            return Ok(());
+        }
         let mut queues = std::mem::take(&mut self.routed);
         queues.clear();
         self.route(exchange, &message, &wishes.copies, &mut queues);
@@ -79,7 +90,6 @@ impl Vhost {
             let returned = Outgoing::Return { channel: via.number, message: message.clone() };
             self.send(via.connection, returned);
         }
-        let before = self.last_lsn;
         let accepted = self.enqueue(message, wishes.expiration_ms, &queues);
         self.routed = queues;
         self.note_published(via, accepted, before);
@@ -134,7 +144,7 @@ impl Vhost {
     }
 
     /// Appends the queues that a message goes to, each once.
-    fn route(
+    pub(super) fn route(
         &mut self,
         exchange: Option<ExchangeId>,
         message: &Message,
@@ -147,8 +157,10 @@ impl Vhost {
             match exchange {
                 None => queues.extend(self.queue_names.get(key)),
                 Some(exchange) => {
-                    let headers = message.properties().headers();
-                    self.exchanges.route(exchange, key, headers, queues);
+                    let properties = message.properties();
+                    let chance = self.chance.u64(..);
+                    let routed = Routed { key, properties, now: self.now, chance };
+                    self.exchanges.route(exchange, routed, queues);
                 }
             }
         }
@@ -334,6 +346,9 @@ impl Vhost {
             _ => Vec::new(),
         };
         let message = dead_letter(&dead.message, &dead.death);
+        if exchange.is_some_and(|exchange| self.delay(exchange, &message)) {
+            return;
+        }
         let mut queues = std::mem::take(&mut self.routed);
         queues.clear();
         self.route(exchange, &message, &copies, &mut queues);
@@ -361,7 +376,7 @@ fn check_delivery_mode(properties: Properties<'_>) -> Checked<()> {
 }
 
 /// The same message without its header BCC.
-fn without_bcc(message: &Message) -> Message {
+pub(super) fn without_bcc(message: &Message) -> Message {
     let properties = arguments::without_header(message.properties(), b"BCC");
     Message::new(
         message.exchange(),

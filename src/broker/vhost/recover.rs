@@ -4,6 +4,7 @@ use leveret_codec::ShortString;
 
 use super::Vhost;
 use crate::broker::arguments::{ExchangeArguments, QueueArguments};
+use crate::broker::exchange::delayed::keeper_of;
 use crate::broker::exchange::{Destination, Exchange, ExchangeType};
 use crate::broker::queue::{Entry, Queue, QueueId};
 use crate::broker::record::{
@@ -73,19 +74,24 @@ impl Vhost {
             &definition.arguments,
         )
         .map_err(|fault| left_out(fault.to_string()))?;
-        self.exchanges.insert(Exchange::new(
+        let exchange = Exchange::new(
             definition.name.clone(),
             kind,
             true,
             definition.auto_delete,
             definition.internal,
             arguments,
-        ));
+        );
+        self.exchanges.insert(exchange.map_err(|fault| left_out(fault.to_string()))?);
         Ok(())
     }
 
     fn recover_queue(&mut self, recovered: RecoveredQueue) -> Result<(), LeftOut> {
         let definition = recovered.definition;
+        if let Some(exchange) = keeper_of(definition.name.as_bytes(), &definition.arguments) {
+            self.recover_delayed(&exchange, definition.id, recovered.messages);
+            return Ok(());
+        }
         let arguments =
             QueueArguments::parse(definition.name.as_bytes(), &self.name, &definition.arguments)
                 .map_err(|fault| LeftOut {

@@ -18,6 +18,7 @@ impl Vhost {
         for deadline in due {
             match deadline {
                 Deadline::Queue(queue) => self.queue_deadline(queue),
+                Deadline::Exchange(exchange) => self.release_due(exchange),
                 Deadline::Close(connection) => self.close_deadline(connection),
             }
         }

@@ -1,19 +1,28 @@
 //! Exchanges: which queues a message goes to.
 //!
 //! spec: 3.1.3 and the class `exchange`. Exchanges know queues by their ids alone; the other ends
-//! of their bindings are kept up to date by the virtual host.
+//! of their bindings are kept up to date by the virtual host. The types of the specification are
+//! here; those of RabbitMQ's plugins have a file each.
+
+mod consistent_hash;
+mod deduplication;
+pub mod delayed;
 
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
-use leveret_codec::{ShortString, Table, TableBuf};
+use leveret_codec::{Properties, ShortString, Table, TableBuf};
 
 use super::arguments::ExchangeArguments;
 use super::error::Checked;
 use super::headers::HeadersMatch;
 use super::id::{Arena, Id};
 use super::queue::QueueId;
+use super::time::Time;
 use super::topic::TopicTable;
+use consistent_hash::Ring;
+use deduplication::Seen;
+use delayed::{Delayed, delayed_type};
 
 /// Refers to an exchange of a virtual host.
 pub type ExchangeId = Id<Exchange>;
@@ -29,6 +38,14 @@ pub enum ExchangeType {
     Topic,
     /// By the message's headers.
     Headers,
+    /// One of those that are bound, by a hash.
+    ConsistentHash,
+    /// One of those that are bound, by chance.
+    Random,
+    /// As another type, later.
+    Delayed,
+    /// Everything that is bound, but each message once.
+    Deduplication,
 }
 
 impl ExchangeType {
@@ -39,6 +56,10 @@ impl ExchangeType {
             b"fanout" => Some(ExchangeType::Fanout),
             b"topic" => Some(ExchangeType::Topic),
             b"headers" => Some(ExchangeType::Headers),
+            b"x-consistent-hash" => Some(ExchangeType::ConsistentHash),
+            b"x-random" => Some(ExchangeType::Random),
+            b"x-delayed-message" => Some(ExchangeType::Delayed),
+            b"x-message-deduplication" => Some(ExchangeType::Deduplication),
             _ => None,
         }
     }
@@ -50,6 +71,10 @@ impl ExchangeType {
             ExchangeType::Fanout => "fanout",
             ExchangeType::Topic => "topic",
             ExchangeType::Headers => "headers",
+            ExchangeType::ConsistentHash => "x-consistent-hash",
+            ExchangeType::Random => "x-random",
+            ExchangeType::Delayed => "x-delayed-message",
+            ExchangeType::Deduplication => "x-message-deduplication",
         }
     }
 }
@@ -86,6 +111,44 @@ enum RoutingTable {
     Fanout(Vec<Destination>),
     Topic(TopicTable<Destination>),
     Headers(Vec<(HeadersMatch, Binding)>),
+    ConsistentHash(Ring),
+    Random(Vec<Destination>),
+    Deduplication(Seen, Vec<Destination>),
+}
+
+impl RoutingTable {
+    fn new(kind: ExchangeType, arguments: Table<'_>) -> Checked<Self> {
+        Ok(match kind {
+            ExchangeType::Direct => RoutingTable::Direct(HashMap::new()),
+            ExchangeType::Fanout => RoutingTable::Fanout(Vec::new()),
+            ExchangeType::Topic => RoutingTable::Topic(TopicTable::default()),
+            ExchangeType::Headers => RoutingTable::Headers(Vec::new()),
+            ExchangeType::ConsistentHash => RoutingTable::ConsistentHash(Ring::new(arguments)?),
+            ExchangeType::Random => RoutingTable::Random(Vec::new()),
+            ExchangeType::Delayed => RoutingTable::new(delayed_type(arguments)?, arguments)?,
+            ExchangeType::Deduplication => {
+                RoutingTable::Deduplication(Seen::new(arguments)?, Vec::new())
+            }
+        })
+    }
+
+    /// Whether bindings that differ in their key alone are one to it.
+    fn is_keyless(&self) -> bool {
+        !matches!(self, RoutingTable::Direct(_) | RoutingTable::Topic(_))
+    }
+}
+
+/// What routing asks of a message.
+#[derive(Clone, Copy)]
+pub struct Routed<'a> {
+    /// The routing key.
+    pub key: &'a [u8],
+    /// The content properties.
+    pub properties: Properties<'a>,
+    /// When it is routed.
+    pub now: Time,
+    /// A number of chance, for the exchange that draws.
+    pub chance: u64,
 }
 
 /// An exchange.
@@ -104,12 +167,17 @@ pub struct Exchange {
     pub arguments: ExchangeArguments,
     /// The bindings that lead to it.
     pub incoming: BindingSet,
+    /// The messages that it holds back, if it is of that kind.
+    pub delayed: Option<Delayed>,
     bindings: BTreeSet<Binding>,
     table: RoutingTable,
 }
 
 impl Exchange {
     /// An exchange without bindings.
+    ///
+    /// # Errors
+    /// 406 when its type cannot make sense of the arguments.
     pub fn new(
         name: ShortString,
         kind: ExchangeType,
@@ -117,14 +185,10 @@ impl Exchange {
         auto_delete: bool,
         internal: bool,
         arguments: ExchangeArguments,
-    ) -> Self {
-        let table = match kind {
-            ExchangeType::Direct => RoutingTable::Direct(HashMap::new()),
-            ExchangeType::Fanout => RoutingTable::Fanout(Vec::new()),
-            ExchangeType::Topic => RoutingTable::Topic(TopicTable::default()),
-            ExchangeType::Headers => RoutingTable::Headers(Vec::new()),
-        };
-        Exchange {
+    ) -> Checked<Self> {
+        let table = RoutingTable::new(kind, arguments.raw.as_table())?;
+        let delayed = (kind == ExchangeType::Delayed).then(Delayed::default);
+        Ok(Exchange {
             name,
             kind,
             durable,
@@ -132,9 +196,10 @@ impl Exchange {
             internal,
             arguments,
             incoming: BindingSet::new(),
+            delayed,
             bindings: BTreeSet::new(),
             table,
-        }
+        })
     }
 
     /// The bindings that lead from it, in a fixed order.
@@ -153,6 +218,10 @@ impl Exchange {
             RoutingTable::Headers(_) => Some(HeadersMatch::parse(&binding.arguments)?),
             _ => None,
         };
+        let weight = match &self.table {
+            RoutingTable::ConsistentHash(_) => Ring::weight(binding.key.as_bytes())?,
+            _ => 0,
+        };
         if self.bindings.contains(&binding) {
             return Ok(false);
         }
@@ -161,7 +230,16 @@ impl Exchange {
             RoutingTable::Direct(keys) if first_of_its_key => {
                 keys.entry(binding.key.clone()).or_default().push(binding.destination);
             }
-            RoutingTable::Fanout(all) if first_of_its_key => all.push(binding.destination),
+            RoutingTable::Fanout(all)
+            | RoutingTable::Random(all)
+            | RoutingTable::Deduplication(_, all)
+                if first_of_its_key =>
+            {
+                all.push(binding.destination);
+            }
+            RoutingTable::ConsistentHash(ring) if first_of_its_key => {
+                ring.add(binding.destination, weight);
+            }
             RoutingTable::Topic(patterns) if first_of_its_key => {
                 patterns.insert(binding.key.as_bytes(), binding.destination);
             }
@@ -189,7 +267,14 @@ impl Exchange {
                     }
                 }
             }
-            RoutingTable::Fanout(all) if last_of_its_key => {
+            RoutingTable::ConsistentHash(ring) if last_of_its_key => {
+                ring.remove(binding.destination);
+            }
+            RoutingTable::Fanout(all)
+            | RoutingTable::Random(all)
+            | RoutingTable::Deduplication(_, all)
+                if last_of_its_key =>
+            {
                 all.retain(|destination| *destination != binding.destination);
             }
             RoutingTable::Topic(patterns) if last_of_its_key => {
@@ -202,16 +287,27 @@ impl Exchange {
     }
 
     /// Calls `found` for each destination of a message, some perhaps more than once.
-    fn route(&self, key: &[u8], headers: Option<Table<'_>>, mut found: impl FnMut(Destination)) {
-        match &self.table {
+    fn route(&mut self, message: Routed<'_>, mut found: impl FnMut(Destination)) {
+        match &mut self.table {
             RoutingTable::Direct(keys) => {
-                if let Some(destinations) = keys.get(key) {
+                if let Some(destinations) = keys.get(message.key) {
                     destinations.iter().copied().for_each(found);
                 }
             }
             RoutingTable::Fanout(all) => all.iter().copied().for_each(found),
-            RoutingTable::Topic(patterns) => patterns.for_each_match(key, |to| found(*to)),
+            RoutingTable::Topic(patterns) => patterns.for_each_match(message.key, |to| found(*to)),
+            RoutingTable::ConsistentHash(ring) => {
+                ring.choose(message.key, &message.properties.fields()).into_iter().for_each(found);
+            }
+            RoutingTable::Random(all) if all.is_empty() => {}
+            RoutingTable::Random(all) => found(all[(message.chance % all.len() as u64) as usize]),
+            RoutingTable::Deduplication(seen, all) => {
+                if seen.is_new(message.now, message.properties.headers()) {
+                    all.iter().copied().for_each(found);
+                }
+            }
             RoutingTable::Headers(list) => {
+                let headers = message.properties.headers();
                 let matching = list.iter().filter(|(matcher, _)| matcher.matches(headers));
                 matching.for_each(|(_, binding)| found(binding.destination));
             }
@@ -220,7 +316,7 @@ impl Exchange {
 
     /// Whether a binding other than this one gives the routing table the same entry.
     fn routes_alike(&self, binding: &Binding) -> bool {
-        let by_key = self.kind != ExchangeType::Fanout;
+        let by_key = !self.table.is_keyless();
         let key = if by_key { binding.key.clone() } else { ShortString::default() };
         let first = Binding {
             destination: binding.destination,
@@ -308,18 +404,17 @@ impl Exchanges {
     pub fn route(
         &mut self,
         from: ExchangeId,
-        key: &[u8],
-        headers: Option<Table<'_>>,
+        message: Routed<'_>,
         queues: &mut Vec<QueueId>,
     ) {
         let mut met = std::mem::take(&mut self.met);
         met.clear();
         met.push(from);
         let mut next = 0;
-        while let Some(exchange) = met.get(next).and_then(|id| self.arena.get(*id)) {
+        while let Some(exchange) = met.get(next).and_then(|id| self.arena.get_mut(*id)) {
             next += 1;
             let mut found_any = false;
-            exchange.route(key, headers, |destination| {
+            exchange.route(message, |destination| {
                 found_any = true;
                 match destination {
                     Destination::Queue(queue) => queues.push(queue),
@@ -328,7 +423,7 @@ impl Exchanges {
                 }
             });
             if !found_any
-                && let Some(name) = &exchange.arguments.alternate_exchange
+                && let Some(name) = exchange.arguments.alternate_exchange.clone()
                 && let Some(alternate) = self.find(name.as_bytes())
                 && !met.contains(&alternate)
             {

@@ -1,0 +1,117 @@
+//! Messages that an exchange of the type x-delayed-message holds back, and their release.
+
+use leveret_codec::ShortString;
+use smallvec::smallvec;
+
+use super::Vhost;
+use super::publish::without_bcc;
+use crate::broker::arguments;
+use crate::broker::exchange::delayed::{Delayed, Held, delay_of, keeper_arguments};
+use crate::broker::exchange::{Exchange, ExchangeId};
+use crate::broker::expiry::Deadline;
+use crate::broker::limits;
+use crate::broker::message::Message;
+use crate::broker::record::{
+    DurableQueueId, Placement, QueueDefinition, Record, RecoveredMessage,
+};
+use crate::broker::time::Time;
+
+impl Vhost {
+    /// Gives a durable exchange that delays messages its place in the store.
+    pub(super) fn keep_delayed(&mut self, exchange: &mut Exchange) {
+        let Some(delayed) = &mut exchange.delayed else { return };
+        self.last_queue_id.0 += 1;
+        let id = self.last_queue_id;
+        delayed.durable = Some(id);
+        self.record(Record::QueueDeclared(QueueDefinition {
+            id,
+            name: ShortString::default(),
+            auto_delete: false,
+            arguments: keeper_arguments(exchange.name.as_bytes()),
+        }));
+    }
+
+    /// Holds a message back, if its exchange and its header say so.
+    pub(super) fn delay(&mut self, id: ExchangeId, message: &Message) -> bool {
+        let now = self.now;
+        let Some(delayed) = self.delayed(id) else { return false };
+        let Some((delay_ms, message)) = delay_of(message) else { return false };
+        let due = now.plus_millis(delay_ms);
+        let position = delayed.next_position();
+        let keeper = delayed.durable.filter(|_| message.is_persistent());
+        let held = Held { message: message.clone(), recorded: keeper.is_some() };
+        delayed.hold(due, position, held);
+        if let Some(queue) = keeper {
+            let placement = Placement { queue, position, expires_at: Some(due) };
+            self.record(Record::Enqueued { message, placements: smallvec![placement] });
+        }
+        self.arm_delayed(id);
+        true
+    }
+
+    /// Routes what is due, in steps.
+    pub(super) fn release_due(&mut self, id: ExchangeId) {
+        let now = self.now;
+        if let Some(delayed) = self.delayed(id) {
+            delayed.note_alarm(now);
+        }
+        for _ in 0..limits::EXPIRED_A_TURN {
+            let Some(delayed) = self.delayed(id) else { return };
+            let keeper = delayed.durable;
+            let Some((position, held)) = delayed.take_due(now) else { break };
+            self.route_released(id, held.message);
+            // why: only now. Should the broker die in between, the message is there twice rather
+            // than lost.
+            if let Some(queue) = keeper.filter(|_| held.recorded) {
+                self.record_settled(queue, position);
+            }
+        }
+        self.arm_delayed(id);
+    }
+
+    fn route_released(&mut self, id: ExchangeId, message: Message) {
+        let fields = message.properties().fields();
+        // invariant: both were checked when it was published.
+        let expiration_ms =
+            fields.expiration.and_then(|it| arguments::expiration_ms(it.as_bytes()).ok());
+        let copies = fields.headers.and_then(|headers| arguments::copy_keys(headers).ok());
+        let copies = copies.unwrap_or_default();
+        let blind = copies.has_bcc;
+        let copies: Vec<_> =
+            copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
+        let mut queues = std::mem::take(&mut self.routed);
+        queues.clear();
+        self.route(Some(id), &message, &copies, &mut queues);
+        let message = if blind { without_bcc(&message) } else { message };
+        self.enqueue(message, expiration_ms, &queues);
+        self.routed = queues;
+    }
+
+    /// What the store kept for a delayed exchange.
+    pub(super) fn recover_delayed(
+        &mut self,
+        exchange: &[u8],
+        keeper: DurableQueueId,
+        messages: Vec<RecoveredMessage>,
+    ) {
+        let Some(id) = self.exchanges.find(exchange) else { return };
+        let Some(delayed) = self.delayed(id) else { return };
+        delayed.durable = Some(keeper);
+        for message in messages {
+            let due = message.expires_at.unwrap_or(Time::EPOCH);
+            let held = Held { message: message.message, recorded: true };
+            delayed.hold(due, message.position, held);
+        }
+        self.arm_delayed(id);
+    }
+
+    fn arm_delayed(&mut self, id: ExchangeId) {
+        if let Some(due) = self.delayed(id).and_then(Delayed::take_alarm) {
+            self.deadlines.add(due, Deadline::Exchange(id));
+        }
+    }
+
+    fn delayed(&mut self, id: ExchangeId) -> Option<&mut Delayed> {
+        self.exchanges.get_mut(id)?.delayed.as_mut()
+    }
+}

@@ -1,0 +1,44 @@
+//! What the broker does, feature by feature, against its core in virtual time. A test's name is the
+//! rule it checks.
+
+#[path = "support/core.rs"]
+mod world;
+
+#[path = "scenarios/binding.rs"]
+mod binding;
+#[path = "scenarios/channel.rs"]
+mod channel;
+#[path = "scenarios/closing.rs"]
+mod closing;
+#[path = "scenarios/confirms.rs"]
+mod confirms;
+#[path = "scenarios/connection.rs"]
+mod connection;
+#[path = "scenarios/consume.rs"]
+mod consume;
+#[path = "scenarios/content.rs"]
+mod content;
+#[path = "scenarios/dead_letters.rs"]
+mod dead_letters;
+#[path = "scenarios/exchange.rs"]
+mod exchange;
+#[path = "scenarios/get.rs"]
+mod get;
+#[path = "scenarios/limits.rs"]
+mod limits;
+#[path = "scenarios/outbox.rs"]
+mod outbox;
+#[path = "scenarios/prefetch.rs"]
+mod prefetch;
+#[path = "scenarios/publish.rs"]
+mod publish;
+#[path = "scenarios/queue.rs"]
+mod queue;
+#[path = "scenarios/restart.rs"]
+mod restart;
+#[path = "scenarios/routing.rs"]
+mod routing;
+#[path = "scenarios/settle.rs"]
+mod settle;
+#[path = "scenarios/ttl.rs"]
+mod ttl;
