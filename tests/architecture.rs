@@ -333,6 +333,9 @@ impl Source {
         if tokens.get(at).is_some_and(|token| token == "as") {
             at += 2;
         }
+        if path.is_empty() {
+            return at;
+        }
         let is_test = |part: &String| ["tests", "fixtures"].contains(&part.as_str());
         let resolved = resolved(&path, module);
         if module.iter().any(is_test) {

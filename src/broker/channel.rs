@@ -16,6 +16,7 @@ use leveret_codec::ShortString;
 use super::confirm::Confirms;
 use super::consumer::ConsumerId;
 use super::id::Id;
+use super::statistics::MessageStatistics;
 use super::transaction::Transaction;
 use super::unacked::UnackedList;
 use super::vhost::ConnectionId;
@@ -68,6 +69,8 @@ pub struct Channel {
     pub reply_consumer: Option<ReplyConsumer>,
     /// Whether it stands in the list of those whose confirms are to be looked at.
     pub confirms_listed: bool,
+    /// What happened to the messages that went through it.
+    pub statistics: MessageStatistics,
     /// The queue declared last, which an empty name stands for.
     pub last_queue: Option<ShortString>,
     last_delivery_tag: u64,
@@ -89,6 +92,7 @@ impl Channel {
             transaction: None,
             reply_consumer: None,
             confirms_listed: false,
+            statistics: MessageStatistics::default(),
             last_queue: None,
             last_delivery_tag: 0,
         }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
-use leveret_codec::ShortString;
+use leveret_codec::{ShortString, TableBuf};
 
 use super::channel::ChannelId;
 use super::id::Id;
@@ -30,6 +30,8 @@ pub struct Consumer {
     pub exclusive: bool,
     /// Higher ones are served first.
     pub priority: i32,
+    /// The arguments of its subscription.
+    pub arguments: TableBuf,
     /// How many unacknowledged messages it may have; zero means any number.
     pub prefetch: u16,
     /// How many it has.
@@ -78,9 +80,14 @@ impl Rotation {
         self.members.iter().map(|(id, _)| *id)
     }
 
-    /// Whether one has the queue for itself.
-    pub fn has_exclusive(&self) -> bool {
-        self.exclusive.is_some()
+    /// The one that has the queue for itself.
+    pub fn exclusive(&self) -> Option<ConsumerId> {
+        self.exclusive
+    }
+
+    /// The only one that is served, in a queue with a single active consumer.
+    pub fn single_active(&self) -> Option<ConsumerId> {
+        self.single_active
     }
 
     /// Whether this one may be served at all, credit aside.

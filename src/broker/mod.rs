@@ -36,6 +36,7 @@ pub mod names;
 pub mod queue;
 pub mod record;
 pub mod snapshot;
+pub mod statistics;
 pub mod time;
 pub mod topic;
 pub mod transaction;

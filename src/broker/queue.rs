@@ -18,7 +18,7 @@ use super::exchange::BindingSet;
 use super::id::Id;
 use super::message::{Message, with_header};
 use super::record::{DurableQueueId, Position};
-use super::snapshot::QueueSnapshot;
+use super::statistics::MessageStatistics;
 use super::time::Time;
 use super::vhost::ConnectionId;
 
@@ -169,7 +169,13 @@ pub struct Queue {
     /// Whether it goes with its last consumer.
     pub auto_delete: bool,
     /// What its declaration asked for.
+    pub declared: QueueArguments,
+    /// What applies: its declaration and the policies that match it.
     pub arguments: QueueArguments,
+    /// The name of the policy that applies to it.
+    pub policy: Option<String>,
+    /// The name of the operator policy that applies to it.
+    pub operator_policy: Option<String>,
     /// Messages that wait.
     pub ready: Ready,
     /// Messages that are delivered and not settled.
@@ -182,6 +188,8 @@ pub struct Queue {
     pub last_used: Time,
     /// The earliest deadline that the timer holds for it.
     pub armed: Time,
+    /// What happened to its messages.
+    pub statistics: MessageStatistics,
     next_position: Position,
     /// Whether it has delivered something that the store is to be told of.
     delivering: bool,
@@ -203,12 +211,16 @@ impl Queue {
             owner,
             auto_delete,
             ready: Ready::new(arguments.max_priority.unwrap_or(0)),
+            declared: arguments.clone(),
             arguments,
+            policy: None,
+            operator_policy: None,
             unacknowledged: 0,
             consumers: Rotation::default(),
             bindings: BindingSet::default(),
             last_used: now,
             armed: Time::NEVER,
+            statistics: MessageStatistics::default(),
             next_position: 1,
             delivering: false,
         }
@@ -349,19 +361,5 @@ impl Queue {
     /// rabbitmq: a consumer is use; a declare, active or passive, and a get are.
     pub fn unused_since(&self) -> Option<Time> {
         self.consumers.is_empty().then_some(self.last_used)
-    }
-
-    /// How it looks right now.
-    pub fn snapshot(&self) -> QueueSnapshot {
-        QueueSnapshot {
-            name: self.name.to_string(),
-            durable: self.durable.is_some(),
-            auto_delete: self.auto_delete,
-            exclusive: self.owner.is_some(),
-            messages_ready: self.ready.len(),
-            messages_unacknowledged: self.unacknowledged,
-            message_bytes_ready: self.ready.octets(),
-            consumers: self.consumers.len(),
-        }
     }
 }

@@ -181,13 +181,13 @@ impl Checkpoint {
         state: &mut State,
         log: &mut Log,
     ) -> Result<Vec<String>, StoreError> {
-        let dead = state.take_dead_segments();
+        let mut dead = state.take_dead_segments();
         let moved: Lsn = self.oldest.map_or(log.moved, |file| file.last);
         catalog::write(files, state, log.last, moved)?;
         log.moved = moved;
         if let Some(file) = self.oldest {
             state.forget_log_file(file.number);
-            log.remove_oldest(files)?;
+            dead.extend(log.forget_oldest());
         }
         Ok(dead)
     }

@@ -149,13 +149,11 @@ impl Log {
         (self.files.len() > 1).then(|| self.files.front().copied()).flatten()
     }
 
-    /// Removes the oldest file, which no longer grows.
-    pub(super) fn remove_oldest(&mut self, files: &Files) -> Result<(), StoreError> {
-        if let Some(file) = self.oldest_full() {
-            self.files.pop_front();
-            files.remove(&path(file.number))?;
-        }
-        Ok(())
+    /// Forgets the oldest file, which no longer grows, and returns its path.
+    pub(super) fn forget_oldest(&mut self) -> Option<String> {
+        let file = self.oldest_full()?;
+        self.files.pop_front();
+        Some(path(file.number))
     }
 
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! Channels: opening, faults, closing.
 
-use leveret_codec::method::{basic, channel, connection, queue, tx};
+use leveret_codec::method::{basic, channel, connection, queue};
 
 use crate::world::{World, s};
 
@@ -118,15 +118,6 @@ fn methods_that_only_a_broker_sends_are_unimplemented() {
         client.lines(),
         ["connection.close 503 10,50 COMMAND_INVALID - unimplemented method"]
     );
-}
-
-#[test]
-fn transactions_say_that_they_are_not_built() {
-    let world = World::new();
-    let client = world.client();
-    client.channel(1).send(tx::Select {});
-    let lines = client.lines();
-    assert!(lines[0].starts_with("connection.close 540 90,10 NOT_IMPLEMENTED - transactions"));
 }
 
 #[test]

@@ -821,8 +821,7 @@ impl Channel<'_> {
         let consume =
             basic::Consume { queue: s(queue), consumer_tag: s(tag), ..Default::default() };
         self.send(consume);
-        let first = self.lines_first();
-        assert_eq!(first, format!("basic.consume-ok {tag}"));
+        self.expect(&format!("basic.consume-ok {tag}"));
     }
 
     /// Subscribes without acknowledgements.
@@ -833,8 +832,7 @@ impl Channel<'_> {
             no_ack: true,
             ..Default::default()
         });
-        let first = self.lines_first();
-        assert_eq!(first, format!("basic.consume-ok {tag}"));
+        self.expect(&format!("basic.consume-ok {tag}"));
     }
 
     /// Subscribes with arguments.
@@ -846,21 +844,22 @@ impl Channel<'_> {
             arguments: arguments.as_table(),
             ..Default::default()
         });
-        let first = self.lines_first();
-        assert_eq!(first, format!("basic.consume-ok {tag}"));
+        self.expect(&format!("basic.consume-ok {tag}"));
     }
 
-    /// Takes the first line alone.
-    fn lines_first(&self) -> String {
+    /// Takes this line out of what came; it must be there.
+    fn expect(&self, line: &str) {
         let mut receiver = self.client.receiver.borrow_mut();
-        let first = receiver.lines.iter().position(|(channel, _)| *channel == self.number);
-        first.map_or_else(String::new, |first| receiver.lines.remove(first).1)
+        let wanted = (self.number, line.to_owned());
+        let place = receiver.lines.iter().position(|it| *it == wanted);
+        let Some(place) = place else { panic!("no {line} in {:?}", receiver.lines) };
+        receiver.lines.remove(place);
     }
 
     /// Limits what may be unacknowledged.
     pub(crate) fn qos(&self, prefetch_count: u16, global: bool) {
         self.send(basic::Qos { prefetch_count, global, ..Default::default() });
-        assert_eq!(self.lines_first(), "basic.qos-ok");
+        self.expect("basic.qos-ok");
     }
 
     /// Fetches a message and says what came.

@@ -18,6 +18,7 @@ use super::error::Checked;
 use super::headers::HeadersMatch;
 use super::id::{Arena, Id};
 use super::queue::QueueId;
+use super::statistics::ExchangeStatistics;
 use super::time::Time;
 use super::topic::TopicTable;
 use consistent_hash::Ring;
@@ -165,6 +166,12 @@ pub struct Exchange {
     pub internal: bool,
     /// What its declaration asked for.
     pub arguments: ExchangeArguments,
+    /// The name of the policy that applies to it.
+    pub policy: Option<String>,
+    /// Where a message goes that finds nothing here: by its declaration, or by policy.
+    pub alternate: Option<ShortString>,
+    /// What went through it.
+    pub statistics: ExchangeStatistics,
     /// The bindings that lead to it.
     pub incoming: BindingSet,
     /// The messages that it holds back, if it is of that kind.
@@ -194,6 +201,9 @@ impl Exchange {
             durable,
             auto_delete,
             internal,
+            policy: None,
+            alternate: arguments.alternate_exchange.clone(),
+            statistics: ExchangeStatistics::default(),
             arguments,
             incoming: BindingSet::new(),
             delayed,
@@ -423,7 +433,7 @@ impl Exchanges {
                 }
             });
             if !found_any
-                && let Some(name) = exchange.arguments.alternate_exchange.clone()
+                && let Some(name) = exchange.alternate.clone()
                 && let Some(alternate) = self.find(name.as_bytes())
                 && !met.contains(&alternate)
             {

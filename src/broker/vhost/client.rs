@@ -60,6 +60,10 @@ impl Client {
         &self.info.user
     }
 
+    pub(super) fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
     /// Whether it wants to hear of consumers that end with their queue.
     pub(super) fn wants_cancel_notify(&self) -> bool {
         self.info.consumer_cancel_notify

@@ -63,6 +63,7 @@ impl Vhost {
             no_ack: consume.no_ack,
             exclusive: consume.exclusive,
             priority: arguments.priority,
+            arguments: consume.arguments.to_owned_table(),
             prefetch: channel.prefetch,
             unacknowledged: 0,
             waiting: false,
@@ -91,7 +92,7 @@ impl Vhost {
         if queue.is_quorum() {
             return Ok(());
         }
-        if consumers.has_exclusive() || (exclusive && (single || !consumers.is_empty())) {
+        if consumers.exclusive().is_some() || (exclusive && (single || !consumers.is_empty())) {
             let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
             return Err(Fault::access_refused(format!("{phrase} in exclusive use")));
         }

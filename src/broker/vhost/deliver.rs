@@ -82,6 +82,11 @@ impl Vhost {
         let (connection, channel_number) = (consumer.connection, channel.number);
         let consumer_tag = consumer.tag.clone();
         let redelivered = entry.redelivered;
+        for statistics in
+            [&mut queue.statistics, &mut channel.statistics, &mut self.statistics]
+        {
+            statistics.note_delivered(consumer.no_ack, redelivered);
+        }
         let mut settled = None;
         let message = if consumer.no_ack {
             settled = queue.durable.filter(|_| entry.recorded).map(|it| (it, entry.position));
@@ -145,6 +150,8 @@ impl Vhost {
         self.expire_head(id, usize::MAX);
         let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
         let Some(entry) = queue.ready.pop_front() else {
+            queue.statistics.get_empty += 1;
+            self.statistics.get_empty += 1;
             let empty = basic::GetEmpty { cluster_id: ShortStr::EMPTY };
             self.reply(via.connection, via.number, &empty);
             return Ok(());
@@ -157,6 +164,11 @@ impl Vhost {
         let delivery_tag = channel.next_delivery_tag();
         let message = queue.message_for_client(&entry, true);
         let redelivered = entry.redelivered;
+        for statistics in
+            [&mut queue.statistics, &mut channel.statistics, &mut self.statistics]
+        {
+            statistics.note_got(get.no_ack, redelivered);
+        }
         if get.no_ack {
             let durable = queue.durable.filter(|_| entry.recorded);
             self.settle_record(durable, entry.position);

@@ -18,6 +18,7 @@ mod delay;
 mod deliver;
 mod dispatch;
 mod exchanges;
+mod inspect;
 mod publish;
 mod queues;
 mod recover;
@@ -44,7 +45,7 @@ use super::expiry::Deadlines;
 use super::id::Arena;
 use super::queue::{Queue, QueueId};
 use super::record::{DurableQueueId, Lsn, Record};
-use super::snapshot::{QueueSnapshot, VhostSnapshot};
+use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
 use publish::Dead;
 
@@ -90,6 +91,8 @@ pub struct Vhost {
     work: VecDeque<Dead>,
     /// The queues that the message at hand goes to; kept for its memory.
     routed: Vec<QueueId>,
+    statistics: MessageStatistics,
+    default_exchange_statistics: ExchangeStatistics,
 }
 
 impl Vhost {
@@ -119,6 +122,8 @@ impl Vhost {
             delivering: Vec::new(),
             work: VecDeque::new(),
             routed: Vec::new(),
+            statistics: MessageStatistics::default(),
+            default_exchange_statistics: ExchangeStatistics::default(),
         };
         for (name, kind, internal) in PREDECLARED {
             let name = ShortString::truncated(name.as_bytes());
@@ -212,24 +217,6 @@ impl Vhost {
         &self.name
     }
 
-    /// All queues as they are now, by name.
-    pub fn queues(&self) -> Vec<QueueSnapshot> {
-        let mut queues: Vec<_> = self.queues.iter().map(|(_, queue)| queue.snapshot()).collect();
-        queues.sort_by(|a, b| a.name.cmp(&b.name));
-        queues
-    }
-
-    /// How much of everything there is now.
-    pub fn snapshot(&self) -> VhostSnapshot {
-        VhostSnapshot {
-            connections: self.clients.len(),
-            channels: self.channels.len(),
-            exchanges: self.exchanges.len(),
-            queues: self.queues.len(),
-            consumers: self.consumers.len(),
-        }
-    }
-
     /// The user behind a connection.
     pub fn user(&self, connection: ConnectionId) -> Option<&User> {
         self.clients.get(connection).map(Client::user)
@@ -308,6 +295,7 @@ impl Vhost {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.confirms_listed = false;
         let Some(confirms) = &mut channel.confirms else { return };
+        let before = confirms.unanswered();
         confirms.close_run();
         if self.store_failed {
             confirms.refuse_waiting(self.synced);
@@ -319,6 +307,9 @@ impl Vhost {
             self.awaiting_sync.push(id);
         }
         let (connection, number) = (channel.connection, channel.number);
+        let after = channel.confirms.as_ref().map_or(0, super::confirm::Confirms::unanswered);
+        channel.statistics.confirm += before - after;
+        self.statistics.confirm += before - after;
         for confirm in answers {
             self.reply_confirm(connection, number, confirm);
         }
@@ -346,7 +337,7 @@ impl Vhost {
 
     /// How a durable exchange or queue is recorded: its declared arguments, as they came.
     fn queue_definition(queue: &Queue) -> Option<super::record::QueueDefinition> {
-        let arguments: &QueueArguments = &queue.arguments;
+        let arguments: &QueueArguments = &queue.declared;
         Some(super::record::QueueDefinition {
             id: queue.durable?,
             name: queue.name.clone(),

@@ -68,7 +68,7 @@ impl Vhost {
         {
             // rabbitmq: it goes nowhere yet, so a mandatory one comes back.
             if mandatory {
-                self.send(via.connection, Outgoing::Return { channel: via.number, message });
+                self.unroutable(via, mandatory, &message);
             }
             self.note_published(via, true, before);
             return Ok(());
@@ -86,9 +86,9 @@ impl Vhost {
             self.hold_publish(via, mandatory, message, expiration_ms, &wishes.copies);
             return Ok(());
         }
-        if queues.is_empty() && mandatory {
-            let returned = Outgoing::Return { channel: via.number, message: message.clone() };
-            self.send(via.connection, returned);
+        self.note_routed(exchange, queues.len());
+        if queues.is_empty() {
+            self.unroutable(via, mandatory, &message);
         }
         let accepted = self.enqueue(message, wishes.expiration_ms, &queues);
         self.routed = queues;
@@ -170,7 +170,44 @@ impl Vhost {
         }
     }
 
+    pub(super) fn count_publish(&mut self, via: Via) {
+        self.statistics.publish += 1;
+        if let Some(channel) = self.channels.get_mut(via.channel) {
+            channel.statistics.publish += 1;
+        }
+    }
+
+    /// Counts what an exchange did with a message.
+    fn note_routed(&mut self, exchange: Option<ExchangeId>, copies: usize) {
+        let statistics = match exchange {
+            None => &mut self.default_exchange_statistics,
+            Some(id) => match self.exchanges.get_mut(id) {
+                Some(exchange) => &mut exchange.statistics,
+                None => return,
+            },
+        };
+        statistics.publish_in += 1;
+        statistics.publish_out += copies as u64;
+    }
+
+    /// No queue takes a message: it comes back, or nobody hears of it.
+    pub(super) fn unroutable(&mut self, via: Via, mandatory: bool, message: &Message) {
+        let Some(channel) = self.channels.get_mut(via.channel) else { return };
+        for statistics in [&mut channel.statistics, &mut self.statistics] {
+            if mandatory {
+                statistics.return_unroutable += 1;
+            } else {
+                statistics.drop_unroutable += 1;
+            }
+        }
+        if mandatory {
+            let returned = Outgoing::Return { channel: via.number, message: message.clone() };
+            self.send(via.connection, returned);
+        }
+    }
+
     fn note_published(&mut self, via: Via, accepted: bool, before: Lsn) {
+        self.count_publish(via);
         let Some(channel) = self.channels.get_mut(via.channel) else { return };
         let Some(confirms) = &mut channel.confirms else { return };
         let record = (self.last_lsn > before).then_some(self.last_lsn);
@@ -209,6 +246,7 @@ impl Vhost {
                 recorded: queue.keeps(&message) && !gone_at_once,
                 message: message.clone(),
             };
+            queue.statistics.publish += 1;
             if let (true, Some(queue)) = (entry.recorded, queue.durable) {
                 let expires_at =
                     (entry.expires_at != Time::NEVER).then_some(entry.expires_at);

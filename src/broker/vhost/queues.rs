@@ -127,7 +127,7 @@ impl Vhost {
             return Err(inequivalent("auto_delete", &phrase, received, current));
         }
         let received = declare.arguments.to_owned_table();
-        queue.arguments.check_equivalent(queue.name.as_bytes(), &self.name, &received)
+        queue.declared.check_equivalent(queue.name.as_bytes(), &self.name, &received)
     }
 
     pub(super) fn queue_delete(&mut self, via: Via, delete: &queue::Delete<'_>) -> Checked<()> {

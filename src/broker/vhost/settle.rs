@@ -97,12 +97,17 @@ impl Vhost {
         outcome: Outcome,
     ) {
         let mut touched = Touched::default();
+        let mut acknowledged = 0;
         for delivery in deliveries {
             if let Some(consumer) = delivery.consumer {
                 self.give_credit(id, consumer);
                 note(&mut touched.consumers, consumer);
             }
             self.settle_one(delivery, outcome, &mut touched.queues);
+            acknowledged += u64::from(outcome == Outcome::Done);
+        }
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.statistics.ack += acknowledged;
         }
         for &queue in &touched.queues {
             self.drop_head(queue);
@@ -138,6 +143,8 @@ impl Vhost {
         queue.unacknowledged -= 1;
         match outcome {
             Outcome::Done => {
+                queue.statistics.ack += 1;
+                self.statistics.ack += 1;
                 let durable = queue.durable.filter(|_| entry.recorded);
                 self.settle_record(durable, entry.position);
             }

@@ -7,7 +7,6 @@ use super::Vhost;
 use super::client::Via;
 use super::settle::without_tags;
 use crate::broker::channel::ChannelId;
-use crate::broker::command::Outgoing;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::message::Message;
 use crate::broker::queue::QueueId;
@@ -88,9 +87,9 @@ impl Vhost {
         queues.sort_unstable();
         queues.dedup();
         let HeldPublish { message, mandatory, expiration_ms, .. } = publish;
-        if queues.is_empty() && mandatory {
-            let returned = Outgoing::Return { channel: via.number, message: message.clone() };
-            self.send(via.connection, returned);
+        self.count_publish(via);
+        if queues.is_empty() {
+            self.unroutable(via, mandatory, &message);
         }
         self.enqueue(message, expiration_ms, &queues)
     }

@@ -1,0 +1,153 @@
+//! pika, the Python client, against the real program: the programs of `examples/pika` as a user
+//! would run them, across kills of the broker, and checks of what else pika's users rely on.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::client::{Client, PERSISTENT};
+use support::process::{self, Process};
+use support::{PATIENCE, venv};
+
+#[test]
+fn an_order_outlives_a_kill_between_the_programs() {
+    let home = tempfile::tempdir().unwrap();
+    let (broker, address) = process::start_durable(home.path());
+    succeed(address, &example("producer.py"));
+    // Behind the order, confirmed: so the order is on disk, which close-ok does not promise.
+    publish_order(address, r#"{"order_id": "ord-999", "then": "stop"}"#);
+    broker.kill();
+
+    let _broker = process::restart_durable(home.path(), address);
+    let printed = succeed(address, &example("consumer.py"));
+    // With a prefetch of one the second order is only delivered once the first is acknowledged.
+    assert_eq!(
+        printed,
+        "order {\"order_id\": \"ord-123\", \"user_id\": \"u-001\", \"total\": 49.99}\n\
+         order {\"order_id\": \"ord-999\", \"then\": \"stop\"}\n"
+    );
+    let mut client = Client::connect(address);
+    support::eventually("only the last order is left", || client.count("order_processing") == 1);
+}
+
+#[test]
+fn a_failed_order_becomes_a_dead_letter_and_outlives_kills() {
+    let home = tempfile::tempdir().unwrap();
+    let (broker, address) = process::start_durable(home.path());
+    succeed(address, &example("dead_letter.py"));
+    publish_order(address, r#"{"order_id": "ord-125", "then": "fail"}"#);
+    publish_order(address, r#"{"order_id": "ord-999", "then": "stop"}"#);
+    broker.kill();
+
+    let broker = process::restart_durable(home.path(), address);
+    let printed = succeed(address, &example("consumer.py"));
+    assert!(printed.starts_with("order {\"order_id\": \"ord-124\""), "{printed}");
+    assert!(printed.contains("Failed to process order: no stock for ord-125\n"), "{printed}");
+    let mut client = Client::connect(address);
+    client.declare("fence", true);
+    client.publish_safely(1, ("", "fence"), PERSISTENT, b"");
+    broker.kill();
+
+    let _broker = process::restart_durable(home.path(), address);
+    succeed(address, &check("failed_order.py"));
+    // The producer without dead letters wants another queue than this one.
+    let refused = run(address, &example("producer.py"));
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(error.contains("inequivalent arg 'x-dead-letter-exchange'"), "{error}");
+}
+
+#[test]
+fn what_expires_becomes_a_dead_letter() {
+    in_memory("expiring.py", |address| {
+        succeed(address, &example("dead_letter.py"));
+        // Takes the order of that program out of the way.
+        let mut client = Client::connect(address);
+        client.consume("order_processing", 1, true);
+        client.delivery();
+        client.close();
+    });
+}
+
+#[test]
+fn publishing() {
+    in_memory("publishing.py", |_| {});
+}
+
+#[test]
+fn faults() {
+    in_memory("faults.py", |_| {});
+}
+
+#[test]
+fn queues() {
+    in_memory("queues.py", |_| {});
+}
+
+#[test]
+fn consuming() {
+    in_memory("consuming.py", |_| {});
+}
+
+#[test]
+fn heartbeats() {
+    in_memory("heartbeats.py", |_| {});
+}
+
+/// Runs a check against a broker of its own.
+fn in_memory(program: &str, prepare: impl FnOnce(SocketAddr)) {
+    let command = process::leveret(["--in-memory", "--listen", "127.0.0.1:0"]);
+    let started = Process::start(command).ready();
+    let (_broker, address) = started.unwrap_or_else(|ended| panic!("no start: {}", ended.stderr));
+    prepare(address);
+    succeed(address, &check(program));
+}
+
+/// Publishes an order as the producer does, and waits until it is on disk.
+fn publish_order(address: SocketAddr, order: &str) {
+    let mut client = Client::connect(address);
+    client.publish_safely(1, ("orders", "new"), PERSISTENT, order.as_bytes());
+    client.close();
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pika").join(name)
+}
+
+fn check(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pika").join(name)
+}
+
+/// Runs a program to its end, which must be a good one; returns what it printed.
+fn succeed(address: SocketAddr, program: &Path) -> String {
+    let output = run(address, program);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} failed\n{stdout}{stderr}", program.display());
+    stdout
+}
+
+fn run(address: SocketAddr, program: &Path) -> Output {
+    let mut child = Command::new(venv::python())
+        // Not buffered, and no compiled files left beside the programs.
+        .args(["-u", "-B"])
+        .arg(check("run.py"))
+        .arg(address.port().to_string())
+        .arg(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the environment has an interpreter");
+    // The programs print less than a pipe holds, so that they can be waited for first.
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("the child is ours").is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Of a program that has ended nothing is left to kill.
+    let _ = child.kill();
+    child.wait_with_output().expect("the pipes can be read")
+}
