@@ -43,10 +43,15 @@ pub(super) struct Catalog {
     pub(super) state: State,
 }
 
-/// Writes both copies.
-pub(super) fn write(files: &Files, state: &State, last: Lsn, moved: Lsn) -> Result<(), StoreError> {
-    let bytes = encode(files.salt, state, last, moved);
-    COPIES.iter().try_for_each(|name| replace(&*files.disk, name, &bytes))
+/// Writes the copy that counts.
+pub(super) fn write_first(files: &Files, catalog: &[u8]) -> Result<(), StoreError> {
+    replace(&*files.disk, COPIES[0], catalog)
+}
+
+/// Writes the other one. invariant: nothing that only the catalog before needs is removed until it
+/// is there, or a start that has to fall back to it would miss that.
+pub(super) fn write_copy(files: &Files, catalog: &[u8]) -> Result<(), StoreError> {
+    replace(&*files.disk, COPIES[1], catalog)
 }
 
 /// Puts a file in place of the one that has the name, whole or not at all.
@@ -61,7 +66,8 @@ fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), StoreError> 
     disk.sync_directory("").during("sync the directory of", name)
 }
 
-fn encode(salt: u32, state: &State, last: Lsn, moved: Lsn) -> Vec<u8> {
+/// The bytes of a catalog.
+pub(super) fn encode(salt: u32, state: &State, last: Lsn, moved: Lsn) -> Vec<u8> {
     let mut frames = Vec::new();
     let mut count = 0;
     let mut put = |fill: &dyn Fn(&mut Vec<u8>)| {

@@ -2,18 +2,18 @@
 //! the file can go.
 //!
 //! ```text
-//!   Move ───────────► Settle ────────────► Sync ─────────► Commit
-//!   live messages     settlements since    all files and   the new catalog; only now does
-//!   to segments       the last time to     directories     any of it count, and only then
-//!                     settlement files     touched         is anything removed
+//!   Move ─────────► Settle ──────────► Sync ────────► Commit ───────────► Copy
+//!   live messages   settlements since  all files and  the new catalog:    its copy; only
+//!   to segments     the last time to   directories    only now does any   then is anything
+//!                   settlement files   touched        of it count         removed
 //! ```
 //!
 //! Each step does a bounded part, and records may be written between any two: a message settled
 //! before it is reached is not moved, and one settled later has its record in a later log file.
 //!
-//! invariant: before the commit nothing is removed and nothing is appended below the lengths that
-//! the catalog on the disk names, so a crash at any point leaves the store as if the checkpoint
-//! had not begun.
+//! invariant: before the copy nothing is removed, and before the commit nothing is written below
+//! the lengths that the catalog on the disk names, so a crash at any point leaves the store as if
+//! the checkpoint had not begun, or had ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +52,11 @@ enum Phase {
     Settle(Option<DurableQueueId>),
     Sync,
     Commit,
+    /// The catalog that was written, and the files that can go once its copy is too.
+    Copy {
+        catalog: Vec<u8>,
+        dead: Vec<String>,
+    },
 }
 
 /// Whether a step was the last one.
@@ -96,7 +101,11 @@ impl Checkpoint {
                 Some(reached.map_or(Phase::Sync, |id| Phase::Settle(Some(id))))
             }
             Phase::Sync => self.sync(files)?.then_some(Phase::Commit),
-            Phase::Commit => return self.commit(files, state, log).map(Progress::Committed),
+            Phase::Commit => Some(self.commit(files, state, log)?),
+            Phase::Copy { catalog, dead } => {
+                catalog::write_copy(files, catalog)?;
+                return Ok(Progress::Committed(std::mem::take(dead)));
+            }
         };
         if let Some(phase) = next {
             self.phase = phase;
@@ -180,16 +189,17 @@ impl Checkpoint {
         files: &Files,
         state: &mut State,
         log: &mut Log,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Phase, StoreError> {
         let mut dead = state.take_dead_segments();
         let moved: Lsn = self.oldest.map_or(log.moved, |file| file.last);
-        catalog::write(files, state, log.last, moved)?;
+        let catalog = catalog::encode(files.salt, state, log.last, moved);
+        catalog::write_first(files, &catalog)?;
         log.moved = moved;
         if let Some(file) = self.oldest {
             state.forget_log_file(file.number);
             dead.extend(log.forget_oldest());
         }
-        Ok(dead)
+        Ok(Phase::Copy { catalog, dead })
     }
 }
 

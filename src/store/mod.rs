@@ -55,9 +55,10 @@
 //! - Replacing the catalog is the only moment at which a checkpoint takes effect. Below the lengths
 //!   that it names, segments and settlements never change; beyond them nothing counts. So a message
 //!   is in a segment or in the log, never in both, whenever the crash comes.
-//! - Nothing is removed before a catalog that does without it is durable.
-//! - Positions rise in a queue as records of it follow each other in the log. They and queue ids are
-//!   never given twice.
+//! - Nothing is removed before a catalog that does without it, or the record that its queue was
+//!   deleted, is durable.
+//! - Positions rise in a queue as records of it follow each other in the log. Queue ids, and the
+//!   positions that a record named, are never given twice.
 //! - After a failed write or sync the store takes nothing more.
 
 use std::sync::Arc;

@@ -78,7 +78,9 @@ fn first_catalog(disk: &Arc<dyn Disk>, options: Options) -> Result<Catalog, Stor
     // The standard library's hasher is seeded by the system: the only randomness needed here.
     let salt = RandomState::new().build_hasher().finish() as u32;
     let files = Files { disk: disk.clone(), salt, options };
-    catalog::write(&files, &State::default(), Lsn(0), Lsn(0))?;
+    let bytes = catalog::encode(salt, &State::default(), Lsn(0), Lsn(0));
+    catalog::write_first(&files, &bytes)?;
+    catalog::write_copy(&files, &bytes)?;
     Ok(Catalog { salt, ..Catalog::default() })
 }
 

@@ -7,11 +7,11 @@
 //! invariant: the positions in a segment rise, and those of a queue's segments follow each other.
 
 use crate::broker::record::{DurableQueueId, Position};
+use crate::broker::time::Time;
 
 use super::format::{Fields, put_expiry, put_u32, put_u64};
 use super::framing::{HEADER_LENGTH, Header, checksum, frame_length, put_frame};
 use super::range_set::RangeSet;
-use crate::broker::time::Time;
 
 /// The first bytes of a segment.
 pub(super) const MAGIC: [u8; 8] = *b"lvrt-seg";
