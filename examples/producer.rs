@@ -22,7 +22,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // keeps nothing, so it has a queue of its own.
     let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
     let none = FieldTable::default;
-    channel.exchange_declare("shop.orders.dlx".into(), ExchangeKind::Fanout, durable, none()).await?;
+    channel
+        .exchange_declare("shop.orders.dlx".into(), ExchangeKind::Fanout, durable, none())
+        .await?;
     channel
         .queue_declare("shop.failed_orders".into(), QueueDeclareOptions::durable(), none())
         .await?;

@@ -43,8 +43,16 @@ const PURE_STD: [&str; 16] = [
     "str",
     "sync::Arc",
 ];
-const BROKER_CRATES: [&str; 7] =
-    ["leveret_codec", "hashbrown", "smallvec", "slab", "thiserror", "fastrand", "base64"];
+const BROKER_CRATES: [&str; 8] = [
+    "leveret_codec",
+    "hashbrown",
+    "smallvec",
+    "slab",
+    "thiserror",
+    "fastrand",
+    "base64",
+    "crc32fast",
+];
 const CODEC_CRATES: [&str; 2] = ["nom", "thiserror"];
 
 #[test]

@@ -57,7 +57,7 @@ fn a_failed_order_becomes_a_dead_letter_and_outlives_kills() {
     let refused = run(address, &example("producer.py"));
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success());
-    assert!(error.contains("inequivalent arg 'x-dead-letter-exchange'"), "{error}");
+    assert!(error.contains("inequivalent arg 'x-message-ttl'"), "{error}");
 }
 
 #[test]

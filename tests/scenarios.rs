@@ -34,11 +34,17 @@ mod prefetch;
 mod publish;
 #[path = "scenarios/queue.rs"]
 mod queue;
+#[path = "scenarios/quorum.rs"]
+mod quorum;
+#[path = "scenarios/reply_to.rs"]
+mod reply_to;
 #[path = "scenarios/restart.rs"]
 mod restart;
 #[path = "scenarios/routing.rs"]
 mod routing;
 #[path = "scenarios/settle.rs"]
 mod settle;
+#[path = "scenarios/transactions.rs"]
+mod transactions;
 #[path = "scenarios/ttl.rs"]
 mod ttl;

@@ -9,6 +9,8 @@
 //!
 //! invariant: nothing is buffered that did not arrive: an announced body size reserves no memory.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::error::{FrameError, MethodError};
@@ -17,7 +19,7 @@ use leveret_codec::{
     Decoder, Frame, Method, Properties, ReplyCode, ShortString, TableBuf, decode, frame,
 };
 
-use super::access::{AuthenticationFailure, Credentials, User};
+use super::access::{AuthenticationFailure, Credentials, Rights, User};
 use super::command::Command;
 use super::error::Fault;
 use super::handshake::Handshake;
@@ -67,6 +69,8 @@ pub struct ConnectionInfo {
     pub consumer_cancel_notify: bool,
     /// All that the client said about itself.
     pub client_properties: TableBuf,
+    /// What it may do. The handshake leaves that open; whoever opens the virtual host says it.
+    pub rights: Arc<Rights>,
 }
 
 /// A client wants to enter a virtual host.

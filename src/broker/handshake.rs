@@ -13,6 +13,8 @@
 //! rabbitmq: a client that has not opened a connection yet is not trusted: what it does wrong is
 //! not answered, and its socket is closed after a delay.
 
+use std::sync::Arc;
+
 use leveret_codec::encode;
 use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
@@ -208,6 +210,7 @@ impl Handshake {
             heartbeat_secs: tune_ok.heartbeat,
             consumer_cancel_notify: self.announced(b"consumer_cancel_notify"),
             client_properties: self.client_properties.clone(),
+            rights: Arc::default(),
         };
         self.step = Step::Open { info };
         Progress::More

@@ -165,7 +165,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                             return Ok(Opened::Session(session));
                         }
                         Err(fault) => {
-                            tracing::warn!(peer = %self.peer, user, vhost, %fault, "open refused");
+                            let reason = fault.text.as_ref();
+                            tracing::warn!(peer = %self.peer, user, vhost, reason, "open refused");
                             self.connection.handle_opened(Err(fault));
                         }
                     }

@@ -1,10 +1,9 @@
 //! Publisher confirms: which, in which order, and when.
 
-use leveret_codec::PropertyFields;
 use leveret_codec::method::{confirm, queue};
+use leveret_codec::{PropertyFields, Value};
 
 use crate::world::{World, s, text};
-use leveret_codec::Value;
 
 #[test]
 fn a_publish_is_acknowledged_from_select_on() {
@@ -259,7 +258,7 @@ fn when_the_disk_fails_what_waits_for_it_is_refused() {
     ch.publish_persistent("q", "b");
     ch.publish("q", "c");
     world.fail_disk();
-    assert_eq!(ch.lines(), ["basic.nack 2", "basic.nack 3"]);
+    assert_eq!(ch.lines(), ["basic.nack 2", "basic.ack 3"]);
     // From now on what must be kept is refused, and what need not be is taken.
     ch.publish_persistent("q", "d");
     ch.publish("q", "e");

@@ -132,7 +132,7 @@ fn an_unknown_type_costs_the_connection_before_the_name_is_looked_at() {
     for (name, kind, how) in [
         ("x", "hares", "unknown"),
         ("amq.new", "hares", "unknown"),
-        ("x", "x-delayed-message", "unknown"),
+        ("x", "Topic!", "unknown"),
         ("x", "", "invalid"),
     ] {
         let client = world.client();

@@ -27,7 +27,7 @@ use leveret::store::{MemoryDisk, Options, Store};
 use leveret_codec::method::{basic, channel, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{
-    ContentHeader, Decoder, Encode, Method, Properties, PropertyFields, ShortStr, Table, TableBuf,
+    ContentHeader, Decoder, Encode, Method, Properties, PropertyFields, ShortStr, TableBuf,
     Value, encode, frame,
 };
 
@@ -908,6 +908,3 @@ impl Channel<'_> {
         self.call(channel::Close { reply_code: 200, ..Default::default() })
     }
 }
-
-/// No arguments.
-pub(crate) const NONE: Table<'static> = Table::EMPTY;

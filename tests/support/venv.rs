@@ -27,7 +27,8 @@ pub(crate) fn python() -> PathBuf {
     let made = made.unwrap_or_else(|error| {
         panic!("the tests with pika need Python 3, but python3 cannot be run: {error}")
     });
-    let hint = "the tests with pika need Python's module venv (on Debian: apt install python3-venv)";
+    let hint =
+        "the tests with pika need Python's module venv (on Debian: apt install python3-venv)";
     demand(&made, hint);
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pika/requirements.txt");
     let installed = Command::new(&python)

@@ -8,12 +8,13 @@
 //! spec: 2.2.4 and the class `connection`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use leveret_codec::method::{Encode, basic, channel, connection};
 use leveret_codec::{Method, ShortStr, encode};
 
 use super::Vhost;
-use crate::broker::access::User;
+use crate::broker::access::{Rights, User};
 use crate::broker::channel::{Channel, ChannelId, ChannelState};
 use crate::broker::command::{Command, Outgoing};
 use crate::broker::confirm::Confirm;
@@ -58,6 +59,15 @@ impl Client {
     /// Who it is.
     pub fn user(&self) -> &User {
         &self.info.user
+    }
+
+    /// What it may do.
+    pub(super) fn rights(&self) -> &Rights {
+        &self.info.rights
+    }
+
+    pub(super) fn set_rights(&mut self, rights: Arc<Rights>) {
+        self.info.rights = rights;
     }
 
     pub(super) fn info(&self) -> &ConnectionInfo {

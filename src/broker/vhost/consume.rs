@@ -5,6 +5,7 @@ use leveret_codec::method::basic;
 use super::Vhost;
 use super::client::Via;
 use super::reply_to::is_reply_to;
+use crate::broker::access::Permission;
 use crate::broker::arguments::ConsumeArguments;
 use crate::broker::channel::ChannelId;
 use crate::broker::consumer::{Consumer, ConsumerId};
@@ -40,6 +41,7 @@ impl Vhost {
         if is_reply_to(name.as_bytes()) {
             return self.consume_replies(via, consume);
         }
+        self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
         let queue_type =

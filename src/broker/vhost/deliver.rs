@@ -5,6 +5,7 @@ use leveret_codec::{ReplyCode, ShortStr};
 
 use super::Vhost;
 use super::client::Via;
+use crate::broker::access::Permission;
 use crate::broker::channel::ChannelState;
 use crate::broker::command::{Delivery, Outgoing};
 use crate::broker::consumer::ConsumerId;
@@ -143,6 +144,7 @@ impl Vhost {
     /// spec: basic.get.
     pub(super) fn get(&mut self, via: Via, get: &basic::Get<'_>) -> Checked<()> {
         let name = self.queue_name(via, get.queue)?;
+        self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
         self.check_get(id)?;

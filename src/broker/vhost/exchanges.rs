@@ -7,6 +7,7 @@ use leveret_codec::{ReplyCode, ShortStr, ShortString, Table};
 
 use super::Vhost;
 use super::client::Via;
+use crate::broker::access::Permission;
 use crate::broker::arguments::ExchangeArguments;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeId, ExchangeType};
@@ -25,7 +26,7 @@ impl Vhost {
             not_the_default(&name)?;
             self.existing_exchange(&name)?;
         } else {
-            self.declare_exchange(&name, declare)?;
+            self.declare_exchange(via, &name, declare)?;
         }
         if !declare.nowait {
             self.reply(via.connection, via.number, &exchange::DeclareOk {});
@@ -35,11 +36,13 @@ impl Vhost {
 
     fn declare_exchange(
         &mut self,
+        via: Via,
         name: &ShortString,
         declare: &exchange::Declare<'_>,
     ) -> Checked<()> {
         let kind = exchange_type(declare.kind)?;
         not_the_default(name)?;
+        self.may_with_exchange(via, Permission::Configure, name.as_bytes())?;
         let arguments = declare.arguments.to_owned_table();
         if let Some(existing) = self.exchanges.find(name.as_bytes()) {
             return self.check_same_exchange(existing, kind, declare);
@@ -48,6 +51,10 @@ impl Vhost {
             return Err(reserved("exchange", name));
         }
         let arguments = ExchangeArguments::parse(name.as_bytes(), &self.name, &arguments)?;
+        if let Some(alternate) = &arguments.alternate_exchange {
+            self.may_with_exchange(via, Permission::Read, name.as_bytes())?;
+            self.may_with_exchange(via, Permission::Write, alternate.as_bytes())?;
+        }
         let mut exchange = Exchange::new(
             name.clone(),
             kind,
@@ -103,6 +110,7 @@ impl Vhost {
             let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
             return Err(Fault::access_refused(format!("deletion of system {phrase} not allowed")));
         }
+        self.may_with_exchange(via, Permission::Configure, name.as_bytes())?;
         // rabbitmq: deleting what is not there is no fault.
         if let Some(id) = self.exchanges.find(name.as_bytes()) {
             let unused = self.exchanges.get(id).is_none_or(Exchange::is_unused);
@@ -150,10 +158,13 @@ impl Vhost {
 
     pub(super) fn exchange_bind(&mut self, via: Via, bind: &exchange::Bind<'_>) -> Checked<()> {
         let (source, destination) = (clean(bind.source), clean(bind.destination));
+        self.may_with_exchange(via, Permission::Write, destination.as_bytes())?;
         not_the_default(&destination)?;
         not_the_default(&source)?;
+        self.may_with_exchange(via, Permission::Read, source.as_bytes())?;
         let destination_name = destination;
         let source = self.existing_exchange(&source)?;
+        self.may_with_topic(via, Permission::Read, source, bind.routing_key)?;
         let destination = self.existing_exchange(&destination_name)?;
         self.bind(source, Destination::Exchange(destination), bind.routing_key, bind.arguments)?;
         if !bind.nowait {
@@ -168,8 +179,10 @@ impl Vhost {
         unbind: &exchange::Unbind<'_>,
     ) -> Checked<()> {
         let (source, destination) = (clean(unbind.source), clean(unbind.destination));
+        self.may_with_exchange(via, Permission::Write, destination.as_bytes())?;
         not_the_default(&destination)?;
         not_the_default(&source)?;
+        self.may_with_exchange(via, Permission::Read, source.as_bytes())?;
         // rabbitmq: unbinding what is not there is no fault.
         let source = self.exchanges.find(source.as_bytes());
         let destination = self.exchanges.find(destination.as_bytes());

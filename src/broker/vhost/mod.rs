@@ -19,6 +19,7 @@ mod deliver;
 mod dispatch;
 mod exchanges;
 mod inspect;
+mod permission;
 mod publish;
 mod queues;
 mod recover;

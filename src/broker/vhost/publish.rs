@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::Vhost;
 use super::client::Via;
 use super::reply_to::{is_address, is_reply_to};
+use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
@@ -51,7 +52,11 @@ impl Vhost {
         if immediate {
             return Err(Fault::not_implemented("immediate=true"));
         }
+        self.may_with_exchange(via, Permission::Write, message.exchange().as_bytes())?;
         let exchange = self.publish_target(&message)?;
+        if let Some(exchange) = exchange {
+            self.may_with_topic(via, Permission::Write, exchange, message.routing_key())?;
+        }
         let properties = message.properties();
         // why: most messages have no properties, or just a delivery mode.
         let wishes = match properties.flags() & !DELIVERY_MODE_FLAG {

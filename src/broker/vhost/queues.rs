@@ -7,6 +7,7 @@ use super::Vhost;
 use super::client::Via;
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
 use super::reply_to::{is_address, is_reply_to};
+use crate::broker::access::Permission;
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::Destination;
@@ -60,6 +61,8 @@ impl Vhost {
         }
         // rabbitmq: an exclusive queue goes with its connection and is never durable.
         let durable = declare.durable && !declare.exclusive;
+        let name = if server_named { self.make_up_name("amq.gen-") } else { name };
+        self.may_with_queue(via, Permission::Configure, &name)?;
         if let Some(&id) = self.queue_names.get(name.as_bytes()) {
             self.check_same_queue(id, via, durable, declare)?;
             return Ok(id);
@@ -67,9 +70,12 @@ impl Vhost {
         if server_named {
             check_server_named(&declare.arguments.to_owned_table())?;
         }
-        let name = if server_named { self.make_up_name("amq.gen-") } else { name };
         let arguments = declare.arguments.to_owned_table();
         let arguments = QueueArguments::parse(name.as_bytes(), &self.name, &arguments)?;
+        if let Some(exchange) = &arguments.dead_letter_exchange {
+            self.may_with_queue(via, Permission::Read, &name)?;
+            self.may_with_exchange(via, Permission::Write, exchange.as_bytes())?;
+        }
         let (exclusive, auto_delete) = (declare.exclusive, declare.auto_delete);
         arguments.check_properties(
             name.as_bytes(),
@@ -132,6 +138,7 @@ impl Vhost {
 
     pub(super) fn queue_delete(&mut self, via: Via, delete: &queue::Delete<'_>) -> Checked<()> {
         let name = self.queue_name(via, delete.queue)?;
+        self.may_with_queue(via, Permission::Configure, &name)?;
         // rabbitmq: deleting what is not there is no fault.
         let id = self.queue_names.get(name.as_bytes()).copied();
         let mut message_count = 0;
@@ -199,6 +206,7 @@ impl Vhost {
 
     pub(super) fn queue_purge(&mut self, via: Via, purge: &queue::Purge<'_>) -> Checked<()> {
         let name = self.queue_name(via, purge.queue)?;
+        self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
         let mut message_count = 0;
@@ -217,8 +225,11 @@ impl Vhost {
     pub(super) fn queue_bind(&mut self, via: Via, bind: &queue::Bind<'_>) -> Checked<()> {
         let name = self.queue_name(via, bind.queue)?;
         let exchange = clean(bind.exchange);
+        self.may_with_queue(via, Permission::Write, &name)?;
         not_the_default(&exchange)?;
+        self.may_with_exchange(via, Permission::Read, exchange.as_bytes())?;
         let source = self.existing_exchange(&exchange)?;
+        self.may_with_topic(via, Permission::Read, source, bind.routing_key)?;
         let queue = self.existing_queue(&name)?;
         self.check_access(queue, via)?;
         let key = expanded_key(bind.queue, bind.routing_key, &name);
@@ -232,7 +243,9 @@ impl Vhost {
     pub(super) fn queue_unbind(&mut self, via: Via, unbind: &queue::Unbind<'_>) -> Checked<()> {
         let name = self.queue_name(via, unbind.queue)?;
         let exchange = clean(unbind.exchange);
+        self.may_with_queue(via, Permission::Write, &name)?;
         not_the_default(&exchange)?;
+        self.may_with_exchange(via, Permission::Read, exchange.as_bytes())?;
         let source = self.exchanges.find(exchange.as_bytes());
         let queue = self.queue_names.get(name.as_bytes()).copied();
         // rabbitmq: unbinding what is not there is no fault.

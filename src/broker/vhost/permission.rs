@@ -1,0 +1,86 @@
+//! Who may do what: asked before anything else is looked at, so that a refusal gives nothing away.
+//!
+//! rabbitmq: a user has three patterns in a virtual host. What a name must match is in the method
+//! that asks; the default exchange goes by the name `amq.default`.
+
+use std::sync::Arc;
+
+use leveret_codec::{ShortStr, ShortString};
+
+use super::Vhost;
+use super::client::Via;
+use crate::broker::access::{
+    Permission, Rights, exchange_to_check, refused, topic_refused,
+};
+use crate::broker::error::Checked;
+use crate::broker::exchange::{Exchange, ExchangeId, ExchangeType};
+use crate::broker::names;
+use crate::broker::time::Time;
+
+impl Vhost {
+    /// What a user may do has changed. It counts for open connections too.
+    pub fn handle_rights(&mut self, now: Time, user: &str, rights: Arc<Rights>) {
+        self.now = now;
+        let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
+        for id in clients {
+            if let Some(client) = self.clients.get_mut(id)
+                && client.user().name == user
+            {
+                client.set_rights(rights.clone());
+            }
+        }
+    }
+
+    pub(super) fn may_with_queue(
+        &self,
+        via: Via,
+        permission: Permission,
+        name: &ShortString,
+    ) -> Checked<()> {
+        let Some(client) = self.clients.get(via.connection) else { return Ok(()) };
+        match &client.rights().permissions {
+            Some(permissions) if !permissions.allows(permission, name.as_bytes()) => {
+                let phrase = names::queue_phrase(name.as_bytes(), &self.name);
+                Err(refused(&phrase, &client.user().name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn may_with_exchange(
+        &self,
+        via: Via,
+        permission: Permission,
+        name: &[u8],
+    ) -> Checked<()> {
+        let Some(client) = self.clients.get(via.connection) else { return Ok(()) };
+        let Some(permissions) = &client.rights().permissions else { return Ok(()) };
+        let name = exchange_to_check(name);
+        if permissions.allows(permission, name) {
+            return Ok(());
+        }
+        let phrase = names::exchange_phrase(name, &self.name);
+        Err(refused(&phrase, &client.user().name))
+    }
+
+    /// A topic exchange may be open to a user for some routing keys alone.
+    pub(super) fn may_with_topic(
+        &self,
+        via: Via,
+        permission: Permission,
+        exchange: ExchangeId,
+        key: ShortStr<'_>,
+    ) -> Checked<()> {
+        let Some(client) = self.clients.get(via.connection) else { return Ok(()) };
+        if client.rights().topics.is_empty() {
+            return Ok(());
+        }
+        let topic = |exchange: &&Exchange| exchange.kind == ExchangeType::Topic;
+        let Some(exchange) = self.exchanges.get(exchange).filter(topic) else { return Ok(()) };
+        let name = exchange.name.as_bytes();
+        if client.rights().topics.allows(name, permission, key.as_bytes()) {
+            return Ok(());
+        }
+        Err(topic_refused(key.as_bytes(), name, &self.name, &client.user().name))
+    }
+}

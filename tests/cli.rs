@@ -1,0 +1,278 @@
+//! The program from the outside: its options, what it prints, how it refuses to start, and how it
+//! stops.
+
+mod support;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use leveret_codec::Method;
+use leveret_codec::method::{connection, queue};
+use rustix::process::Signal;
+use support::client::{Client, PERSISTENT, TRANSIENT, short};
+use support::process::{self, Ended, Process, leveret};
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("the program was built by cargo")
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).expect("the program prints text")
+}
+
+/// Starts it and expects it to be ready.
+#[track_caller]
+fn ready(command: Command) -> (Process, SocketAddr) {
+    Process::start(command).ready().unwrap_or_else(|ended| panic!("no start: {}", ended.stderr))
+}
+
+/// Starts it and expects it to end instead, with one line that says why; returns that line.
+#[track_caller]
+fn refusal(mut command: Command) -> String {
+    // The log tells more than the one line.
+    command.env("LEVERET_LOG", "off");
+    let Err(Ended { status, stdout, stderr }) = Process::start(command).ready() else {
+        panic!("it started");
+    };
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(stdout, "");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("leveret: "), "{stderr}");
+    stderr
+}
+
+fn on_data_dir(data_dir: &Path) -> Command {
+    let mut command = leveret(["--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(data_dir);
+    command
+}
+
+#[test]
+fn help_names_every_option_and_its_variable() {
+    let help = output(&mut leveret(["--help"]));
+    assert!(help.status.success());
+    let help = text(&help.stdout);
+    for said in [
+        "--listen",
+        "LEVERET_LISTEN",
+        "--data-dir",
+        "LEVERET_DATA_DIR",
+        "--in-memory",
+        "LEVERET_IN_MEMORY",
+        "--log",
+        "LEVERET_LOG",
+        "127.0.0.1:5672",
+        "./leveret-data",
+        "Examples:",
+    ] {
+        assert!(help.contains(said), "{said} is missing in\n{help}");
+    }
+}
+
+#[test]
+fn version_is_the_packages() {
+    let version = output(&mut leveret(["--version"]));
+    assert!(version.status.success());
+    assert_eq!(text(&version.stdout), concat!("leveret ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn what_cannot_be_understood_is_named() {
+    for (arguments, named) in [
+        (&["--port", "5672"][..], "--port"),
+        (&["run"], "run"),
+        (&["--listen", "localhost"], "localhost"),
+        (&["--listen", "127.0.0.1:70000"], "127.0.0.1:70000"),
+        (&["--log", "leveret=loud"], "leveret=loud"),
+        (&["--data-dir", "d", "--in-memory"], "--in-memory"),
+    ] {
+        let refused = output(&mut leveret(arguments));
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        let error = text(&refused.stderr);
+        assert!(error.contains(named), "{arguments:?} gives\n{error}");
+        assert_eq!(text(&refused.stdout), "");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let line = refusal(leveret(["--in-memory", "--listen", &address]));
+    assert!(line.contains(&address) && line.contains("in use"), "{line}");
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    // Of the block that is kept for documentation: no machine has it.
+    let line = refusal(leveret(["--in-memory", "--listen", "192.0.2.1:0"]));
+    assert!(line.contains("192.0.2.1:0"), "{line}");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "a letter").unwrap();
+    let foreign = home.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("letter"), "dear").unwrap();
+    // Nobody may write there, not even root.
+    let unwritable = Path::new("/proc/leveret-data");
+    for data_dir in [&file, &file.join("below"), &foreign, unwritable] {
+        let line = refusal(on_data_dir(data_dir));
+        assert!(line.contains(data_dir.to_str().unwrap()), "{line}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a letter");
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1, "it was left as it was");
+}
+
+#[test]
+fn a_data_directory_in_use_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, address) = ready(on_data_dir(home.path()));
+    let line = refusal(on_data_dir(home.path()));
+    assert!(line.contains("in use by another leveret"), "{line}");
+    assert!(line.contains(home.path().to_str().unwrap()), "{line}");
+    // The first one has lost nothing by it.
+    Client::connect(address).close();
+    first.kill();
+    // The lock went with the process.
+    ready(on_data_dir(home.path()));
+}
+
+#[test]
+fn every_address_is_listened_on_and_printed() {
+    let listen = ["--in-memory", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+    let (broker, first) = ready(leveret(listen));
+    let lines: Vec<&str> = broker.stdout().lines().collect();
+    let [one, two, last] = lines[..] else { panic!("{lines:?}") };
+    let addresses: Vec<&str> =
+        [one, two].iter().map(|line| line.strip_prefix("leveret listening on ").unwrap()).collect();
+    let all = addresses.join(", ");
+    assert_eq!(last, format!("Server startup complete; listening on {all}"));
+    assert_eq!(addresses[0], first.to_string());
+    assert_ne!(addresses[0], addresses[1]);
+    for address in addresses {
+        Client::connect(address.parse().unwrap()).close();
+    }
+}
+
+#[test]
+fn the_environment_is_heard_and_options_beat_it() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = home.path().join("data");
+    let mut command = leveret([] as [&str; 0]);
+    command.env("LEVERET_LISTEN", "127.0.0.1:0,127.0.0.1:0");
+    command.env("LEVERET_DATA_DIR", &data_dir);
+    command.env("LEVERET_LOG", "debug");
+    let (broker, _) = ready(command);
+    assert_eq!(broker.stdout().lines().count(), 3, "{}", broker.stdout());
+    assert!(data_dir.is_dir());
+    broker.signal(Signal::TERM);
+    assert!(broker.wait().stderr.contains("INFO"));
+
+    let unused = home.path().join("unused");
+    let mut command = leveret(["--in-memory", "--listen", "127.0.0.1:0", "--log", "off"]);
+    command.env("LEVERET_LISTEN", "not an address");
+    command.env("LEVERET_DATA_DIR", &unused);
+    command.env("LEVERET_LOG", "trace");
+    let (broker, _) = ready(command);
+    broker.signal(Signal::TERM);
+    let Ended { status, stderr, .. } = broker.wait();
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+    assert!(!unused.exists());
+
+    let mut command = leveret(["--listen", "127.0.0.1:0"]);
+    command.env("LEVERET_IN_MEMORY", "true").current_dir(home.path());
+    let (broker, _) = ready(command);
+    broker.signal(Signal::TERM);
+    assert!(broker.wait().status.success());
+    assert!(!home.path().join("leveret-data").exists());
+}
+
+#[test]
+fn without_options_for_it_data_is_in_leveret_data_here() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = leveret(["--listen", "127.0.0.1:0"]);
+    command.current_dir(home.path());
+    ready(command);
+    assert!(home.path().join("leveret-data").is_dir());
+}
+
+#[test]
+fn in_memory_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = leveret(["--listen", "127.0.0.1:0", "--in-memory"]);
+    command.current_dir(home.path());
+    let (broker, address) = ready(command);
+    let mut client = Client::connect(address);
+    client.declare("kept", true);
+    client.publish_safely(1, ("", "kept"), PERSISTENT, b"for now");
+    broker.signal(Signal::TERM);
+    expect_farewell(&mut client);
+    assert!(broker.wait().status.success());
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_signal_stops_it_in_order_and_what_is_durable_stays() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let home = tempfile::tempdir().unwrap();
+        let (broker, address) = ready(on_data_dir(home.path()));
+        let mut client = Client::connect(address);
+        client.declare("kept", true);
+        client.declare("lost", false);
+        for number in 0..100u8 {
+            let mut octets = Vec::new();
+            client.encode_publish(&mut octets, 1, ("", "kept"), PERSISTENT, &[number]);
+            client.encode_publish(&mut octets, 1, ("", "kept"), TRANSIENT, b"lost");
+            client.send(&octets).unwrap();
+        }
+        // Its answer shows that the broker has taken them all, which nothing else promises here.
+        assert_eq!(client.count("kept"), 200);
+        let mut idle = Client::connect(address);
+        broker.signal(signal);
+        expect_farewell(&mut client);
+        expect_farewell(&mut idle);
+        let Ended { status, stderr, .. } = broker.wait();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+
+        let (_broker, address) = ready(on_data_dir(home.path()));
+        let mut client = Client::connect(address);
+        assert_eq!(client.count("kept"), 100);
+        client.consume("kept", 0, true);
+        for number in 0..100u8 {
+            assert_eq!(client.delivery().body, [number]);
+        }
+        let passive = queue::Declare { queue: short("lost"), passive: true, ..Default::default() };
+        let missing = client.call(1, &passive);
+        assert!(matches!(missing.method(), Method::ChannelClose(close) if close.reply_code == 404));
+    }
+}
+
+#[test]
+fn a_client_that_never_answers_does_not_hold_up_the_end() {
+    let command = process::leveret(["--in-memory", "--listen", "127.0.0.1:0"]);
+    let (broker, address) = ready(command);
+    let _deaf = Client::connect(address);
+    let _in_the_handshake = Client::silent(address);
+    broker.signal(Signal::TERM);
+    let Ended { status, stderr, .. } = broker.wait();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+/// The broker says that it stops, and the client agrees.
+fn expect_farewell(client: &mut Client) {
+    let farewell = client.frame();
+    let Method::ConnectionClose(close) = farewell.method() else { panic!("{farewell:?}") };
+    assert_eq!(close.reply_code, 320);
+    assert_eq!(
+        close.reply_text.to_string(),
+        "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
+    );
+    client.tell(0, &connection::CloseOk {}).expect("the broker waits for it");
+    assert_eq!(client.read().expect("the broker closes the socket"), None);
+}

@@ -1,0 +1,292 @@
+//! The program is killed at random moments while clients publish and acknowledge, and started again
+//! on what is on its disk: nothing confirmed is lost, nothing settled comes back, the order stays.
+//!
+//! What is known of each message:
+//!
+//! ```text
+//!   written ──► confirmed: must be there
+//!      │            │
+//!      │            └──► acknowledged: may be gone ──► settled: must be gone
+//!      └── neither: may be there
+//! ```
+//!
+//! An acknowledgement has no answer. It is settled when a message that its client published behind
+//! it is confirmed: the broker's log keeps their order, and the confirm says that it is on disk.
+//!
+//! `LEVERET_CRASH_ROUNDS` sets how many rounds there are, `LEVERET_CRASH_SEED` repeats a run as far
+//! as the machine does.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use leveret_codec::method::{basic, confirm};
+use leveret_codec::table::TableBuilder;
+use leveret_codec::{Method, Value, encode};
+use support::client::{Client, PERSISTENT, TRANSIENT, short};
+use support::process;
+
+const QUEUE: &str = "numbers";
+const FENCE: &str = "fence";
+/// How many messages the publisher lets go unconfirmed.
+const UNCONFIRMED: u64 = 256;
+/// How many messages the consumer may hold.
+const PREFETCH: u16 = 100;
+
+/// The value of a variable, if it is set; a value that is no number fails the test.
+fn number_from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+/// What the queue may hold and what it must.
+#[derive(Default)]
+struct Ledger {
+    /// The next message's number; all below are written.
+    next: u64,
+    must: BTreeSet<u64>,
+    may: BTreeSet<u64>,
+}
+
+impl Ledger {
+    /// A round's publisher and consumer report.
+    fn enter(&mut self, published: &Published, consumed: &Consumed) {
+        self.may.extend(self.next..published.next);
+        self.next = published.next;
+        self.must.extend(&published.confirmed);
+        self.may.extend(&published.confirmed);
+        self.must.retain(|number| !consumed.acknowledged.contains(number));
+        self.may.retain(|number| !consumed.settled.contains(number));
+    }
+
+    /// What is in the queue is checked, and from now on known.
+    fn check(&mut self, found: &[u64]) {
+        assert!(found.is_sorted_by(|a, b| a < b), "out of order, or twice: {found:?}");
+        let found: BTreeSet<u64> = found.iter().copied().collect();
+        let lost: Vec<&u64> = self.must.difference(&found).collect();
+        assert!(lost.is_empty(), "confirmed and lost: {lost:?}");
+        let back: Vec<&u64> = found.difference(&self.may).collect();
+        assert!(back.is_empty(), "settled and back: {back:?}");
+        self.must = found.clone();
+        self.may = found;
+    }
+}
+
+#[test]
+fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
+    let rounds = number_from_environment("LEVERET_CRASH_ROUNDS").unwrap_or(10);
+    let seed = number_from_environment("LEVERET_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("LEVERET_CRASH_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let home = tempfile::tempdir().unwrap();
+
+    let mut ledger = Ledger::default();
+    for round in 0..rounds {
+        let (broker, address) = process::start_durable(home.path());
+        declare(address);
+        let (first, seeds) = (ledger.next, (random.fork(), random.fork()));
+        let (sender, connected) = channel();
+        let senders = (sender.clone(), sender);
+        let publisher = thread::spawn(move || publish(address, first, seeds.0, senders.0));
+        let consumer = thread::spawn(move || consume(address, seeds.1, senders.1));
+        for _ in 0..2 {
+            connected.recv().expect("both clients can connect");
+        }
+        // The moment of the kill is what is tested; nothing is waited for.
+        thread::sleep(Duration::from_millis(random.u64(0..400)));
+        broker.kill();
+        let (published, consumed) = (publisher.join().unwrap(), consumer.join().unwrap());
+        println!(
+            "round {round}: {} written, {} confirmed, {} acknowledged, {} of them settled",
+            published.next - first,
+            published.confirmed.len(),
+            consumed.acknowledged.len(),
+            consumed.settled.len()
+        );
+        ledger.enter(&published, &consumed);
+
+        if random.bool() {
+            kill_while_it_starts(home.path(), Duration::from_millis(random.u64(0..40)));
+        }
+        let (broker, address) = process::start_durable(home.path());
+        let found = contents(address);
+        ledger.check(&found);
+        broker.kill();
+
+        // What was delivered and not acknowledged is there once more.
+        let (broker, address) = process::start_durable(home.path());
+        assert_eq!(contents(address), found, "the second start finds something else");
+        broker.kill();
+    }
+}
+
+fn kill_while_it_starts(data_dir: &Path, after: Duration) {
+    let mut command = process::leveret(["--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(data_dir);
+    let starting = process::Process::start(command);
+    thread::sleep(after);
+    starting.kill();
+}
+
+fn declare(address: SocketAddr) {
+    let mut client = Client::connect(address);
+    client.declare(QUEUE, true);
+    // Of the messages that settle others one is enough; the rest is dropped at its head.
+    let mut arguments = TableBuilder::default();
+    arguments.push(b"x-max-length", &Value::I32(1));
+    let declare = leveret_codec::method::queue::Declare {
+        queue: short(FENCE),
+        durable: true,
+        arguments: arguments.as_table(),
+        ..Default::default()
+    };
+    client.declared(&declare);
+    client.close();
+}
+
+#[derive(Default)]
+struct Published {
+    next: u64,
+    confirmed: BTreeSet<u64>,
+}
+
+/// Publishes numbers from `first` on until the broker is gone. Among them are messages that need
+/// not survive, which must not be taken for any that must.
+fn publish(
+    address: SocketAddr,
+    first: u64,
+    mut random: fastrand::Rng,
+    connected: Sender<()>,
+) -> Published {
+    let mut client = Client::connect(address);
+    let selected = client.call(1, &confirm::Select::default());
+    assert!(matches!(selected.method(), Method::ConfirmSelectOk(_)));
+    announce(connected);
+
+    let mut published = Published { next: first, confirmed: BTreeSet::new() };
+    // By sequence number, from 1: the number published, none for a transient one.
+    let mut numbers: Vec<Option<u64>> = vec![None];
+    let mut open = BTreeSet::new();
+    let mut octets = Vec::new();
+    loop {
+        octets.clear();
+        for _ in 0..random.u64(1..=64) {
+            let transient = random.u8(..) < 16;
+            open.insert(numbers.len());
+            if transient {
+                client.encode_publish(&mut octets, 1, ("", FENCE), TRANSIENT, b"passing");
+                numbers.push(None);
+            } else {
+                let body = body_of(published.next);
+                client.encode_publish(&mut octets, 1, ("", QUEUE), PERSISTENT, &body);
+                numbers.push(Some(published.next));
+                published.next += 1;
+            }
+        }
+        let alive = client.send(&octets).is_ok();
+        // After a failed write there may still be confirms to read, up to the end of the stream.
+        while !alive || open.len() as u64 > UNCONFIRMED || client.has_input() {
+            let Ok(Some(frame)) = client.read() else { return published };
+            let Method::BasicAck(ack) = frame.method() else { panic!("{frame:?}") };
+            let tag = ack.delivery_tag as usize;
+            let acked = if ack.multiple { open.range(..=tag) } else { open.range(tag..=tag) };
+            let acked: Vec<usize> = acked.copied().collect();
+            for tag in acked {
+                open.remove(&tag);
+                published.confirmed.extend(numbers[tag]);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Consumed {
+    acknowledged: BTreeSet<u64>,
+    settled: BTreeSet<u64>,
+}
+
+/// Takes messages until the broker is gone, acknowledges most of them, in any order, and settles
+/// what it acknowledged now and then.
+fn consume(address: SocketAddr, mut random: fastrand::Rng, connected: Sender<()>) -> Consumed {
+    let mut client = Client::connect(address);
+    client.open_channel(2);
+    let selected = client.call(2, &confirm::Select::default());
+    assert!(matches!(selected.method(), Method::ConfirmSelectOk(_)));
+    client.consume(QUEUE, PREFETCH, false);
+    announce(connected);
+
+    let mut consumed = Consumed::default();
+    let mut held: Vec<(u64, u64)> = Vec::new();
+    let mut last = None;
+    // What each fence that is not confirmed yet settles.
+    let mut fences: Vec<Vec<u64>> = Vec::new();
+    let (mut passed, mut unfenced) = (0, Vec::new());
+    loop {
+        let Ok(Some(frame)) = client.read() else { return consumed };
+        if let Method::BasicAck(ack) = frame.method() {
+            assert_eq!(frame.channel, 2);
+            let confirmed = ack.delivery_tag as usize;
+            consumed.settled.extend(fences[passed..confirmed].iter().flatten());
+            passed = confirmed;
+            continue;
+        }
+        let Ok(Some(delivery)) = client.rest_of_delivery(&frame) else { return consumed };
+        let number = number_of(&delivery.body);
+        assert!(Some(number) > last, "{number} comes behind {last:?}");
+        last = Some(number);
+        held.push((delivery.delivery_tag, number));
+
+        // Some are kept for a while; with all the prefetch held nothing more would come.
+        let mut octets = Vec::new();
+        while held.len() >= usize::from(PREFETCH) || (!held.is_empty() && random.u8(..) < 140) {
+            let (delivery_tag, number) = held.swap_remove(random.usize(..held.len()));
+            consumed.acknowledged.insert(number);
+            unfenced.push(number);
+            encode::method(&mut octets, 1, &basic::Ack { delivery_tag, multiple: false });
+        }
+        if random.u8(..) < 8 {
+            client.encode_publish(&mut octets, 2, ("", FENCE), PERSISTENT, b"fence");
+            fences.push(std::mem::take(&mut unfenced));
+        }
+        if client.send(&octets).is_err() {
+            return consumed;
+        }
+    }
+}
+
+/// Says so and lets go of the sender, whose end tells of a client that could not connect.
+fn announce(connected: Sender<()>) {
+    connected.send(()).expect("the test waits for it");
+}
+
+/// All that is in the queue, in order; it stays there.
+fn contents(address: SocketAddr) -> Vec<u64> {
+    let mut client = Client::connect(address);
+    assert!(client.count(FENCE) <= 1, "more fences than the queue may hold");
+    let count = client.count(QUEUE);
+    client.consume(QUEUE, 0, false);
+    (0..count).map(|_| number_of(&client.delivery().body)).collect()
+}
+
+/// A message: its number and a filling that depends on it. Most are small, some take many frames.
+fn body_of(number: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number);
+    let length = match random.u16(..1000) {
+        0 => random.usize(..300_000),
+        1..20 => random.usize(..20_000),
+        _ => random.usize(..200),
+    };
+    let mut body = number.to_be_bytes().to_vec();
+    body.extend((0..length).map(|place| (number as usize + place) as u8));
+    body
+}
+
+fn number_of(body: &[u8]) -> u64 {
+    let number = u64::from_be_bytes(*body.first_chunk().expect("every body has a number"));
+    assert!(body == body_of(number), "the body of {number} is damaged");
+    number
+}

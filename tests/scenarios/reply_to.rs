@@ -1,0 +1,113 @@
+//! Direct reply-to.
+
+use leveret_codec::PropertyFields;
+use leveret_codec::method::{basic, queue};
+
+use crate::world::{Channel, World, s};
+
+const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
+
+/// Publishes a request to the queue `server`.
+fn request(ch: Channel<'_>, body: &str) {
+    let fields = PropertyFields { reply_to: Some(s(PSEUDO_QUEUE)), ..Default::default() };
+    ch.publish_with("", "server", fields, body);
+}
+
+/// The address a server finds in the next request.
+fn address(server: Channel<'_>) -> String {
+    let requests = server.drain("server");
+    let address = requests[0].fields().reply_to.expect("an address").to_string();
+    assert!(address.starts_with("amq.rabbitmq.reply-to."), "{address}");
+    address
+}
+
+#[test]
+fn a_reply_goes_straight_to_the_requesting_channel() {
+    let world = World::new();
+    let (asking, serving) = (world.client(), world.client());
+    let (ch, server) = (asking.channel(1), serving.channel(1));
+    server.declare("server");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    request(ch, "question");
+    let address = address(server);
+    server.publish(&address, "answer");
+    let answers = ch.messages();
+    assert_eq!(answers.len(), 1);
+    assert_eq!((&*answers[0].body, &*answers[0].exchange), ("answer", ""));
+    assert_eq!(answers[0].routing_key, address);
+    // By another exchange nothing is routed there.
+    server.publish_to("amq.direct", &address, "lost");
+    assert!(ch.messages().is_empty());
+}
+
+#[test]
+fn whether_a_requester_is_there_can_be_asked_for() {
+    let world = World::new();
+    let (asking, serving) = (world.client(), world.client());
+    let (ch, server) = (asking.channel(1), serving.channel(1));
+    server.declare("server");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    request(ch, "question");
+    let address = address(server);
+    let declare = || queue::Declare { queue: s(&address), passive: true, ..Default::default() };
+    assert_eq!(server.call(declare()), format!("queue.declare-ok {address} ready=0 consumers=1"));
+    ch.send(basic::Cancel { consumer_tag: s("c"), nowait: true });
+    assert_eq!(
+        server.call(declare()),
+        format!("channel.close 404 50,10 NOT_FOUND - no queue '{address}' in vhost '/'")
+    );
+}
+
+#[test]
+fn a_requester_must_consume_on_the_same_channel() {
+    let world = World::new();
+    let client = world.client();
+    let (ch, other) = (client.channel(1), client.channel(2));
+    ch.declare("server");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    request(other, "question");
+    assert_eq!(
+        other.lines(),
+        ["channel.close 406 60,40 PRECONDITION_FAILED - fast reply consumer does not exist"]
+    );
+}
+
+#[test]
+fn a_reply_consumer_is_one_and_does_not_acknowledge() {
+    let world = World::new();
+    let client = world.client();
+    let consume = |no_ack| basic::Consume { queue: s(PSEUDO_QUEUE), no_ack, ..Default::default() };
+    let refused =
+        |text: &str| format!("channel.close 406 60,20 PRECONDITION_FAILED - reply consumer {text}");
+    assert_eq!(client.channel(1).call(consume(false)), refused("cannot acknowledge"));
+    let ch = client.channel(2);
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    assert_eq!(ch.call(consume(true)), refused("already set"));
+}
+
+#[test]
+fn the_pseudo_queue_can_be_declared_and_deleted_and_not_read() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    let declare = queue::Declare { queue: s(PSEUDO_QUEUE), passive: true, ..Default::default() };
+    assert!(ch.call(declare).starts_with("queue.declare-ok amq.rabbitmq.reply-to "));
+    let delete = queue::Delete { queue: s(PSEUDO_QUEUE), ..Default::default() };
+    assert_eq!(ch.call(delete), "queue.delete-ok 0");
+    assert!(ch.get(PSEUDO_QUEUE).starts_with("channel.close 404 60,70 NOT_FOUND"));
+}
+
+#[test]
+fn a_reply_to_who_is_gone_is_unroutable() {
+    let world = World::new();
+    let (asking, serving) = (world.client(), world.client());
+    let (ch, server) = (asking.channel(1), serving.channel(1));
+    server.declare("server");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    request(ch, "question");
+    let address = address(server);
+    asking.vanish();
+    server.confirm_select();
+    server.publish_mandatory("", &address, "late");
+    assert_eq!(server.lines(), ["basic.return 312 NO_ROUTE late", "basic.ack 1"]);
+}

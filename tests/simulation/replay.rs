@@ -1,0 +1,176 @@
+//! The core with its inputs as data, so that a life can be lived again.
+
+use std::collections::BTreeMap;
+
+use leveret::broker::access::User;
+use leveret::broker::command::{Command, Outgoing};
+use leveret::broker::connection::ConnectionInfo;
+use leveret::broker::message::Message;
+use leveret::broker::record::{Lsn, Record, Recovered};
+use leveret::broker::time::Time;
+use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
+use leveret_codec::{Method, TableBuf};
+
+/// One input of the core. Clients are numbered as they come.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A new virtual host takes up what a store has kept.
+    Recover(Recovered),
+    /// A client opens a connection.
+    Open(u64),
+    /// A client sends a method, the payload of its frame.
+    Method(u64, u16, Vec<u8>),
+    /// A client publishes.
+    Publish(u64, u16, Message),
+    /// A client is gone.
+    Disconnect(u64),
+    /// So much was written to a client.
+    Written(u64, usize),
+    /// The store has synced so far.
+    Synced(Lsn),
+    /// The store has failed.
+    StoreFailed,
+    /// Time has passed.
+    Timeout,
+    /// A batch ends.
+    Finish,
+}
+
+/// What came out for a client.
+pub(crate) type Output = (u64, Vec<Outgoing>);
+
+/// A virtual host and the clients it knows.
+pub(crate) struct Core {
+    pub(crate) vhost: Vhost,
+    ids: BTreeMap<u64, ConnectionId>,
+}
+
+impl Core {
+    pub(crate) fn new() -> Self {
+        Core { vhost: Vhost::new("/", &VhostSettings { seed: 1 }), ids: BTreeMap::new() }
+    }
+
+    /// Puts one input in and takes out what clients get.
+    pub(crate) fn apply(&mut self, now: Time, input: &Input) -> Vec<Output> {
+        match input {
+            Input::Recover(recovered) => {
+                *self = Core::new();
+                let left_out = self.vhost.recover(now, recovered.clone());
+                assert_eq!(left_out, [], "everything can be taken up");
+            }
+            Input::Open(client) => {
+                let id = self.vhost.handle_open(now, info());
+                self.ids.insert(*client, id);
+            }
+            Input::Method(client, channel, octets) => {
+                let method = Method::decode(octets).expect("methods of our own can be decoded");
+                let command = Command::Method { channel: *channel, method };
+                self.vhost.handle_command(now, self.ids[client], command);
+            }
+            Input::Publish(client, channel, message) => {
+                let command = Command::Publish {
+                    channel: *channel,
+                    mandatory: false,
+                    immediate: false,
+                    message: message.clone(),
+                };
+                self.vhost.handle_command(now, self.ids[client], command);
+            }
+            Input::Disconnect(client) => {
+                let id = self.ids.remove(client).expect("it was connected");
+                self.vhost.handle_disconnect(now, id);
+            }
+            Input::Written(client, octets) => {
+                self.vhost.handle_written(now, self.ids[client], *octets);
+            }
+            Input::Synced(lsn) => self.vhost.handle_synced(now, *lsn),
+            Input::StoreFailed => self.vhost.handle_store_failed(now),
+            Input::Timeout => self.vhost.handle_timeout(now),
+            Input::Finish => self.vhost.finish_batch(now),
+        }
+        self.vhost.check_counters();
+        let mut outputs = Vec::new();
+        let ids = &self.ids;
+        self.vhost.drain_outputs(|id, outgoing| {
+            let client = ids.iter().find(|(_, known)| **known == id).map(|(client, _)| *client);
+            outputs.push((client.expect("only clients get something"), std::mem::take(outgoing)));
+        });
+        outputs
+    }
+
+    /// Takes the records made since the last time.
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        let mut records = Vec::new();
+        self.vhost.take_records(&mut records);
+        records
+    }
+}
+
+fn info() -> ConnectionInfo {
+    ConnectionInfo {
+        user: User { name: "guest".to_owned() },
+        channel_max: 100,
+        frame_max: 4096,
+        heartbeat_secs: 0,
+        consumer_cancel_notify: true,
+        client_properties: TableBuf::default(),
+    }
+}
+
+/// The inputs of a life, and when its records were taken.
+#[derive(Default)]
+pub(crate) struct Journal {
+    inputs: Vec<(Time, Input, bool)>,
+    octets: Vec<u8>,
+}
+
+impl Journal {
+    pub(crate) fn note(&mut self, now: Time, input: Input) {
+        self.inputs.push((now, input, false));
+    }
+
+    /// Puts down what came out of the input noted last.
+    pub(crate) fn note_outputs(&mut self, outputs: &[Output]) {
+        encode_outputs(&mut self.octets, outputs);
+    }
+
+    pub(crate) fn note_records(&mut self, records: &[Record]) {
+        if let Some((_, _, taken)) = self.inputs.last_mut() {
+            *taken = true;
+            encode_records(&mut self.octets, records);
+        }
+    }
+
+    /// Lives the same life again.
+    ///
+    /// # Panics
+    /// When anything else comes out.
+    pub(crate) fn replay(&self) {
+        let mut core = Core::new();
+        let mut octets = Vec::new();
+        for (index, (now, input, taken)) in self.inputs.iter().enumerate() {
+            encode_outputs(&mut octets, &core.apply(*now, input));
+            if *taken {
+                encode_records(&mut octets, &core.take_records());
+            }
+            let same = self.octets.starts_with(&octets);
+            assert!(same, "input {index}, {input:?}, gives something else the second time");
+        }
+        assert_eq!(octets.len(), self.octets.len());
+    }
+}
+
+fn encode_outputs(octets: &mut Vec<u8>, outputs: &[Output]) {
+    for (client, outgoing) in outputs {
+        octets.extend(client.to_be_bytes());
+        for item in outgoing {
+            item.encode(octets, 4096);
+        }
+    }
+}
+
+fn encode_records(octets: &mut Vec<u8>, records: &[Record]) {
+    for record in records {
+        octets.extend(format!("{record:?}").into_bytes());
+    }
+}
