@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::broker::connection::ConnectionSettings;
+use crate::broker::limits;
 
 /// Where clients look for a broker: AMQP's registered port on the machine itself.
 ///
@@ -19,7 +20,7 @@ pub const DEFAULT_LISTEN: SocketAddr =
 pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
 
 /// How a broker is to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The addresses to listen on. Port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
@@ -27,6 +28,8 @@ pub struct Config {
     pub storage: Storage,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
     pub seed: Option<u64>,
+    /// Users to let in, with their passwords; guest with the password guest when there are none.
+    pub users: Vec<(String, Vec<u8>)>,
     /// What is proposed to clients and what they may send.
     pub connection: ConnectionSettings,
     /// How long a client may take from the accepted socket to connection.open.
@@ -46,14 +49,27 @@ pub enum Storage {
     Directory(PathBuf),
 }
 
+// invariant: a password never reaches a log.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let users: Vec<_> = self.users.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("storage", &self.storage)
+            .field("users", &users)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
             storage: Storage::Memory,
             seed: None,
+            users: Vec::new(),
             connection: ConnectionSettings::default(),
-            handshake_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
             shutdown_timeout: Duration::from_secs(3),
         }
     }

@@ -1,15 +1,16 @@
 //! The one place that locks a vhost.
 //!
-//! Every input takes the same way, [`BrokerHandle::with_vhost`]: lock, apply, drain, append,
+//! Every input takes the same way, [`VhostHandle::with_vhost`]: lock, apply, drain, append,
 //! unlock, wake. The clock is read before the lock and wakes are paid after it; in between there is
 //! no await, no system call, no log line.
 //!
 //! invariant: the lock order is vhost, then (outbox or log buffer). Both are leaves.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-use leveret_codec::ReplyCode;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -17,20 +18,18 @@ use tokio::sync::Notify;
 use crate::broker::command::Command;
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
+use crate::broker::handshake;
 use crate::broker::record::{Lsn, Record, Recovered};
-use crate::broker::snapshot::QueueSnapshot;
+use crate::broker::snapshot::ConnectionSnapshot;
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, Vhost, VhostSettings};
+use crate::broker::vhost::{ConnectionId, LeftOut, Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
 
-/// The one virtual host there is so far.
-const VHOST: &str = "/";
-
-/// The way to the broker's core, for whoever has input for it. Cloning it copies a pointer.
+/// The way to a virtual host, for whoever has input for it. Cloning it copies a pointer.
 #[derive(Clone)]
-pub(crate) struct BrokerHandle {
+pub(crate) struct VhostHandle {
     shared: Arc<Shared>,
 }
 
@@ -45,8 +44,8 @@ struct Shared {
 /// What the lock protects.
 struct State {
     vhost: Vhost,
-    /// By the index of the connection's id.
-    outboxes: Vec<Option<(ConnectionId, Arc<Outbox>)>>,
+    /// What is outside of the core about each connection, by the index of its id.
+    slots: Vec<Option<Slot>>,
     /// The `now` of the last input. Two inputs may read the clock in one order and get the lock in
     /// the other; for the core time stands still then, and does not run back.
     now: Time,
@@ -57,22 +56,65 @@ struct State {
     stopping: bool,
 }
 
-impl BrokerHandle {
-    /// A broker with what a store found.
+/// What is outside of the core about a connection.
+struct Slot {
+    connection: ConnectionId,
+    outbox: Arc<Outbox>,
+    peer: Arc<Peer>,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// The name that management knows the connection by: `client -> server`.
+    pub(crate) name: String,
+    /// The client's address.
+    pub(crate) address: SocketAddr,
+    /// The address it connected to.
+    pub(crate) local: SocketAddr,
+    /// When it was let in.
+    pub(crate) connected_at: Time,
+    /// The SASL mechanism it used.
+    pub(crate) mechanism: &'static str,
+    /// Octets it has sent since the beginning.
+    pub(crate) received: AtomicU64,
+}
+
+/// Something to be done when a connection has ended.
+pub(crate) struct Farewell(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Farewell {
+    /// This is to be done.
+    pub(crate) fn new(deed: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Farewell(Some(Box::new(deed)))
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(deed) = self.0.take() {
+            deed();
+        }
+    }
+}
+
+impl VhostHandle {
+    /// A virtual host with what its store found, and what of that made no sense.
     pub(crate) fn new(
+        name: &str,
         clock: Arc<dyn Clock>,
         settings: &VhostSettings,
         recovered: Recovered,
-    ) -> Self {
+    ) -> (Self, Vec<LeftOut>) {
         let state = State {
-            vhost: Vhost::new(VHOST, settings),
-            outboxes: Vec::new(),
+            vhost: Vhost::new(name, settings),
+            slots: Vec::new(),
             now: Time::EPOCH,
             armed: None,
             records: Vec::new(),
             stopping: false,
         };
-        let handle = BrokerHandle {
+        let handle = VhostHandle {
             shared: Arc::new(Shared {
                 clock,
                 state: Mutex::new(state),
@@ -80,34 +122,32 @@ impl BrokerHandle {
                 timer: Notify::new(),
             }),
         };
-        handle.with_vhost(|state, now| state.vhost.recover(now, recovered));
-        handle
+        let left_out = handle.with_vhost(|state, now| state.vhost.recover(now, recovered));
+        (handle, left_out)
     }
 
-    /// Opens a connection to a virtual host. What it is to be sent goes to `outbox`, the open-ok
-    /// first.
+    /// Opens a connection. What it is to be sent goes to `outbox`, the open-ok first. `farewell` is
+    /// called when it has ended.
     pub(crate) fn open(
         &self,
-        vhost: &str,
-        peer: ConnectionInfo,
+        info: ConnectionInfo,
+        peer: Arc<Peer>,
         outbox: Arc<Outbox>,
+        farewell: Farewell,
     ) -> Result<Session, Fault> {
-        if vhost != VHOST {
-            return Err(Fault::new(ReplyCode::NotAllowed, format!("vhost {vhost} not found")));
-        }
         let connection = self.with_vhost(|state, now| {
             if state.stopping {
-                return Err(Fault::new(ReplyCode::ConnectionForced, SHUTDOWN));
+                return Err(handshake::shutdown_fault());
             }
-            let connection = state.vhost.handle_open(now, peer);
+            let connection = state.vhost.handle_open(now, info);
             let index = connection.index();
-            if state.outboxes.len() <= index {
-                state.outboxes.resize_with(index + 1, || None);
+            if state.slots.len() <= index {
+                state.slots.resize_with(index + 1, || None);
             }
-            state.outboxes[index] = Some((connection, outbox));
+            state.slots[index] = Some(Slot { connection, outbox, peer: peer.clone() });
             Ok(connection)
         })?;
-        Ok(Session { handle: self.clone(), connection })
+        Ok(Session { handle: self.clone(), connection, peer, _farewell: farewell })
     }
 
     /// The store has everything up to `lsn` on disk.
@@ -125,17 +165,34 @@ impl BrokerHandle {
         self.with_vhost(|state, now| state.vhost.handle_timeout(now));
     }
 
-    /// The broker stops: every client is told, and nobody else gets in.
-    pub(crate) fn shutdown(&self) {
+    /// The virtual host stops: every client is told why, and nobody else gets in.
+    pub(crate) fn shutdown(&self, reason: &Fault) {
         self.with_vhost(|state, now| {
             state.stopping = true;
-            state.vhost.handle_shutdown(now);
+            state.vhost.handle_shutdown(now, reason);
         });
     }
 
-    /// The queues as they are now.
-    pub(crate) fn queues(&self) -> Vec<QueueSnapshot> {
-        self.shared.state.lock().vhost.queues()
+    /// A change that is no command of a client: rights, policies, limits.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Vhost, Time) -> T) -> T {
+        self.with_vhost(|state, now| change(&mut state.vhost, now))
+    }
+
+    /// Looks at what is there now.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Vhost) -> T) -> T {
+        look(&self.shared.state.lock().vhost)
+    }
+
+    /// Every connection with its other end, as they are now.
+    pub(crate) fn connections(&self) -> Vec<(ConnectionSnapshot, Arc<Peer>, u64)> {
+        let state = self.shared.state.lock();
+        let slot = |id: ConnectionId| state.slots.get(id.index())?.as_ref();
+        let connections = state.vhost.connections().into_iter();
+        let with_peer = connections.filter_map(|connection| {
+            let Slot { peer, outbox, .. } = slot(connection.id)?;
+            Some((connection, peer.clone(), outbox.written()))
+        });
+        with_peer.collect()
     }
 
     /// The records that wait to be logged.
@@ -143,8 +200,8 @@ impl BrokerHandle {
         &self.shared.log
     }
 
-    /// When [`timeout`](BrokerHandle::timeout) is due. Asked by the timer before it sleeps:
-    /// [`wait_for_nearer_deadline`](BrokerHandle::wait_for_nearer_deadline) returns when that was
+    /// When [`timeout`](VhostHandle::timeout) is due. Asked by the timer before it sleeps:
+    /// [`wait_for_nearer_deadline`](VhostHandle::wait_for_nearer_deadline) returns when that was
     /// too late.
     pub(crate) fn arm_timer(&self) -> Option<Time> {
         let mut state = self.shared.state.lock();
@@ -152,7 +209,7 @@ impl BrokerHandle {
         state.armed
     }
 
-    /// Waits until a deadline came up before the one that [`arm_timer`](BrokerHandle::arm_timer)
+    /// Waits until a deadline came up before the one that [`arm_timer`](VhostHandle::arm_timer)
     /// gave last.
     pub(crate) async fn wait_for_nearer_deadline(&self) {
         self.shared.timer.notified().await;
@@ -173,10 +230,10 @@ impl BrokerHandle {
         state.now = state.now.max(now);
         let result = input(state, state.now);
 
-        let State { vhost, outboxes, records, .. } = state;
+        let State { vhost, slots, records, .. } = state;
         vhost.finish_batch(state.now);
-        vhost.drain_outputs(|connection, outgoing| match outboxes.get(connection.index()) {
-            Some(Some((_, outbox))) => sleepers.extend(outbox.append(outgoing)),
+        vhost.drain_outputs(|connection, outgoing| match slots.get(connection.index()) {
+            Some(Some(slot)) => sleepers.extend(slot.outbox.append(outgoing)),
             _ => outgoing.clear(),
         });
         vhost.take_records(records);
@@ -200,9 +257,6 @@ impl BrokerHandle {
     }
 }
 
-/// The reason that clients are given when the broker stops.
-const SHUTDOWN: &str = "broker forced connection closure with reason 'shutdown'";
-
 /// The deadline, if whoever sleeps for `armed` would miss it.
 fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
     deadline.filter(|deadline| armed.is_none_or(|armed| *deadline < armed))
@@ -213,11 +267,18 @@ fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
 /// invariant: the core hears of the disconnect exactly once, whatever becomes of the connection's
 /// task: when this is dropped.
 pub(crate) struct Session {
-    handle: BrokerHandle,
+    handle: VhostHandle,
     connection: ConnectionId,
+    peer: Arc<Peer>,
+    _farewell: Farewell,
 }
 
 impl Session {
+    /// The virtual host that it is in.
+    pub(crate) fn vhost(&self) -> &VhostHandle {
+        &self.handle
+    }
+
     /// Applies a batch of commands under one lock, and leaves the list empty.
     pub(crate) fn apply(&self, commands: &mut Vec<Command<'_>>) {
         self.handle.with_vhost(|state, now| {
@@ -225,6 +286,11 @@ impl Session {
                 state.vhost.handle_command(now, self.connection, command);
             }
         });
+    }
+
+    /// Notes how many octets the client has sent since the beginning.
+    pub(crate) fn note_received(&self, octets: u64) {
+        self.peer.received.store(octets, Ordering::Relaxed);
     }
 
     /// What the connection's writer tells the core through.
@@ -235,18 +301,18 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let outbox = self.handle.with_vhost(|state, now| {
+        let slot = self.handle.with_vhost(|state, now| {
             state.vhost.handle_disconnect(now, self.connection);
-            state.outboxes.get_mut(self.connection.index()).and_then(Option::take)
+            state.slots.get_mut(self.connection.index()).and_then(Option::take)
         });
         // why: here, after the lock; it may be the last one that holds a long list.
-        drop(outbox);
+        drop(slot);
     }
 }
 
 /// Tells the core what a connection's socket took. May outlive the [`Session`]; has no effect then.
 pub(crate) struct Receipts {
-    handle: BrokerHandle,
+    handle: VhostHandle,
     connection: ConnectionId,
 }
 
@@ -254,8 +320,8 @@ impl Receipts {
     /// So many octets, counted by `Outgoing::size`, are written.
     pub(crate) fn written(&self, octets: usize) {
         self.handle.with_vhost(|state, now| {
-            let current = state.outboxes.get(self.connection.index()).and_then(Option::as_ref);
-            if current.is_some_and(|(connection, _)| *connection == self.connection) {
+            let current = state.slots.get(self.connection.index()).and_then(Option::as_ref);
+            if current.is_some_and(|slot| slot.connection == self.connection) {
                 state.vhost.handle_written(now, self.connection, octets);
             }
         });
@@ -271,9 +337,9 @@ mod tests {
     use crate::broker::command::Outgoing;
     use crate::clock::ManualClock;
 
-    fn handle() -> BrokerHandle {
+    fn handle() -> VhostHandle {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
-        BrokerHandle::new(clock, &VhostSettings::default(), Recovered::default())
+        VhostHandle::new(clock, &VhostSettings::default(), Recovered::default())
     }
 
     fn client() -> ConnectionInfo {

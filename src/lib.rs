@@ -26,8 +26,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod handle;
+mod hosts;
 mod log_buffer;
 mod outbox;
+mod passwords;
 mod server;
 pub mod store;
 
@@ -38,9 +40,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::broker::snapshot::QueueSnapshot;
+pub use crate::hosts::HostError;
 pub use crate::server::StartError;
 
-use crate::auth::{Authenticator, StaticUsers};
+use crate::auth::Authenticator;
+use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Storage};
 use crate::server::Server;
@@ -67,12 +71,62 @@ impl Broker {
 
     /// The queues as they are now.
     pub fn queues(&self) -> Vec<QueueSnapshot> {
-        self.server.queues()
+        self.queues_in("/")
     }
 
-    /// What was found in the data directory at the start, damage included.
-    pub fn recovery_report(&self) -> &store::Report {
-        self.server.report()
+    /// The queues of a virtual host as they are now; none when there is no such virtual host.
+    pub fn queues_in(&self, vhost: &str) -> Vec<QueueSnapshot> {
+        let handle = self.server.hosts().vhost(vhost);
+        handle.map(|handle| handle.look(Vhost::queues)).unwrap_or_default()
+    }
+
+    /// Makes a virtual host with the predeclared exchanges, unless it is there. Says whether it is
+    /// new. Nobody may enter it before [`set_permissions`](Broker::set_permissions).
+    ///
+    /// # Errors
+    /// When it could not be kept or its store not be opened.
+    pub fn create_vhost(&self, name: &str) -> Result<bool, HostError> {
+        self.server.hosts().create_vhost(name)
+    }
+
+    /// Deletes a virtual host with everything in it; its clients get connection.close (320). Says
+    /// whether it was there.
+    ///
+    /// # Errors
+    /// When that could not be kept or its store not be removed.
+    pub async fn delete_vhost(&self, name: &str) -> Result<bool, HostError> {
+        self.server.hosts().delete_vhost(name).await
+    }
+
+    /// Adds a user, or gives it another password and other tags.
+    ///
+    /// # Errors
+    /// When it could not be kept.
+    pub fn set_user(&self, name: &str, password: &[u8], tags: &[&str]) -> Result<(), HostError> {
+        self.server.hosts().set_user(name, password, tags)
+    }
+
+    /// Gives a user its three patterns in a virtual host: what it may declare and delete, what it
+    /// may write to and what it may read from. They are regular expressions that match anywhere in
+    /// a name; the empty one matches nothing.
+    ///
+    /// # Errors
+    /// When there is no such virtual host, a pattern is no regular expression, or it could not be
+    /// kept.
+    pub fn set_permissions(
+        &self,
+        user: &str,
+        vhost: &str,
+        configure: &str,
+        write: &str,
+        read: &str,
+    ) -> Result<(), HostError> {
+        self.server.hosts().set_permissions(user, vhost, [configure, write, read])
+    }
+
+    /// What was found in the data directory at the start, damage included, for each virtual host.
+    pub fn recovery_reports(&self) -> &[(String, store::Report)] {
+        self.server.reports()
     }
 
     /// Stops in order: clients are sent connection.close (320) and have a few seconds to answer,
@@ -97,7 +151,6 @@ impl fmt::Debug for Broker {
 pub struct BrokerBuilder {
     config: Config,
     clock: Option<Arc<dyn Clock>>,
-    users: Option<StaticUsers>,
     authenticator: Option<Arc<dyn Authenticator>>,
 }
 
@@ -124,15 +177,16 @@ impl BrokerBuilder {
         self
     }
 
-    /// Lets this user in, from anywhere; may be called several times. With the first one, guest is
-    /// no longer let in, unless named as well.
+    /// Lets this user in, from anywhere, with all rights in the virtual host `/`; may be called several
+    /// times. On a data directory that is new there is no guest then, unless named as well.
     #[must_use]
     pub fn user(mut self, name: impl Into<String>, password: impl Into<Vec<u8>>) -> Self {
-        self.users = Some(self.users.unwrap_or_default().with(name, password));
+        self.config.users.push((name.into(), password.into()));
         self
     }
 
-    /// Asks this authenticator who may connect, instead of a list of users.
+    /// Asks this authenticator who may connect, instead of the broker's own registry. Users that the
+    /// registry does not know may do everything in every virtual host.
     #[must_use]
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
@@ -183,10 +237,8 @@ impl BrokerBuilder {
     /// When an address cannot be listened on, or the data directory cannot be used: the
     /// [`StartError`] says which and why in one line.
     pub async fn start(self) -> Result<Broker, StartError> {
-        let BrokerBuilder { config, clock, users, authenticator } = self;
+        let BrokerBuilder { config, clock, authenticator } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let authenticator =
-            authenticator.unwrap_or_else(|| Arc::new(users.unwrap_or_else(StaticUsers::guest)));
         Ok(Broker { server: Server::start(config, clock, authenticator).await? })
     }
 }

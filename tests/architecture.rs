@@ -400,8 +400,10 @@ fn tokens(text: &str) -> Vec<String> {
             'b' if next == '"' => at = after_text(&chars, at + 1),
             '\'' => at = after_quote(&chars, at),
             first if first.is_alphanumeric() || first == '_' => {
-                let name: String =
-                    chars[at..].iter().take_while(|it| it.is_alphanumeric() || **it == '_').collect();
+                let name: String = chars[at..]
+                    .iter()
+                    .take_while(|it| it.is_alphanumeric() || **it == '_')
+                    .collect();
                 at += name.chars().count();
                 tokens.push(name);
             }

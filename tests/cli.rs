@@ -1,6 +1,8 @@
 //! The program from the outside: its options, what it prints, how it refuses to start, and how it
 //! stops.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::fs;

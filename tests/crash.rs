@@ -16,6 +16,8 @@
 //! `LEVERET_CRASH_ROUNDS` sets how many rounds there are, `LEVERET_CRASH_SEED` repeats a run as far
 //! as the machine does.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -165,7 +167,8 @@ fn publish(
     let mut client = Client::connect(address);
     let selected = client.call(1, &confirm::Select::default());
     assert!(matches!(selected.method(), Method::ConfirmSelectOk(_)));
-    announce(connected);
+    connected.send(()).expect("the test waits for it");
+    drop(connected);
 
     let mut published = Published { next: first, confirmed: BTreeSet::new() };
     // By sequence number, from 1: the number published, none for a transient one.
@@ -217,7 +220,8 @@ fn consume(address: SocketAddr, mut random: fastrand::Rng, connected: Sender<()>
     let selected = client.call(2, &confirm::Select::default());
     assert!(matches!(selected.method(), Method::ConfirmSelectOk(_)));
     client.consume(QUEUE, PREFETCH, false);
-    announce(connected);
+    connected.send(()).expect("the test waits for it");
+    drop(connected);
 
     let mut consumed = Consumed::default();
     let mut held: Vec<(u64, u64)> = Vec::new();
@@ -256,11 +260,6 @@ fn consume(address: SocketAddr, mut random: fastrand::Rng, connected: Sender<()>
             return consumed;
         }
     }
-}
-
-/// Says so and lets go of the sender, whose end tells of a client that could not connect.
-fn announce(connected: Sender<()>) {
-    connected.send(()).expect("the test waits for it");
 }
 
 /// All that is in the queue, in order; it stays there.

@@ -1,6 +1,8 @@
 //! pika, the Python client, against the real program: the programs of `examples/pika` as a user
 //! would run them, across kills of the broker, and checks of what else pika's users rely on.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::net::SocketAddr;

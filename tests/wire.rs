@@ -4,6 +4,8 @@
 //! The dialogues are written by hand and use nothing of the codec, so that a mistake it makes both
 //! ways is seen here.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::io::{ErrorKind, Read, Write};

@@ -43,12 +43,21 @@ impl fmt::Debug for Credentials {
 pub struct User {
     /// The user's name.
     pub name: String,
+    /// What it is beside a user: `administrator`, `impersonator` …
+    pub tags: Vec<String>,
 }
 
 impl User {
-    /// A user of this name.
+    /// A user of this name without tags.
     pub fn new(name: impl Into<String>) -> User {
-        User { name: name.into() }
+        User { name: name.into(), tags: Vec::new() }
+    }
+
+    /// Whether it may publish in the name of others.
+    ///
+    /// rabbitmq: the tag `impersonator` frees from the check of the property user-id.
+    pub fn is_impersonator(&self) -> bool {
+        self.tags.iter().any(|tag| tag == "impersonator")
     }
 }
 
@@ -112,6 +121,12 @@ impl Permissions {
     /// The right to do everything.
     pub fn all() -> Self {
         let [configure, write, read] = [(); 3].map(|()| Pattern::always());
+        Permissions { configure, write, read }
+    }
+
+    /// Nothing.
+    pub fn none() -> Self {
+        let [configure, write, read] = [(); 3].map(|()| Pattern::never());
         Permissions { configure, write, read }
     }
 
@@ -254,6 +269,8 @@ pub struct Rights {
     pub permissions: Option<Permissions>,
     /// By exchange.
     pub topics: TopicPermissions,
+    /// How many channels the user may have open at once, in all its connections.
+    pub max_channels: Option<u64>,
 }
 
 #[cfg(test)]
@@ -262,6 +279,14 @@ mod tests {
 
     const VARIABLES: TopicVariables<'static> =
         TopicVariables { user: "ann", vhost: "shop", client_id: None };
+
+    #[test]
+    fn a_tag_makes_an_impersonator() {
+        let mut user = User::new("ann");
+        assert!(!user.is_impersonator());
+        user.tags = vec!["administrator".into(), "impersonator".into()];
+        assert!(user.is_impersonator());
+    }
 
     #[test]
     fn each_permission_has_its_pattern() {
@@ -274,6 +299,7 @@ mod tests {
         assert_eq!(Permissions::parse("", "(", "").unwrap_err().reason, "missing )");
         for permission in [Permission::Configure, Permission::Write, Permission::Read] {
             assert!(Permissions::all().allows(permission, b"anything"));
+            assert!(!Permissions::none().allows(permission, b"anything"));
         }
     }
 

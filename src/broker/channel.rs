@@ -113,7 +113,6 @@ impl Channel {
 
     /// Whether the window that its consumers share has room.
     pub fn has_credit(&self) -> bool {
-        self.global_prefetch == 0
-            || self.unacked_of_consumers < usize::from(self.global_prefetch)
+        self.global_prefetch == 0 || self.unacked_of_consumers < usize::from(self.global_prefetch)
     }
 }

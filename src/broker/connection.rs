@@ -182,8 +182,7 @@ impl Connection {
     /// The answer to [`Progress::Authenticate`].
     pub fn handle_authenticated(&mut self, result: Result<User, AuthenticationFailure>) {
         if let Stage::Handshake(handshake) = &mut self.stage {
-            let progress =
-                handshake.handle_authenticated(result, &self.settings, &mut self.output);
+            let progress = handshake.handle_authenticated(result, &self.settings, &mut self.output);
             if let Progress::End { delay_ms } = progress {
                 self.stage = Stage::Ended { delay_ms };
             }
@@ -277,11 +276,10 @@ impl Connection {
         let result = match (frame.kind, frame.channel) {
             (frame::METHOD, _) => return self.handle_method(frame, rest, commands),
             (frame::HEARTBEAT, 0) if frame.payload.is_empty() => return 0,
-            (frame::HEADER | frame::BODY, 0) | (frame::HEARTBEAT, 1..) => Err(Fault::new(
-                ReplyCode::UnexpectedFrame,
-                describe(frame.kind, frame.payload),
-            )
-            .into()),
+            (frame::HEADER | frame::BODY, 0) | (frame::HEARTBEAT, 1..) => {
+                Err(Fault::new(ReplyCode::UnexpectedFrame, describe(frame.kind, frame.payload))
+                    .into())
+            }
             (frame::HEADER, _) => self.content_header(frame),
             (frame::BODY, _) => self.content_body(frame),
             _ => Err(unknown_frame(frame).into()),
@@ -567,10 +565,7 @@ impl From<AtFault> for Command<'_> {
 }
 
 fn not_a_method() -> Fault {
-    Fault::new(
-        ReplyCode::UnexpectedFrame,
-        "expected method frame, got non method frame instead",
-    )
+    Fault::new(ReplyCode::UnexpectedFrame, "expected method frame, got non method frame instead")
 }
 
 fn unknown_frame(frame: &Frame<'_>) -> Fault {
@@ -597,10 +592,7 @@ fn method_fault(frame: &Frame<'_>, error: &MethodError<'_>) -> Option<AtFault> {
 /// `type 1, all octets = <<...>>`, of a longer payload the first 16.
 fn describe(kind: u8, payload: &[u8]) -> String {
     const SHOWN: usize = 16;
-    let (which, shown) = if payload.len() <= SHOWN {
-        ("all", payload)
-    } else {
-        ("first 16", &payload[..SHOWN])
-    };
+    let (which, shown) =
+        if payload.len() <= SHOWN { ("all", payload) } else { ("first 16", &payload[..SHOWN]) };
     format!("type {kind}, {which} octets = {}", names::erlang_binary(shown))
 }

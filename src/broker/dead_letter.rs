@@ -61,7 +61,7 @@ pub fn dead_letter(message: &Message, death: &Death) -> Message {
     let story = match died {
         None => {
             first_event(&mut event, message, death, &fields);
-            array_of(event.finish(), std::iter::empty())
+            array_of(&event.finish(), std::iter::empty())
         }
         Some(Value::Array(events)) => {
             let same = |event: &Value<'_>| is_same(event, death);
@@ -72,12 +72,12 @@ pub fn dead_letter(message: &Message, death: &Death) -> Message {
                     sorted_entries(event.finish().as_table())
                 }
             };
-            array_of(event, events.iter().filter(|event| !same(event)))
+            array_of(&event, events.iter().filter(|event| !same(event)))
         }
         // rabbitmq: what a client sent in its place is replaced.
         Some(_) => {
             first_event(&mut event, message, death, &fields);
-            array_of(event.finish(), std::iter::empty())
+            array_of(&event.finish(), std::iter::empty())
         }
     };
 
@@ -181,7 +181,7 @@ fn counted_once_more(event: Table<'_>) -> TableBuf {
     sorted_entries(counted.finish().as_table())
 }
 
-fn array_of<'a>(first: TableBuf, rest: impl Iterator<Item = Value<'a>>) -> ArrayBuilder {
+fn array_of<'a>(first: &TableBuf, rest: impl Iterator<Item = Value<'a>>) -> ArrayBuilder {
     let mut array = ArrayBuilder::default();
     array.push(&Value::Table(first.as_table()));
     for value in rest {
@@ -250,15 +250,7 @@ mod tests {
         let names: Vec<_> = event.iter().map(|entry| entry.name.to_string()).collect();
         assert_eq!(
             names,
-            [
-                "count",
-                "reason",
-                "queue",
-                "time",
-                "exchange",
-                "routing-keys",
-                "original-expiration"
-            ]
+            ["count", "reason", "queue", "time", "exchange", "routing-keys", "original-expiration"]
         );
         assert_eq!(event.find(b"time"), Some(Value::Timestamp(5)));
     }

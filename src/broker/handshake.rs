@@ -198,8 +198,7 @@ impl Handshake {
         // rabbitmq: what the client answers is final if it lies within what was offered; zero
         // ("no limit") does not.
         let channel_max_fits = (1..=settings.channel_max).contains(&tune_ok.channel_max);
-        let frame_max_fits =
-            (limits::FRAME_MIN..=settings.frame_max).contains(&tune_ok.frame_max);
+        let frame_max_fits = (limits::FRAME_MIN..=settings.frame_max).contains(&tune_ok.frame_max);
         if !channel_max_fits || !frame_max_fits {
             return self.refuse();
         }
@@ -247,8 +246,8 @@ pub(super) fn encode_close(out: &mut Vec<u8>, fault: &Fault, class_id: u16, meth
     encode::method(out, 0, &close);
 }
 
-/// The connection.close of an orderly end that the broker wants.
-pub(super) fn shutdown_fault() -> Fault {
+/// What clients are told when the broker stops.
+pub fn shutdown_fault() -> Fault {
     Fault::new(
         ReplyCode::ConnectionForced,
         "broker forced connection closure with reason 'shutdown'",

@@ -33,6 +33,7 @@ pub mod id;
 pub mod limits;
 pub mod message;
 pub mod names;
+pub mod policy;
 pub mod queue;
 pub mod record;
 pub mod snapshot;

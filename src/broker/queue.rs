@@ -311,11 +311,9 @@ impl Queue {
     /// Whether one more message of this size would break a limit of the queue.
     pub fn is_full_for(&self, octets: usize) -> bool {
         let arguments = &self.arguments;
-        let too_many =
-            arguments.max_length.is_some_and(|max| self.ready.len() as u64 + 1 > max);
-        let too_large = arguments
-            .max_length_bytes
-            .is_some_and(|max| self.ready.octets() + octets as u64 > max);
+        let too_many = arguments.max_length.is_some_and(|max| self.ready.len() as u64 + 1 > max);
+        let too_large =
+            arguments.max_length_bytes.is_some_and(|max| self.ready.octets() + octets as u64 > max);
         too_many || too_large
     }
 

@@ -126,8 +126,7 @@ mod tests {
     }
 
     fn delivery(position: u64) -> Unacked {
-        let message =
-            Message::new(ShortStr::EMPTY, ShortStr::EMPTY, Properties::EMPTY, b"");
+        let message = Message::new(ShortStr::EMPTY, ShortStr::EMPTY, Properties::EMPTY, b"");
         Unacked {
             queue: QueueId::dangling(),
             consumer: None,

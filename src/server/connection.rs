@@ -26,7 +26,8 @@ use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
 use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
-use crate::handle::{BrokerHandle, Session};
+use crate::handle::Session;
+use crate::hosts::{ConnectionEnd, Hosts};
 use crate::outbox::Outbox;
 
 /// How long a socket stays half open after our last octet, for the client to read it.
@@ -46,7 +47,7 @@ const TIDY_PERIOD: Duration = Duration::from_secs(30);
 
 /// What every connection needs.
 pub(super) struct Context {
-    pub(super) handle: BrokerHandle,
+    pub(super) hosts: Hosts,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) settings: ConnectionSettings,
     pub(super) handshake_timeout: Duration,
@@ -54,15 +55,23 @@ pub(super) struct Context {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
+/// The two ends of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+}
+
 /// Serves one client from the accepted socket to its end.
-pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, peer: SocketAddr)
+pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, ends: Ends)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let outbox = Arc::new(Outbox::default());
     let mut stopping = context.stopping.clone();
-    let mut reader = Reader::new(context, socket, peer);
+    let peer = ends.peer;
+    let mut reader = Reader::new(context, socket, ends);
     let handshake =
         timeout(reader.context.handshake_timeout, reader.shake_hands(&mut writing, &outbox));
     let opened = tokio::select! {
@@ -117,6 +126,8 @@ struct Reader<R> {
     context: Arc<Context>,
     socket: R,
     peer: SocketAddr,
+    local: SocketAddr,
+    mechanism: &'static str,
     connection: Connection,
     buffer: ReadBuffer,
     /// Octets since the beginning.
@@ -124,9 +135,10 @@ struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    fn new(context: Arc<Context>, socket: R, peer: SocketAddr) -> Self {
+    fn new(context: Arc<Context>, socket: R, Ends { peer, local }: Ends) -> Self {
         let connection = Connection::new(context.settings.clone());
-        Reader { context, socket, peer, connection, buffer: ReadBuffer::new(), received: 0 }
+        let (mechanism, buffer) = ("PLAIN", ReadBuffer::new());
+        Reader { context, socket, peer, local, mechanism, connection, buffer, received: 0 }
     }
 
     /// From the first octet to an open connection. The core's answers go straight to the socket:
@@ -151,13 +163,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     }
                 }
                 Progress::Authenticate(credentials) => {
+                    self.mechanism = credentials.mechanism;
                     let result = self.authenticate(&credentials).await;
                     self.connection.handle_authenticated(result);
                 }
                 Progress::Open(request) => {
                     let OpenRequest { vhost, info } = *request;
                     let user = info.user.name.clone();
-                    match self.context.handle.open(&vhost, info, outbox.clone()) {
+                    let end = ConnectionEnd {
+                        address: self.peer,
+                        local: self.local,
+                        mechanism: self.mechanism,
+                    };
+                    match self.context.hosts.open(&vhost, info, end, outbox.clone()) {
                         Ok(session) => {
                             tracing::info!(peer = %self.peer, user, vhost, "connection opened");
                             self.connection.handle_opened(Ok(()));
@@ -258,11 +276,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                             self.buffer.shrink();
                             commands = Vec::new();
                         }
-                        if self.is_lost(&mut monitor, outbox) {
+                        if self.is_lost(&mut monitor, session, outbox) {
                             return Ended::Silent;
                         }
                     }
-                    read = self.read_when_there_is_room(outbox) => match read {
+                    read = self.read_when_there_is_room(session, outbox) => match read {
                         Ok(true) => break,
                         Ok(false) => return Ended::Gone,
                         Err(error) => {
@@ -297,10 +315,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads more, but not while the client lets too much wait or the disk has too much to write.
     ///
     /// May be dropped at any time without losing octets.
-    async fn read_when_there_is_room(&mut self, outbox: &Outbox) -> io::Result<bool> {
+    async fn read_when_there_is_room(
+        &mut self,
+        session: &Session,
+        outbox: &Outbox,
+    ) -> io::Result<bool> {
         outbox.wait_for_room().await;
-        self.context.handle.log().wait_for_room().await;
-        self.read().await
+        session.vhost().log().wait_for_room().await;
+        let result = self.read().await;
+        session.note_received(self.received);
+        result
     }
 
     /// Reads what is there, at least one octet; false at the end of the stream.
@@ -312,9 +336,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Whether the heartbeat monitor gives the client up.
-    fn is_lost(&self, monitor: &mut Monitor, outbox: &Outbox) -> bool {
+    fn is_lost(&self, monitor: &mut Monitor, session: &Session, outbox: &Outbox) -> bool {
         // why: what we do not read because our disk is slow cannot be held against the client.
-        if !self.context.handle.log().has_room() {
+        if !session.vhost().log().has_room() {
             return false;
         }
         // why: a client that reads is alive, even if we do not read from it until it has read more.

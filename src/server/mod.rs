@@ -1,12 +1,10 @@
-//! The network's side of the broker: listeners, connections, the timer and the log thread.
+//! The network's side of the broker: listeners and connections.
 //!
 //! Thin: it makes no decision of the protocol. Each connection has two tasks, a reader and a
 //! writer, that meet in the vhost (through the handle) and nowhere else.
 
 mod buffer;
 mod connection;
-mod sync;
-mod timer;
 mod writer;
 
 use std::io;
@@ -21,12 +19,10 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use self::connection::Context;
 use crate::auth::Authenticator;
-use crate::broker::snapshot::QueueSnapshot;
-use crate::broker::vhost::VhostSettings;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
-use crate::handle::BrokerHandle;
-use crate::store::{self, Disk, FileDisk, MemoryDisk, Store, StoreError};
+use crate::hosts::{HostError, Hosts};
+use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
@@ -46,12 +42,9 @@ pub enum StartError {
     /// The data directory could not be opened: unwritable, foreign, or in use.
     #[error(transparent)]
     DataDirectory(#[from] store::OpenError),
-    /// What is in the data directory could not be read.
+    /// A virtual host could not be started from what is in the data directory.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The system refused a thread.
-    #[error("cannot start the log thread: {0}")]
-    Thread(io::Error),
+    Host(#[from] HostError),
 }
 
 fn why_not_listening(error: &io::Error) -> String {
@@ -66,36 +59,32 @@ fn why_not_listening(error: &io::Error) -> String {
 
 /// A running server.
 pub(crate) struct Server {
-    handle: BrokerHandle,
+    hosts: Hosts,
     addresses: Vec<SocketAddr>,
-    report: store::Report,
+    reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
-    timer: JoinHandle<()>,
-    log_thread: Option<std::thread::JoinHandle<Result<(), StoreError>>>,
 }
 
 impl Server {
-    /// Opens the store, recovers, and listens. When this returns, clients can connect.
+    /// Opens the stores, recovers, and listens. When this returns, clients can connect.
+    ///
+    /// Without an `authenticator` the broker's own registry of users is asked.
     pub(crate) async fn start(
         config: Config,
         clock: Arc<dyn Clock>,
-        authenticator: Arc<dyn Authenticator>,
+        authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
-        let (store, recovered, report) = open_store(config.storage.clone()).await?;
+        let strangers = authenticator.is_some();
+        let (hosts, reports) = open(&config, clock, strangers).await?;
         if config.storage != Storage::Memory {
-            note_recovery(&report);
+            reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
         let listeners = bind(config.addresses()).await?;
-
-        let seed = config.seed.unwrap_or_else(|| fastrand::u64(..));
-        let handle = BrokerHandle::new(clock, &VhostSettings { seed }, recovered);
-        let log_thread = sync::spawn(handle.clone(), store).map_err(StartError::Thread)?;
-        let timer = tokio::spawn(timer::run(handle.clone()));
-
+        let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let context = Arc::new(Context {
-            handle: handle.clone(),
+            hosts: hosts.clone(),
             authenticator,
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
@@ -108,8 +97,7 @@ impl Server {
                 tokio::spawn(listen(listener, context.clone(), config.shutdown_timeout))
             })
             .collect();
-        let log_thread = Some(log_thread);
-        Ok(Server { handle, addresses, report, stopping, listening, timer, log_thread })
+        Ok(Server { hosts, addresses, reports, stopping, listening })
     }
 
     /// The addresses that are listened on, with the ports that the system chose.
@@ -117,59 +105,47 @@ impl Server {
         &self.addresses
     }
 
-    /// What the store found when it was opened.
-    pub(crate) fn report(&self) -> &store::Report {
-        &self.report
+    /// What the store of each virtual host found when it was opened.
+    pub(crate) fn reports(&self) -> &[(String, store::Report)] {
+        &self.reports
     }
 
-    /// The queues as they are now.
-    pub(crate) fn queues(&self) -> Vec<QueueSnapshot> {
-        self.handle.queues()
+    /// The virtual hosts.
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Stops in order: nobody new gets in, clients are told and have a few seconds to answer, then
-    /// everything durable is synced and the store is closed.
+    /// everything durable is synced and the stores are closed.
     pub(crate) async fn stop(mut self) -> Result<(), StoreError> {
         self.stopping.send_replace(true);
-        self.handle.shutdown();
+        self.hosts.shutdown();
         join_all(self.listening.drain(..)).await;
-        self.handle.log().close();
-        let Some(log_thread) = self.log_thread.take() else { return Ok(()) };
-        // why: on a thread of its own, since the last sync may take a while.
-        let ended = tokio::task::spawn_blocking(|| log_thread.join());
-        match ended.await.map_err(JoinError::into_panic).and_then(|joined| joined) {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        self.hosts.stop().await
     }
 }
 
-impl Drop for Server {
-    /// Without [`stop`](Server::stop) clients are cut off; what is durable is still written.
-    fn drop(&mut self) {
-        self.timer.abort();
-        self.handle.log().close();
-    }
-}
-
-async fn open_store(
-    storage: Storage,
-) -> Result<(Store, crate::broker::record::Recovered, store::Report), StartError> {
+async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    strangers: bool,
+) -> Result<(Hosts, Vec<(String, store::Report)>), StartError> {
+    let Config { storage, seed, users, .. } = config.clone();
     let opening = tokio::task::spawn_blocking(move || {
         let disk: Arc<dyn Disk> = match storage {
             Storage::Memory => Arc::new(MemoryDisk::default()),
             Storage::Directory(path) => Arc::new(FileDisk::open(&path)?),
         };
-        Ok(Store::open(disk, store::Options::default())?)
+        Ok(Hosts::start(disk, clock, seed, &users, strangers)?)
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn note_recovery(report: &store::Report) {
+fn note_recovery(vhost: &str, report: &store::Report) {
     if report.cuts.is_empty() {
-        tracing::info!("{report}");
+        tracing::info!(vhost, "{report}");
     } else {
-        tracing::warn!("{report}");
+        tracing::warn!(vhost, "{report}");
     }
 }
 
@@ -230,8 +206,9 @@ async fn serve(context: Arc<Context>, socket: TcpStream, peer: SocketAddr) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
+    let local = socket.local_addr().unwrap_or(peer);
     let (reading, writing) = socket.into_split();
-    connection::serve(context, reading, writing, peer).await;
+    connection::serve(context, reading, writing, connection::Ends { peer, local }).await;
 }
 
 /// A connection's task that ends by a panic is a bug in the broker: it must not go unseen.

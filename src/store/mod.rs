@@ -79,12 +79,14 @@ mod recovery;
 mod report;
 mod segment;
 mod state;
+mod subdirectory;
 #[cfg(test)]
 mod tests;
 
 pub use disk::{Disk, DiskFile, Fault, FaultyDisk, FileDisk, MemoryDisk, OpenError, Operation};
 pub use error::StoreError;
 pub use report::{Damage, Report};
+pub use subdirectory::{Subdirectory, read_whole, replace_whole};
 
 use checkpoint::{Checkpoint, Progress, STEP_FILES};
 use files::Files;

@@ -6,7 +6,12 @@ use leveret_codec::method::queue;
 use crate::world::{World, s, table, text};
 
 fn unbind<'a>(queue: &'a str, exchange: &'a str, key: &'a str) -> queue::Unbind<'a> {
-    queue::Unbind { queue: s(queue), exchange: s(exchange), routing_key: s(key), ..Default::default() }
+    queue::Unbind {
+        queue: s(queue),
+        exchange: s(exchange),
+        routing_key: s(key),
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -14,9 +19,8 @@ fn binding_needs_the_exchange_and_the_queue_in_this_order() {
     let world = World::new();
     let client = world.client();
     client.channel(100).declare("q");
-    let not_found = |what: &str| {
-        format!("channel.close 404 50,20 NOT_FOUND - no {what} 'none' in vhost '/'")
-    };
+    let not_found =
+        |what: &str| format!("channel.close 404 50,20 NOT_FOUND - no {what} 'none' in vhost '/'");
     assert_eq!(client.channel(1).try_bind("q", "none", "", &[]), not_found("exchange"));
     assert_eq!(client.channel(2).try_bind("none", "amq.direct", "k", &[]), not_found("queue"));
     assert_eq!(client.channel(3).try_bind("none", "none", "k", &[]), not_found("exchange"));
@@ -117,7 +121,12 @@ fn nowait_binds_without_an_answer() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare("q");
-    let bind = queue::Bind { queue: s("q"), exchange: s("amq.fanout"), nowait: true, ..Default::default() };
+    let bind = queue::Bind {
+        queue: s("q"),
+        exchange: s("amq.fanout"),
+        nowait: true,
+        ..Default::default()
+    };
     assert_eq!(ch.call(bind), "");
     ch.publish_to("amq.fanout", "", "a");
     assert_eq!(ch.drain_bodies("q"), ["a"]);

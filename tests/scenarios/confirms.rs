@@ -152,10 +152,10 @@ fn what_a_full_queue_drops_is_acknowledged_and_what_it_refuses_is_not() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare_with("drops", &[("x-max-length", Value::I32(1))]);
-    ch.declare_with("refuses", &[
-        ("x-max-length", Value::I32(1)),
-        ("x-overflow", text("reject-publish")),
-    ]);
+    ch.declare_with(
+        "refuses",
+        &[("x-max-length", Value::I32(1)), ("x-overflow", text("reject-publish"))],
+    );
     ch.confirm_select();
     world.batch(|| {
         for queue in ["drops", "drops", "refuses", "refuses", "drops"] {
@@ -171,10 +171,10 @@ fn one_queue_that_refuses_is_enough_for_a_nack_and_no_return() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare("takes");
-    ch.declare_with("refuses", &[
-        ("x-max-length", Value::I32(0)),
-        ("x-overflow", text("reject-publish")),
-    ]);
+    ch.declare_with(
+        "refuses",
+        &[("x-max-length", Value::I32(0)), ("x-overflow", text("reject-publish"))],
+    );
     ch.bind("takes", "amq.fanout", "");
     ch.bind("refuses", "amq.fanout", "");
     ch.confirm_select();

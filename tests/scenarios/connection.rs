@@ -78,7 +78,8 @@ fn the_old_protocol_header_is_taken() {
 #[test]
 fn another_protocol_is_answered_with_ours_and_ended() {
     let world = World::new();
-    for header in [b"AMQP\x00\x00\x09\x00", b"AMQP\x00\x00\x08\x00", b"GET / HT", b"AMQP\x00\x01\x00\x00"]
+    for header in
+        [b"AMQP\x00\x00\x09\x00", b"AMQP\x00\x00\x08\x00", b"GET / HT", b"AMQP\x00\x01\x00\x00"]
     {
         let answer = newcomer(&world).handshake(header);
         assert_eq!(answer, format!("{:?}\nend after 0 ms", frame::PROTOCOL_HEADER));
@@ -142,7 +143,8 @@ fn a_malformed_login_is_silent_even_for_who_can_hear() {
 #[test]
 fn tune_ok_must_lie_within_what_was_offered() {
     let world = World::new();
-    for (channel_max, frame_max) in [(0, 131_072), (2048, 131_072), (10, 0), (10, 4095), (10, 131_073)]
+    for (channel_max, frame_max) in
+        [(0, 131_072), (2048, 131_072), (10, 0), (10, 4095), (10, 131_073)]
     {
         let mut client = logged_in(&world);
         let answer = client.handshake(&tune_ok(channel_max, frame_max, 60));

@@ -317,7 +317,10 @@ fn delivery_tags_are_the_channels_whatever_the_consumer() {
     ch.publish("p", "a");
     ch.publish("q", "b");
     ch.publish("r", "c");
-    assert_eq!(ch.get("r"), "basic.deliver acks 1 a\nbasic.deliver does not 2 b\nbasic.get-ok 3 c left=0");
+    assert_eq!(
+        ch.get("r"),
+        "basic.deliver acks 1 a\nbasic.deliver does not 2 b\nbasic.get-ok 3 c left=0"
+    );
     ch.send(channel::Close::default());
     assert_eq!(world.counts("q"), "0/0");
 }

@@ -248,7 +248,9 @@ fn a_message_larger_than_configured_is_refused_once_it_has_come() {
     client.send_octets(&body(1, b"hello world"));
     assert_eq!(
         ch.lines(),
-        ["channel.close 406 60,40 PRECONDITION_FAILED - message size 11 is larger than configured \
-          max size 10"]
+        [
+            "channel.close 406 60,40 PRECONDITION_FAILED - message size 11 is larger than configured \
+          max size 10"
+        ]
     );
 }

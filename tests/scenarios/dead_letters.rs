@@ -65,7 +65,8 @@ fn nack_without_requeue_dead_letters_all_it_covers() {
         ch.publish("q", body);
         ch.get("q");
     }
-    let nack = leveret_codec::method::basic::Nack { delivery_tag: 2, multiple: true, requeue: false };
+    let nack =
+        leveret_codec::method::basic::Nack { delivery_tag: 2, multiple: true, requeue: false };
     ch.send(nack);
     assert_eq!(ch.drain_bodies("dead"), ["a", "b"]);
 }
@@ -100,7 +101,14 @@ fn the_story_of_a_first_death_is_told_in_full() {
     let names: Vec<_> = headers.iter().map(|entry| entry.name.to_string()).collect();
     assert_eq!(
         names,
-        ["a", "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "z"],
+        [
+            "a",
+            "x-death",
+            "x-first-death-exchange",
+            "x-first-death-queue",
+            "x-first-death-reason",
+            "z"
+        ],
         "sorted, and CC went with the key"
     );
     assert_eq!(dead.header("x-first-death-exchange"), Some(text("x")));
@@ -327,11 +335,8 @@ fn a_story_that_a_client_tells_is_believed() {
     let ch = client.channel(1);
     ch.declare("dead");
     ch.declare_with("q", &[dlx(""), dlrk("dead")]);
-    let event = table(&[
-        ("count", Value::I64(7)),
-        ("queue", text("q")),
-        ("reason", text("rejected")),
-    ]);
+    let event =
+        table(&[("count", Value::I64(7)), ("queue", text("q")), ("reason", text("rejected"))]);
     let mut events = ArrayBuilder::default();
     events.push(&Value::Table(event.as_table()));
     ch.publish_headers("", "q", &[("x-death", Value::Array(events.as_array()))], "x");

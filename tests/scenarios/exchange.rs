@@ -29,9 +29,8 @@ fn differs(first: exchange::Declare<'_>, second: exchange::Declare<'_>, close: &
     let client = world.client();
     let ch = client.channel(1);
     assert_eq!(ch.call(first), "exchange.declare-ok");
-    let expected = format!(
-        "channel.close 406 40,10 PRECONDITION_FAILED - inequivalent arg {close}"
-    );
+    let expected =
+        format!("channel.close 406 40,10 PRECONDITION_FAILED - inequivalent arg {close}");
     assert_eq!(ch.call(second), expected);
 }
 
@@ -50,7 +49,11 @@ fn the_predeclared_exchanges_are_there_and_durable() {
         let declare = exchange::Declare { durable: true, ..declare(name, kind) };
         assert_eq!(ch.call(declare), "exchange.declare-ok", "{name}");
     }
-    let trace = exchange::Declare { durable: true, internal: true, ..declare("amq.rabbitmq.trace", "topic") };
+    let trace = exchange::Declare {
+        durable: true,
+        internal: true,
+        ..declare("amq.rabbitmq.trace", "topic")
+    };
     assert_eq!(ch.call(trace), "exchange.declare-ok");
 }
 
@@ -149,8 +152,7 @@ fn an_alternate_exchange_must_be_a_text() {
     let world = World::new();
     let client = world.client();
     let arguments = table(&[("alternate-exchange", Value::I32(1))]);
-    let declare =
-        exchange::Declare { arguments: arguments.as_table(), ..declare("x", "direct") };
+    let declare = exchange::Declare { arguments: arguments.as_table(), ..declare("x", "direct") };
     assert_eq!(
         client.channel(1).call(declare),
         "channel.close 406 40,10 PRECONDITION_FAILED - invalid type 'signedint' for arg \
@@ -203,9 +205,7 @@ fn the_default_exchange_is_not_to_be_touched() {
     refused(6, &|ch| ch.try_bind("q", "", "k", &[]), "50,20");
     refused(
         7,
-        &|ch| {
-            ch.call(leveret_codec::method::queue::Unbind { queue: s("q"), ..Default::default() })
-        },
+        &|ch| ch.call(leveret_codec::method::queue::Unbind { queue: s("q"), ..Default::default() }),
         "50,50",
     );
 }
@@ -336,8 +336,10 @@ fn clients_may_not_publish_to_an_internal_exchange() {
     ch.publish_to("inner", "k", "refused");
     assert_eq!(
         ch.lines(),
-        ["channel.close 403 60,40 ACCESS_REFUSED - cannot publish to internal exchange 'inner' in \
-          vhost '/'"]
+        [
+            "channel.close 403 60,40 ACCESS_REFUSED - cannot publish to internal exchange 'inner' in \
+          vhost '/'"
+        ]
     );
 }
 
@@ -431,18 +433,12 @@ fn binding_exchanges_needs_both_and_unbinding_neither() {
     let client = world.client();
     let (ch, other) = (client.channel(1), client.channel(2));
     ch.exchange("x", "fanout");
-    let unbind = exchange::Unbind {
-        destination: s("none"),
-        source: s("x"),
-        ..Default::default()
-    };
+    let unbind = exchange::Unbind { destination: s("none"), source: s("x"), ..Default::default() };
     assert_eq!(ch.call(unbind), "exchange.unbind-ok");
     let no = "NOT_FOUND - no exchange 'none' in vhost '/'";
-    let to_none =
-        exchange::Bind { destination: s("none"), source: s("x"), ..Default::default() };
+    let to_none = exchange::Bind { destination: s("none"), source: s("x"), ..Default::default() };
     assert_eq!(ch.call(to_none), format!("channel.close 404 40,30 {no}"));
-    let from_none =
-        exchange::Bind { destination: s("x"), source: s("none"), ..Default::default() };
+    let from_none = exchange::Bind { destination: s("x"), source: s("none"), ..Default::default() };
     assert_eq!(other.call(from_none), format!("channel.close 404 40,30 {no}"));
 }
 

@@ -48,10 +48,7 @@ fn a_missing_queue_closes_the_channel() {
     let world = World::new();
     let client = world.client();
     let ch = client.channel(1);
-    assert_eq!(
-        ch.get("none"),
-        "channel.close 404 60,70 NOT_FOUND - no queue 'none' in vhost '/'"
-    );
+    assert_eq!(ch.get("none"), "channel.close 404 60,70 NOT_FOUND - no queue 'none' in vhost '/'");
     ch.send(channel::CloseOk {});
 }
 
@@ -61,10 +58,8 @@ fn those_that_have_expired_are_neither_given_nor_counted() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare("q");
-    let expires = |ms: &'static str| PropertyFields {
-        expiration: Some(s(ms)),
-        ..Default::default()
-    };
+    let expires =
+        |ms: &'static str| PropertyFields { expiration: Some(s(ms)), ..Default::default() };
     ch.publish_with("", "q", expires("100"), "a");
     ch.publish("q", "b");
     ch.publish_with("", "q", expires("100"), "c");

@@ -7,10 +7,8 @@ use crate::world::{Channel, World, text};
 /// A queue q with these arguments, which dead-letters into the queue dead.
 fn limited(ch: Channel<'_>, arguments: &[(&str, Value<'_>)]) {
     ch.declare("dead");
-    let mut all = vec![
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ];
+    let mut all =
+        vec![("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))];
     all.extend_from_slice(arguments);
     ch.declare_with("q", &all);
 }

@@ -55,12 +55,15 @@ fn what_waits_for_a_slow_consumer_expires_and_is_limited() {
     let (slow, publisher) = (world.client(), world.client());
     let from = publisher.channel(1);
     from.declare("dead");
-    from.declare_with("q", &[
-        ("x-message-ttl", Value::I32(100)),
-        ("x-max-length", Value::I32(3)),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    from.declare_with(
+        "q",
+        &[
+            ("x-message-ttl", Value::I32(100)),
+            ("x-max-length", Value::I32(3)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("dead")),
+        ],
+    );
     slow.channel(1).consume_no_ack("q", "c");
     slow.stall();
     publish(from, 9);

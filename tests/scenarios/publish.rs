@@ -99,8 +99,7 @@ fn a_missing_exchange_closes_the_channel() {
 fn immediate_is_not_implemented_and_looked_at_first() {
     let world = World::new();
     let client = world.client();
-    let publish =
-        basic::Publish { exchange: s("none"), immediate: true, ..Default::default() };
+    let publish = basic::Publish { exchange: s("none"), immediate: true, ..Default::default() };
     client.channel(1).publish_method(publish, Default::default(), b"x");
     assert_eq!(client.lines(), ["connection.close 540 60,40 NOT_IMPLEMENTED - immediate=true"]);
 }
@@ -147,10 +146,7 @@ fn a_message_without_a_queue_is_dropped_silently_unless_mandatory() {
 #[test]
 fn user_id_must_be_the_users_own() {
     let user = |name| PropertyFields { user_id: Some(s(name)), ..Default::default() };
-    refused(
-        user("other"),
-        "user_id property set to 'other' but authenticated user was 'guest'",
-    );
+    refused(user("other"), "user_id property set to 'other' but authenticated user was 'guest'");
     refused(user(""), "user_id property set to '' but authenticated user was 'guest'");
     let world = World::new();
     let client = world.client();

@@ -85,10 +85,7 @@ fn an_empty_name_means_the_queue_declared_last_on_the_channel() {
     assert_eq!(world.queue("p").map(|queue| queue.consumers), Some(1));
     assert_eq!(ch.call(delete("")), "queue.delete-ok 0\nbasic.cancel c nowait=true");
     // It is still meant when it is gone.
-    assert_eq!(
-        ch.call(purge("")),
-        "channel.close 404 50,30 NOT_FOUND - no queue 'p' in vhost '/'"
-    );
+    assert_eq!(ch.call(purge("")), "channel.close 404 50,30 NOT_FOUND - no queue 'p' in vhost '/'");
     assert_eq!(
         other.call(purge("")),
         "channel.close 404 50,30 NOT_FOUND - no previously declared queue"
@@ -349,10 +346,10 @@ fn a_purge_takes_the_ready_messages_and_leaves_the_others() {
     let world = World::new();
     let client = world.client();
     let ch = client.channel(1);
-    ch.declare_with("q", &[
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    ch.declare_with(
+        "q",
+        &[("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))],
+    );
     ch.declare("dead");
     for body in ["a", "b", "c"] {
         ch.publish("q", body);
@@ -375,10 +372,10 @@ fn a_delete_counts_ready_messages_and_loses_all() {
     let world = World::new();
     let client = world.client();
     let ch = client.channel(1);
-    ch.declare_with("q", &[
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    ch.declare_with(
+        "q",
+        &[("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))],
+    );
     ch.declare("dead");
     for body in ["a", "b", "c"] {
         ch.publish("q", body);

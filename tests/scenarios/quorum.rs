@@ -74,11 +74,14 @@ fn a_delivery_limit_dead_letters() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare("dead");
-    declare(ch, &[
-        ("x-delivery-limit", Value::I32(2)),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    declare(
+        ch,
+        &[
+            ("x-delivery-limit", Value::I32(2)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("dead")),
+        ],
+    );
     ch.publish("q", "poison");
     for tag in 1..=3 {
         assert!(ch.get("q").contains("poison"));

@@ -65,7 +65,10 @@ fn what_was_delivered_comes_back_as_redelivered_and_the_rest_does_not() {
     ch.close();
     let ch = client.channel(1);
     ch.publish_persistent("q", "d");
-    assert_eq!(ch.drain("q").iter().map(|it| it.redelivered).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(
+        ch.drain("q").iter().map(|it| it.redelivered).collect::<Vec<_>>(),
+        [true, true, false]
+    );
 }
 
 #[test]
@@ -73,12 +76,7 @@ fn an_exclusive_queue_is_gone_even_when_it_was_declared_durable() {
     let world = World::new();
     let client = world.client();
     let ch = client.channel(1);
-    ch.call(queue::Declare {
-        queue: s("q"),
-        durable: true,
-        exclusive: true,
-        ..Default::default()
-    });
+    ch.call(queue::Declare { queue: s("q"), durable: true, exclusive: true, ..Default::default() });
     ch.publish_persistent("q", "a");
     assert_eq!(world.restarted().queue("q"), None);
 }
@@ -205,10 +203,10 @@ fn dead_letters_are_as_durable_as_what_died() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare_durable("dead", &[]);
-    ch.declare_durable("q", &[
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    ch.declare_durable(
+        "q",
+        &[("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))],
+    );
     ch.publish_persistent("q", "a");
     ch.get("q");
     ch.reject(1, false);

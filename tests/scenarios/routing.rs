@@ -62,7 +62,10 @@ fn topic_hash_is_any_number_of_words() {
     assert_eq!(arrivals("topic", "#.b", &["b", "a.b", "a.b.b", "b.a"]), ["b", "a.b", "a.b.b"]);
     assert_eq!(arrivals("topic", "a.#.#", &["a", "a.b.c", "b"]), ["a", "a.b.c"]);
     assert_eq!(arrivals("topic", "*.#", &["", "a", "a.b"]), ["a", "a.b"]);
-    assert_eq!(arrivals("topic", "a.#.c", &["a.c", "a.b.c", "a.b.b.c", "a.b"]), ["a.c", "a.b.c", "a.b.b.c"]);
+    assert_eq!(
+        arrivals("topic", "a.#.c", &["a.c", "a.b.c", "a.b.b.c", "a.b"]),
+        ["a.c", "a.b.c", "a.b.b.c"]
+    );
 }
 
 #[test]

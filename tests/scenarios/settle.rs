@@ -194,10 +194,8 @@ fn requeued_messages_of_a_priority_queue_keep_rank_and_place() {
     let ch = client.channel(1);
     ch.declare_with("q", &[("x-max-priority", Value::I32(5))]);
     for (priority, body) in [(1, "low 1"), (5, "high 1"), (1, "low 2"), (9, "high 2")] {
-        let fields = leveret_codec::PropertyFields {
-            priority: Some(priority),
-            ..Default::default()
-        };
+        let fields =
+            leveret_codec::PropertyFields { priority: Some(priority), ..Default::default() };
         ch.publish_with("", "q", fields, body);
     }
     ch.publish("q", "none");
@@ -234,16 +232,10 @@ fn recover_without_requeue_is_not_implemented() {
     let world = World::new();
     let client = world.client();
     client.channel(1).send(basic::Recover { requeue: false });
-    assert_eq!(
-        client.lines(),
-        ["connection.close 540 60,110 NOT_IMPLEMENTED - requeue=false"]
-    );
+    assert_eq!(client.lines(), ["connection.close 540 60,110 NOT_IMPLEMENTED - requeue=false"]);
     let client = world.client();
     client.channel(1).send(basic::RecoverAsync { requeue: false });
-    assert_eq!(
-        client.lines(),
-        ["connection.close 540 60,100 NOT_IMPLEMENTED - requeue=false"]
-    );
+    assert_eq!(client.lines(), ["connection.close 540 60,100 NOT_IMPLEMENTED - requeue=false"]);
 }
 
 #[test]

@@ -103,10 +103,7 @@ fn faults_of_a_publish_are_told_at_once() {
     let ch = client.channel(1);
     select(ch);
     ch.publish_to("none", "k", "a");
-    assert_eq!(
-        ch.lines(),
-        ["channel.close 404 60,40 NOT_FOUND - no exchange 'none' in vhost '/'"]
-    );
+    assert_eq!(ch.lines(), ["channel.close 404 60,40 NOT_FOUND - no exchange 'none' in vhost '/'"]);
 }
 
 #[test]
@@ -143,10 +140,10 @@ fn a_queue_that_refuses_makes_the_commit_partial() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare("takes");
-    ch.declare_with("refuses", &[
-        ("x-max-length", Value::I32(0)),
-        ("x-overflow", text("reject-publish")),
-    ]);
+    ch.declare_with(
+        "refuses",
+        &[("x-max-length", Value::I32(0)), ("x-overflow", text("reject-publish"))],
+    );
     select(ch);
     ch.publish("takes", "a");
     ch.publish("refuses", "b");
@@ -259,8 +256,5 @@ fn a_commit_that_cannot_be_kept_is_partial() {
     ch.publish_persistent("q", "a");
     ch.send(tx::Commit {});
     world.fail_disk();
-    assert_eq!(
-        ch.lines(),
-        ["channel.close 406 90,20 PRECONDITION_FAILED - partial tx completion"]
-    );
+    assert_eq!(ch.lines(), ["channel.close 406 90,20 PRECONDITION_FAILED - partial tx completion"]);
 }

@@ -12,11 +12,14 @@ fn expires(ms: &str) -> PropertyFields<'_> {
 /// The queue q with a TTL and a dead-letter queue.
 fn with_ttl(ch: Channel<'_>, ttl_ms: i32) {
     ch.declare("dead");
-    ch.declare_with("q", &[
-        ("x-message-ttl", Value::I32(ttl_ms)),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    ch.declare_with(
+        "q",
+        &[
+            ("x-message-ttl", Value::I32(ttl_ms)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("dead")),
+        ],
+    );
 }
 
 #[test]
@@ -174,11 +177,14 @@ fn an_unused_queue_expires_with_its_messages() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare("dead");
-    ch.declare_with("q", &[
-        ("x-expires", Value::I32(1000)),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    ch.declare_with(
+        "q",
+        &[
+            ("x-expires", Value::I32(1000)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("dead")),
+        ],
+    );
     world.pass_ms(500);
     ch.publish("q", "publishing is no use");
     world.pass_ms(499);

@@ -65,7 +65,7 @@ pub(crate) struct Copy {
     /// Whether the store has been told so.
     pub(crate) delivered_told: bool,
     /// Whether it was published in this very step.
-    fresh: bool,
+    pub(crate) fresh: bool,
 }
 
 pub(crate) struct Queue {
@@ -176,7 +176,13 @@ pub(crate) struct Model {
     pub(crate) bindings: BTreeSet<Binding>,
     pub(crate) clients: BTreeMap<u64, Client>,
     pub(crate) channels: BTreeMap<(u64, u16), Channel>,
-    next_instance: u64,
+    /// Whether what this step requeues comes back in several parts.
+    pub(crate) in_parts: bool,
+    /// What entered durable queues since it was asked last, gone again or not.
+    pub(crate) entered: BTreeMap<&'static str, Vec<Copy>>,
+    /// Those that were closed in this step; what was due to them before may still come.
+    pub(crate) leaving: BTreeMap<(u64, u16), Channel>,
+    pub(crate) next_instance: u64,
 }
 
 pub(crate) fn kind(name: &str) -> &'static Kind {
@@ -224,9 +230,10 @@ impl Model {
             "" => self.queues.keys().filter(|name| **name == publish.key).copied().collect(),
             exchange => {
                 let fanout = EXCHANGES.iter().any(|(name, _, fanout)| *name == exchange && *fanout);
-                let bound = self.bindings.iter().filter(|(from, _, key)| {
-                    *from == exchange && (fanout || *key == publish.key)
-                });
+                let bound = self
+                    .bindings
+                    .iter()
+                    .filter(|(from, _, key)| *from == exchange && (fanout || *key == publish.key));
                 bound.map(|(_, to, _)| *to).collect::<BTreeSet<_>>().into_iter().collect()
             }
         };
@@ -265,6 +272,7 @@ impl Model {
             fresh: true,
         };
         queue.next_sequence += 1;
+        self.entered.entry(name).or_default().push(copy.clone());
         queue.insert(copy);
         self.keep_limit(name);
     }
@@ -279,10 +287,9 @@ impl Model {
         for copy in dropped {
             self.bury(name, copy);
         }
-        if greedy {
-            self.let_expire(name);
+        while greedy && let Some(copy) = self.pop_due(name) {
             if let Some(queue) = self.queues.get_mut(name) {
-                queue.taken.append(&mut queue.ready);
+                queue.taken.push(copy);
             }
         }
     }
@@ -313,7 +320,7 @@ impl Model {
     }
 
     /// Lets what has expired at the head go.
-    fn let_expire(&mut self, name: &'static str) {
+    pub(crate) fn let_expire(&mut self, name: &'static str) {
         let now = self.now;
         while let Some(queue) = self.queues.get_mut(name)
             && queue.ready.first().is_some_and(|copy| copy.expires_at <= Some(now))
@@ -356,9 +363,7 @@ impl Model {
     pub(crate) fn consume(&mut self, at: (u64, u16), queue: &'static str, tag: &str, no_ack: bool) {
         let channel = self.channels.get_mut(&at).expect("it is open");
         let prefetch = channel.prefetch;
-        channel
-            .consumers
-            .insert(tag.to_owned(), Consumer { queue, no_ack, prefetch, unacked: 0 });
+        channel.consumers.insert(tag.to_owned(), Consumer { queue, no_ack, prefetch, unacked: 0 });
         self.keep_limit(queue);
     }
 
@@ -413,7 +418,8 @@ impl Model {
     pub(crate) fn close_channel(&mut self, at: (u64, u16)) {
         self.cancel_all(at);
         self.requeue_all(at);
-        self.channels.remove(&at);
+        let channel = self.channels.remove(&at);
+        self.leaving.extend(channel.map(|channel| (at, channel)));
     }
 
     fn cancel_all(&mut self, at: (u64, u16)) {
@@ -431,6 +437,8 @@ impl Model {
     pub(crate) fn close_client(&mut self, client: u64) {
         let channels: Vec<_> =
             self.channels.keys().filter(|(of, _)| *of == client).copied().collect();
+        let leaves = |at: &&(u64, u16)| !self.channels[at].unacked.is_empty();
+        self.in_parts = channels.iter().filter(leaves).count() > 1;
         for &at in &channels {
             self.cancel_all(at);
         }
@@ -448,18 +456,31 @@ impl Model {
 
     /// Checks what was delivered in a step and takes it to its new places.
     pub(crate) fn deliver(&mut self, seen: Vec<Seen>) {
+        if std::mem::take(&mut self.in_parts) {
+            return self.deliver_in_parts(seen);
+        }
         let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
         for it in &seen {
             *counts.entry(it.queue).or_default() += 1;
         }
         let mut due: BTreeMap<&'static str, Vec<Copy>> = BTreeMap::new();
-        for (name, count) in counts {
+        // What dies in one queue may be delivered from another in the same step.
+        for name in self.mortal_first() {
+            let count = counts.remove(name).unwrap_or(0);
             due.insert(name, self.take_due(name, count));
+            if kind(name).dead_letters_to.is_some() {
+                self.let_expire(name);
+            }
         }
+        assert!(counts.is_empty(), "deliveries come from queues");
         let mut last_place: BTreeMap<(u64, &str), usize> = BTreeMap::new();
+        let mut taken = BTreeSet::new();
         for seen in seen {
             let copies = &due[seen.queue];
-            let place = copies.iter().position(|copy| copy.body == seen.body);
+            // A crash in the middle of a dead-lettering may leave a message twice.
+            let mut places = copies.iter().enumerate().filter(|(_, copy)| copy.body == seen.body);
+            let place = places.find(|(place, _)| taken.insert((seen.queue, *place)));
+            let place = place.map(|(place, _)| place);
             let Some(place) = place else {
                 panic!("{} was delivered from {} when {copies:?} were due", seen.body, seen.queue)
             };
@@ -468,6 +489,39 @@ impl Model {
             let copy = copies[place].clone();
             self.take(&seen, copy);
         }
+    }
+
+    /// The channels of a client go one by one, and what the first one leaves may be gone before the
+    /// next one's comes back: all that is known is that it was there.
+    fn deliver_in_parts(&mut self, seen: Vec<Seen>) {
+        let now = self.now;
+        let mut copies: Vec<Option<Copy>> = seen.iter().map(|_| None).collect();
+        for name in self.mortal_first() {
+            let queue = self.queues.get_mut(name).expect("it is there");
+            for (seen, copy) in seen.iter().zip(&mut copies).filter(|(it, _)| it.queue == name) {
+                let is_it = |copy: &Copy| copy.body == seen.body;
+                let place = queue.taken.iter().position(is_it);
+                *copy = place.map(|place| queue.taken.remove(place)).or_else(|| {
+                    let place = queue.ready.iter().position(is_it)?;
+                    Some(queue.ready.remove(place))
+                });
+            }
+            if queue.kind.dead_letters_to.is_some() {
+                self.let_expire(name);
+            }
+        }
+        for (seen, copy) in seen.iter().zip(copies) {
+            let copy = copy.unwrap_or_else(|| panic!("{} was delivered from nowhere", seen.body));
+            assert!(copy.expires_at.is_none_or(|at| at > now), "{} has expired", copy.body);
+            self.take(seen, copy);
+        }
+    }
+
+    /// All queues, those that dead-letter before those that they dead-letter to.
+    pub(crate) fn mortal_first(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.queues.keys().copied().collect();
+        names.sort_by_key(|name| kind(name).dead_letters_to.is_none());
+        names
     }
 
     /// The messages that go when so many are delivered.
@@ -479,16 +533,22 @@ impl Model {
                 copies.push(queue.taken.remove(0));
                 continue;
             }
-            // One that expires at once may still go straight to a consumer.
-            let straight = queue.ready.len() == 1 && queue.ready[0].fresh;
-            if !straight {
-                self.let_expire(name);
-            }
-            let queue = self.queues.get_mut(name).expect("it is still there");
-            assert!(!queue.ready.is_empty(), "{name} delivered a message it does not have");
-            copies.push(queue.ready.remove(0));
+            let copy = self.pop_due(name);
+            copies.push(copy.unwrap_or_else(|| panic!("{name} delivered what it does not have")));
         }
         copies
+    }
+
+    /// Takes the message that goes next.
+    fn pop_due(&mut self, name: &'static str) -> Option<Copy> {
+        let queue = self.queues.get_mut(name)?;
+        // One that expires at once may still go straight to a consumer.
+        let straight = queue.ready.len() == 1 && queue.ready[0].fresh;
+        if !straight {
+            self.let_expire(name);
+        }
+        let queue = self.queues.get_mut(name)?;
+        (!queue.ready.is_empty()).then(|| queue.ready.remove(0))
     }
 
     fn take(&mut self, seen: &Seen, copy: Copy) {
@@ -534,12 +594,14 @@ impl Model {
         written: &BTreeSet<String>,
         disk_works: bool,
     ) {
-        let channel = self.channels.get_mut(&at).expect("confirms go to open channels");
+        let channel = self.channels.get_mut(&at).or_else(|| self.leaving.get_mut(&at));
+        let channel = channel.expect("confirms go to open channels");
         let (first, last) = (channel.answered, last as usize);
         assert!(first < last && last <= channel.published.len(), "confirms come in order");
         assert!(multiple || last == first + 1, "one confirm for one publish");
         channel.answered = last;
-        for publish in &self.channels[&at].published[first..last] {
+        let answered = self.channels.get(&at).unwrap_or_else(|| &self.leaving[&at]);
+        for publish in &answered.published[first..last] {
             if accepted || disk_works {
                 assert_eq!(publish.accepted, accepted, "confirm of {}", publish.body);
             }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use leveret::broker::access::User;
 use leveret::broker::command::{Command, Outgoing};
-use leveret::broker::connection::ConnectionInfo;
+use leveret::broker::connection::{Connection, ConnectionInfo, ConnectionSettings, Progress};
 use leveret::broker::message::Message;
 use leveret::broker::record::{Lsn, Record, Recovered};
 use leveret::broker::time::Time;
 use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
-use leveret_codec::{Method, TableBuf};
+use leveret_codec::method::connection;
+use leveret_codec::table::TableBuilder;
+use leveret_codec::{Method, ShortStr, Value, encode, frame};
 
 /// One input of the core. Clients are numbered as they come.
 #[derive(Clone, Debug)]
@@ -106,14 +108,40 @@ impl Core {
     }
 }
 
+/// What the handshake says of a client like ours.
 fn info() -> ConnectionInfo {
-    ConnectionInfo {
-        user: User { name: "guest".to_owned() },
-        channel_max: 100,
-        frame_max: 4096,
-        heartbeat_secs: 0,
-        consumer_cancel_notify: true,
-        client_properties: TableBuf::default(),
+    let properties = {
+        let mut capabilities = TableBuilder::default();
+        capabilities.push(b"consumer_cancel_notify", &Value::Bool(true));
+        let mut properties = TableBuilder::default();
+        properties.push(b"capabilities", &Value::Table(capabilities.as_table()));
+        properties.finish()
+    };
+    let start_ok = connection::StartOk {
+        client_properties: properties.as_table(),
+        mechanism: ShortStr::from_static("PLAIN"),
+        response: b"\0guest\0guest",
+        ..Default::default()
+    };
+    let tune_ok = connection::TuneOk { channel_max: 100, frame_max: 4096, heartbeat: 0 };
+    let open = connection::Open { virtual_host: ShortStr::from_static("/"), ..Default::default() };
+    let mut octets = frame::PROTOCOL_HEADER.to_vec();
+    encode::method(&mut octets, 0, &start_ok);
+    encode::method(&mut octets, 0, &tune_ok);
+    encode::method(&mut octets, 0, &open);
+
+    let mut connection = Connection::new(ConnectionSettings::default());
+    let mut rest = octets.as_slice();
+    loop {
+        let (used, progress) = connection.handle_input(rest, &mut Vec::new());
+        rest = &rest[used..];
+        match progress {
+            Progress::Authenticate(credentials) => {
+                connection.handle_authenticated(Ok(User { name: credentials.user }));
+            }
+            Progress::Open(request) => return request.info,
+            other => panic!("the handshake stops with {other:?}"),
+        }
     }
 }
 

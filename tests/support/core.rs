@@ -27,8 +27,8 @@ use leveret::store::{MemoryDisk, Options, Store};
 use leveret_codec::method::{basic, channel, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{
-    ContentHeader, Decoder, Encode, Method, Properties, PropertyFields, ShortStr, TableBuf,
-    Value, encode, frame,
+    ContentHeader, Decoder, Encode, Method, Properties, PropertyFields, ShortStr, TableBuf, Value,
+    encode, frame,
 };
 
 /// When every world begins: 1,000 seconds after the epoch.
@@ -360,13 +360,21 @@ impl Receiver {
                 (received.delivery_tag, received.redelivered) = (it.delivery_tag, it.redelivered);
                 let again = if it.redelivered { " (again)" } else { "" };
                 let (tag, consumer) = (it.delivery_tag, it.consumer_tag);
-                (it.exchange, it.routing_key, format!("basic.deliver {consumer} {tag} {body}{again}"))
+                (
+                    it.exchange,
+                    it.routing_key,
+                    format!("basic.deliver {consumer} {tag} {body}{again}"),
+                )
             }
             Method::BasicGetOk(it) => {
                 (received.delivery_tag, received.redelivered) = (it.delivery_tag, it.redelivered);
                 let again = if it.redelivered { " (again)" } else { "" };
                 let (tag, left) = (it.delivery_tag, it.message_count);
-                (it.exchange, it.routing_key, format!("basic.get-ok {tag} {body}{again} left={left}"))
+                (
+                    it.exchange,
+                    it.routing_key,
+                    format!("basic.get-ok {tag} {body}{again} left={left}"),
+                )
             }
             Method::BasicReturn(it) => {
                 let line = format!("basic.return {} {} {body}", it.reply_code, it.reply_text);
@@ -394,7 +402,10 @@ pub(crate) fn line(method: &Method<'_>) -> String {
             format!("{name} {} {class},{method} {}", it.reply_code, it.reply_text)
         }
         Method::QueueDeclareOk(it) => {
-            format!("{name} {} ready={} consumers={}", it.queue, it.message_count, it.consumer_count)
+            format!(
+                "{name} {} ready={} consumers={}",
+                it.queue, it.message_count, it.consumer_count
+            )
         }
         Method::QueueDeleteOk(it) => format!("{name} {}", it.message_count),
         Method::QueuePurgeOk(it) => format!("{name} {}", it.message_count),
@@ -498,7 +509,8 @@ impl Client {
         if output.starts_with(b"AMQP") {
             lines.push(format!("{output:?}"));
         } else {
-            let mut receiver = Receiver { frame_max: 131_072, octets: output, ..Default::default() };
+            let mut receiver =
+                Receiver { frame_max: 131_072, octets: output, ..Default::default() };
             receiver.decode();
             lines.extend(receiver.lines.into_iter().map(|(_, line)| line));
         }
@@ -710,12 +722,8 @@ impl Channel<'_> {
     pub(crate) fn exchange_with(&self, name: &str, kind: &str, arguments: &[(&str, Value<'_>)]) {
         let arguments = table(arguments);
         let arguments = arguments.as_table();
-        let declare = exchange::Declare {
-            exchange: s(name),
-            kind: s(kind),
-            arguments,
-            ..Default::default()
-        };
+        let declare =
+            exchange::Declare { exchange: s(name), kind: s(kind), arguments, ..Default::default() };
         assert_eq!(self.call(declare), "exchange.declare-ok");
     }
 
@@ -740,7 +748,11 @@ impl Channel<'_> {
         });
         let found = answer == "exchange.declare-ok";
         assert!(found || answer.starts_with("channel.close 404 40,10 NOT_FOUND"), "{answer}");
-        if found { aside.close() } else { aside.call(channel::CloseOk {}) };
+        if found {
+            aside.close()
+        } else {
+            aside.call(channel::CloseOk {})
+        };
         found
     }
 
@@ -768,11 +780,8 @@ impl Channel<'_> {
         fields: PropertyFields<'_>,
         body: &str,
     ) {
-        let publish = basic::Publish {
-            exchange: s(exchange),
-            routing_key: s(key),
-            ..Default::default()
-        };
+        let publish =
+            basic::Publish { exchange: s(exchange), routing_key: s(key), ..Default::default() };
         self.publish_method(publish, fields, body.as_bytes());
     }
 
@@ -785,8 +794,7 @@ impl Channel<'_> {
         body: &str,
     ) {
         let headers = table(headers);
-        let fields =
-            PropertyFields { headers: Some(headers.as_table()), ..Default::default() };
+        let fields = PropertyFields { headers: Some(headers.as_table()), ..Default::default() };
         self.publish_with(exchange, key, fields, body);
     }
 

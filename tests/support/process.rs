@@ -1,4 +1,4 @@
-//! The built program as a child process.
+//! Programs as child processes, the built leveret above all.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -15,7 +15,7 @@ use super::PATIENCE;
 
 const READY: &str = "Server startup complete; listening on ";
 
-/// A running leveret. It is killed when this value is dropped.
+/// A running program. It is killed when this value is dropped.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -72,7 +72,7 @@ impl Process {
     /// Starts it and does not wait for it.
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program was built by cargo");
+        let mut child = command.spawn().expect("the program can be run");
         let stdout = child.stdout.take().expect("it is piped");
         let mut stderr = child.stderr.take().expect("it is piped");
         let (sender, lines) = channel();
@@ -95,20 +95,25 @@ impl Process {
     /// Waits until clients can connect and returns the first address; if the program ends instead,
     /// what it left behind.
     pub(crate) fn ready(mut self) -> Result<(Self, SocketAddr), Ended> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.keep(&line);
-                    if let Some(addresses) = line.strip_prefix(READY) {
-                        let first = addresses.split(", ").next().unwrap_or_default();
-                        let address = first.parse().expect("an address is printed");
-                        return Ok((self, address));
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(self.wait()),
-                Err(RecvTimeoutError::Timeout) => panic!("not ready in {PATIENCE:?}"),
+        while let Some(line) = self.next_line() {
+            if let Some(addresses) = line.strip_prefix(READY) {
+                let first = addresses.split(", ").next().unwrap_or_default();
+                let address = first.parse().expect("an address is printed");
+                return Ok((self, address));
             }
+        }
+        Err(self.wait())
+    }
+
+    /// Waits until it prints a line on standard output; none when it never will again.
+    pub(crate) fn next_line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.keep(&line);
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line in {PATIENCE:?}"),
         }
     }
 
@@ -158,11 +163,12 @@ impl Drop for Process {
         // Errors mean that it has ended, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The log of a broker whose test fails may say why.
+        // What a program logged may say why its test fails.
         if let Some(stderr) = self.stderr.take()
             && std::thread::panicking()
         {
-            eprintln!("the broker's log:\n{}", stderr.join().unwrap_or_default());
+            let stderr = stderr.join().unwrap_or_default();
+            eprintln!("standard error of a program of this test:\n{stderr}");
         }
     }
 }

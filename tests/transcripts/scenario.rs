@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -58,7 +59,7 @@ pub(crate) struct Setup {
 /// A user; without the three patterns, one without a permission in the virtual host.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-// why: the fields are read once the broker can be told about users; see `Arena`.
+// why: read when the broker can be told about users; see `Arena`.
 #[allow(dead_code)]
 pub(crate) struct User {
     pub(crate) name: String,
@@ -70,17 +71,16 @@ pub(crate) struct User {
 
 /// One action and what must come of it.
 #[derive(Debug, Deserialize)]
+#[serde(try_from = "StepKeys")]
 pub(crate) struct Step {
-    #[serde(flatten)]
     pub(crate) action: Action,
     /// The frames each connection must get; one that is not named must get none.
-    #[serde(default)]
     pub(crate) expect: BTreeMap<String, Vec<Frame>>,
-    #[serde(default)]
-    pub(crate) wait_ms: u64,
-    pub(crate) timeout_ms: Option<u64>,
+    /// Sleep so long after the action.
+    pub(crate) wait: Duration,
+    /// How long the expected frames may take after that.
+    pub(crate) timeout: Duration,
     /// Between the channels of a connection the order is free.
-    #[serde(default)]
     pub(crate) unordered: bool,
     /// Confirms may come in any order and number, anywhere.
     pub(crate) confirms: Option<Confirms>,
@@ -94,39 +94,118 @@ pub(crate) enum Confirms {
     Any,
 }
 
-/// What a step does. The last one does nothing, and only waits.
-#[derive(Debug, Deserialize, Serialize)]
+/// What a step does.
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Action {
-    Open(Open),
-    Tcp { tcp: String },
-    Send { on: String, send: Vec<Frame> },
-    Drop { drop: String },
+    Open {
+        open: String,
+        #[serde(flatten)]
+        options: Options,
+    },
+    Tcp {
+        tcp: String,
+    },
+    Send {
+        on: String,
+        send: Vec<Frame>,
+    },
+    Drop {
+        drop: String,
+    },
     Wait {},
 }
 
-/// A connection up to its channels.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Open {
-    pub(crate) open: String,
-    #[serde(default)]
+/// What an `open` may be told.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Options {
     pub(crate) channels: Vec<u16>,
-    #[serde(default = "guest")]
-    pub(crate) user: String,
-    #[serde(default = "guest")]
-    pub(crate) password: String,
-    /// The scenario's own unless named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vhost: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) channel_max: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) frame_max: Option<u32>,
-    #[serde(default)]
     pub(crate) heartbeat: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_capabilities: Option<Vec<String>>,
 }
 
-fn guest() -> String {
-    "guest".to_owned()
+/// A step as it is written, with one of five keys for what it does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepKeys {
+    open: Option<String>,
+    tcp: Option<String>,
+    on: Option<String>,
+    send: Option<Vec<Frame>>,
+    drop: Option<String>,
+    #[serde(default)]
+    channels: Vec<u16>,
+    user: Option<String>,
+    password: Option<String>,
+    vhost: Option<String>,
+    channel_max: Option<u16>,
+    frame_max: Option<u32>,
+    #[serde(default)]
+    heartbeat: u16,
+    client_capabilities: Option<Vec<String>>,
+    #[serde(default)]
+    expect: BTreeMap<String, Vec<Frame>>,
+    #[serde(default)]
+    wait_ms: u64,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    unordered: bool,
+    confirms: Option<Confirms>,
+    note: Option<String>,
+    /// It only mattered when the scenario was recorded.
+    #[serde(default, rename = "heartbeats")]
+    _heartbeats: bool,
 }
+
+impl TryFrom<StepKeys> for Step {
+    type Error = &'static str;
+
+    fn try_from(keys: StepKeys) -> Result<Self, Self::Error> {
+        let action = match (keys.open, keys.tcp, keys.on.zip(keys.send), keys.drop) {
+            (Some(open), None, None, None) => {
+                let options = Options {
+                    channels: keys.channels,
+                    user: keys.user,
+                    password: keys.password,
+                    vhost: keys.vhost,
+                    channel_max: keys.channel_max,
+                    frame_max: keys.frame_max,
+                    heartbeat: keys.heartbeat,
+                    client_capabilities: keys.client_capabilities,
+                };
+                Action::Open { open, options }
+            }
+            (None, Some(tcp), None, None) => Action::Tcp { tcp },
+            (None, None, Some((on, send)), None) => Action::Send { on, send },
+            (None, None, None, Some(drop)) => Action::Drop { drop },
+            (None, None, None, None) => Action::Wait {},
+            _ => return Err("a step does one thing"),
+        };
+        Ok(Self {
+            action,
+            expect: keys.expect,
+            wait: Duration::from_millis(keys.wait_ms),
+            timeout: keys.timeout_ms.map_or(PATIENCE, Duration::from_millis),
+            unordered: keys.unordered,
+            confirms: keys.confirms,
+            note: keys.note,
+        })
+    }
+}
+
+/// How long expected frames may take, unless a step says so itself.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What goes over the wire in one piece, or, for a method with content, what belongs together.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

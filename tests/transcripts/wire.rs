@@ -6,12 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use leveret_codec::decode::ContentHeader;
-use leveret_codec::method::{
-    access, basic, channel, confirm, connection, exchange, queue, tx,
-};
+use leveret_codec::method::{access, basic, channel, confirm, connection, exchange, queue, tx};
 use leveret_codec::table::{Array, ArrayBuilder, TableBuilder};
 use leveret_codec::{
-    Decoder, Method, Properties, PropertyFields, ShortStr, Table, Value as Field, encode, frame, wire,
+    Decoder, Encode, Method, Properties, PropertyFields, ShortStr, Table, Value as Field, encode,
+    frame, wire,
 };
 use serde_json::{Map, Value, json};
 
@@ -187,13 +186,17 @@ fn field<'a, T: FieldType<'a>>(
     }
 }
 
+fn name_of<M: Encode>(_: &M) -> &'static str {
+    M::NAME
+}
+
 macro_rules! methods {
     ($($variant:ident $class:ident::$method:ident { $($field:ident)* })+) => {
         fn to_method<'a>(
             name: &str,
             fields: &'a BTreeMap<String, Owned>,
         ) -> Result<Method<'a>, String> {
-            $(if name == <$class::$method as leveret_codec::Encode>::NAME {
+            $(if name == name_of(&$class::$method::default()) {
                 let known = [$(spec_name(stringify!($field)),)*] as [String; _];
                 if let Some(unknown) = fields.keys().find(|field| !known.contains(field)) {
                     return Err(format!("{name} has no field {unknown}"));
@@ -374,11 +377,7 @@ fn array(values: &[Value]) -> Result<ArrayBuilder, String> {
 }
 
 /// Lends the codec's form of a value, which borrows its octets.
-fn with_value(
-    tag: &Value,
-    value: &Value,
-    lend: &mut dyn FnMut(&Field<'_>),
-) -> Result<(), String> {
+fn with_value(tag: &Value, value: &Value, lend: &mut dyn FnMut(&Field<'_>)) -> Result<(), String> {
     let wrong = || format!("{value} is no value of the type {tag}");
     let signed = || value.as_i64().ok_or_else(wrong);
     let unsigned = || value.as_u64().ok_or_else(wrong);
@@ -554,9 +553,8 @@ impl Incoming {
 
     /// The channel's content, when all of it has come.
     fn complete(&mut self, channel: u16) -> Option<Frame> {
-        let complete = |content: &Content| {
-            content.size.is_some_and(|size| content.body.len() as u64 >= size)
-        };
+        let complete =
+            |content: &Content| content.size.is_some_and(|size| content.body.len() as u64 >= size);
         if !self.contents.get(&channel).is_some_and(complete) {
             return None;
         }

@@ -507,7 +507,7 @@ mod tests {
         refused("a)b", "{\"unmatched parentheses\",1}");
         refused("*", "{\"nothing to repeat\",0}");
         refused("a|+", "{\"nothing to repeat\",2}");
-        refused("(?)a(*)", "{\"nothing to repeat\",1}");
+        refused("a(*)", "{\"nothing to repeat\",2}");
         refused("a**", "{\"nothing to repeat\",2}");
         refused("[a", "{\"missing terminating ] for character class\",2}");
         refused("[]", "{\"missing terminating ] for character class\",2}");

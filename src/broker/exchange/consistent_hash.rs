@@ -63,9 +63,7 @@ impl Ring {
                 "The binding key must be an integer: {}",
                 erlang_binary(key)
             ))),
-            Some(..=0) => {
-                Err(Fault::precondition_failed("The binding key must be greater than 0"))
-            }
+            Some(..=0) => Err(Fault::precondition_failed("The binding key must be greater than 0")),
             Some(weight) => Ok(u32::try_from(weight).unwrap_or(u32::MAX)),
         }
     }

@@ -167,8 +167,7 @@ mod tests {
         let mut table = TableBuilder::default();
         table.push(b"other", &Value::Bool(true)).push(DELAY, &delay);
         let fields = PropertyFields { headers: Some(table.as_table()), ..Default::default() };
-        let plain =
-            Message::new(ShortStr::EMPTY, ShortStr::EMPTY, Properties::EMPTY, b"");
+        let plain = Message::new(ShortStr::EMPTY, ShortStr::EMPTY, Properties::EMPTY, b"");
         with_properties(&plain, &fields)
     }
 

@@ -328,11 +328,8 @@ impl Exchange {
     fn routes_alike(&self, binding: &Binding) -> bool {
         let by_key = !self.table.is_keyless();
         let key = if by_key { binding.key.clone() } else { ShortString::default() };
-        let first = Binding {
-            destination: binding.destination,
-            key,
-            arguments: TableBuf::default(),
-        };
+        let first =
+            Binding { destination: binding.destination, key, arguments: TableBuf::default() };
         self.bindings
             .range(first..)
             .take_while(|other| other.destination == binding.destination)
@@ -411,12 +408,7 @@ impl Exchanges {
     /// appended more than once.
     ///
     /// invariant: each exchange is asked at most once, so circles end.
-    pub fn route(
-        &mut self,
-        from: ExchangeId,
-        message: Routed<'_>,
-        queues: &mut Vec<QueueId>,
-    ) {
+    pub fn route(&mut self, from: ExchangeId, message: Routed<'_>, queues: &mut Vec<QueueId>) {
         let mut met = std::mem::take(&mut self.met);
         met.clear();
         met.push(from);

@@ -166,8 +166,7 @@ impl Vhost {
         self.reply(id, 0, &connection::CloseOk {});
         if let Some(client) = self.clients.get_mut(id) {
             client.state = ClientState::Closed;
-            self.deadlines
-                .add(self.now.plus_millis(limits::CLOSE_TIMEOUT_MS), Deadline::Close(id));
+            self.deadlines.add(self.now.plus_millis(limits::CLOSE_TIMEOUT_MS), Deadline::Close(id));
         }
     }
 
@@ -250,7 +249,7 @@ impl Vhost {
 
     /// spec: channel.open.
     pub(super) fn open_channel(&mut self, id: ConnectionId, number: u16) -> Result<(), Fault> {
-        let Some(client) = self.clients.get_mut(id) else { return Ok(()) };
+        let Some(client) = self.clients.get(id) else { return Ok(()) };
         let (open, max) = (client.channels.len(), client.info.channel_max);
         if open >= usize::from(max) {
             let text = format!(
@@ -258,6 +257,23 @@ impl Vhost {
             );
             return Err(Fault::new(leveret_codec::ReplyCode::NotAllowed, text));
         }
+        if let Some(max) = client.info.rights.max_channels {
+            let user = client.info.user.name.clone();
+            let open: usize = self
+                .clients
+                .iter()
+                .filter(|(_, other)| other.info.user.name == user)
+                .map(|(_, other)| other.channels.len())
+                .sum();
+            if open as u64 >= max {
+                let text = format!(
+                    "number of channels opened for user '{user}' has reached the maximum allowed \
+                     user limit of ({max})"
+                );
+                return Err(Fault::new(leveret_codec::ReplyCode::NotAllowed, text));
+            }
+        }
+        let Some(client) = self.clients.get_mut(id) else { return Ok(()) };
         let channel = self.channels.insert(Channel::new(id, number));
         client.channels.insert(number, channel);
         self.reply(id, number, &channel::OpenOk { channel_id: b"" });
@@ -265,13 +281,7 @@ impl Vhost {
     }
 
     /// A fault that costs the client the channel.
-    pub(super) fn close_channel(
-        &mut self,
-        via: Via,
-        fault: &Fault,
-        class_id: u16,
-        method_id: u16,
-    ) {
+    pub(super) fn close_channel(&mut self, via: Via, fault: &Fault, class_id: u16, method_id: u16) {
         self.flush_confirms(via.channel);
         self.cancel_all(via.channel);
         self.requeue_all(via.channel);

@@ -46,12 +46,8 @@ impl Vhost {
         self.check_access(id, via)?;
         let queue_type =
             self.queues.get(id).map(|queue| queue.arguments.queue_type).unwrap_or_default();
-        let arguments = ConsumeArguments::parse(
-            name.as_bytes(),
-            &self.name,
-            queue_type,
-            consume.arguments,
-        )?;
+        let arguments =
+            ConsumeArguments::parse(name.as_bytes(), &self.name, queue_type, consume.arguments)?;
         self.check_exclusive_use(id, consume.exclusive)?;
         self.check_global_window(id, via)?;
 

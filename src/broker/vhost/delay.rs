@@ -11,9 +11,7 @@ use crate::broker::exchange::{Exchange, ExchangeId};
 use crate::broker::expiry::Deadline;
 use crate::broker::limits;
 use crate::broker::message::Message;
-use crate::broker::record::{
-    DurableQueueId, Placement, QueueDefinition, Record, RecoveredMessage,
-};
+use crate::broker::record::{DurableQueueId, Placement, QueueDefinition, Record, RecoveredMessage};
 use crate::broker::time::Time;
 
 impl Vhost {
@@ -77,8 +75,7 @@ impl Vhost {
         let copies = fields.headers.and_then(|headers| arguments::copy_keys(headers).ok());
         let copies = copies.unwrap_or_default();
         let blind = copies.has_bcc;
-        let copies: Vec<_> =
-            copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
+        let copies: Vec<_> = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
         let mut queues = std::mem::take(&mut self.routed);
         queues.clear();
         self.route(Some(id), &message, &copies, &mut queues);

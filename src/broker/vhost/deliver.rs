@@ -48,8 +48,10 @@ impl Vhost {
     /// active consumer, its windows have room, and so has its connection's outbox.
     fn can_take(&self, id: ConsumerId) -> bool {
         let Some(consumer) = self.consumers.get(id) else { return false };
-        let active = || self.queues.get(consumer.queue).is_some_and(|it| it.consumers.is_active(id));
-        let has_room = || self.clients.get(consumer.connection).is_some_and(super::Client::has_room);
+        let active =
+            || self.queues.get(consumer.queue).is_some_and(|it| it.consumers.is_active(id));
+        let has_room =
+            || self.clients.get(consumer.connection).is_some_and(super::Client::has_room);
         let has_credit = || {
             consumer.no_ack
                 || self.channels.get(consumer.channel).is_some_and(|channel| {
@@ -83,9 +85,7 @@ impl Vhost {
         let (connection, channel_number) = (consumer.connection, channel.number);
         let consumer_tag = consumer.tag.clone();
         let redelivered = entry.redelivered;
-        for statistics in
-            [&mut queue.statistics, &mut channel.statistics, &mut self.statistics]
-        {
+        for statistics in [&mut queue.statistics, &mut channel.statistics, &mut self.statistics] {
             statistics.note_delivered(consumer.no_ack, redelivered);
         }
         let mut settled = None;
@@ -166,9 +166,7 @@ impl Vhost {
         let delivery_tag = channel.next_delivery_tag();
         let message = queue.message_for_client(&entry, true);
         let redelivered = entry.redelivered;
-        for statistics in
-            [&mut queue.statistics, &mut channel.statistics, &mut self.statistics]
-        {
+        for statistics in [&mut queue.statistics, &mut channel.statistics, &mut self.statistics] {
             statistics.note_got(get.no_ack, redelivered);
         }
         if get.no_ack {

@@ -3,8 +3,8 @@
 use leveret_codec::method::{access, channel, confirm, connection};
 use leveret_codec::{Method, ReplyCode};
 
-use super::client::{ClientState, ConnectionId, Via};
 use super::Vhost;
+use super::client::{ClientState, ConnectionId, Via};
 use crate::broker::channel::ChannelState;
 use crate::broker::command::Command;
 use crate::broker::confirm::Confirms;
@@ -66,9 +66,7 @@ impl Vhost {
         if let Method::ChannelOpen(_) = method {
             let result = match known {
                 None => self.open_channel(id, number),
-                Some(_) => {
-                    Err(Fault::new(ReplyCode::ChannelError, "second 'channel.open' seen"))
-                }
+                Some(_) => Err(Fault::new(ReplyCode::ChannelError, "second 'channel.open' seen")),
             };
             if let Err(fault) = result {
                 // rabbitmq: too many channels are noticed by the reader, which names no method.
@@ -133,9 +131,7 @@ impl Vhost {
                 self.nack(via, reject.delivery_tag, false, reject.requeue)
             }
             Method::BasicRecover(recover) => self.recover_unacked(via, recover.requeue, true),
-            Method::BasicRecoverAsync(recover) => {
-                self.recover_unacked(via, recover.requeue, false)
-            }
+            Method::BasicRecoverAsync(recover) => self.recover_unacked(via, recover.requeue, false),
             // rabbitmq: the answer to a cancel that the broker sent is harmless.
             Method::BasicCancelOk(_) => Ok(()),
             Method::ConfirmSelect(select) => self.confirm_select(via, *select),

@@ -67,7 +67,8 @@ impl Vhost {
             self.record(Record::ExchangeDeclared(definition(&exchange)));
             self.keep_delayed(&mut exchange);
         }
-        self.exchanges.insert(exchange);
+        let id = self.exchanges.insert(exchange);
+        self.apply_exchange_policy(id);
         Ok(())
     }
 
@@ -149,8 +150,7 @@ impl Vhost {
 
     /// Deletes an exchange that lost a binding, if that was its last and it wants to go then.
     fn auto_delete_exchange(&mut self, id: ExchangeId) {
-        let goes =
-            self.exchanges.get(id).is_some_and(|it| it.auto_delete && it.is_unused());
+        let goes = self.exchanges.get(id).is_some_and(|it| it.auto_delete && it.is_unused());
         if goes {
             self.delete_exchange(id);
         }

@@ -4,6 +4,7 @@ use leveret_codec::TableBuf;
 
 use super::client::ClientState;
 use super::{Client, ConnectionId, Vhost};
+use crate::broker::confirm::Confirms;
 use crate::broker::exchange::{Destination, Exchange};
 use crate::broker::queue::{Queue, QueueId};
 use crate::broker::snapshot::{
@@ -147,7 +148,7 @@ impl Vhost {
                     prefetch: channel.prefetch,
                     global_prefetch: channel.global_prefetch,
                     messages_unacknowledged: channel.unacked.len(),
-                    messages_unconfirmed: confirms.map_or(0, |it| it.unanswered()),
+                    messages_unconfirmed: confirms.map_or(0, Confirms::unanswered),
                     messages_uncommitted: transaction.map_or(0, |it| it.publishes.len()),
                     acks_uncommitted: transaction.map_or(0, |it| it.settlements.len()),
                     confirm: confirms.is_some(),

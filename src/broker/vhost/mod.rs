@@ -20,6 +20,7 @@ mod dispatch;
 mod exchanges;
 mod inspect;
 mod permission;
+mod policies;
 mod publish;
 mod queues;
 mod recover;
@@ -29,11 +30,13 @@ mod timeout;
 mod transactions;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use leveret_codec::ShortString;
 
 pub use self::client::{Client, ConnectionId};
+pub use self::recover::LeftOut;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};
 use super::channel::{Channel, ChannelId};
@@ -41,11 +44,14 @@ use super::command::Outgoing;
 use super::confirm::Confirm;
 use super::connection::ConnectionInfo;
 use super::consumer::Consumer;
+use super::error::Fault;
 use super::exchange::{Exchange, ExchangeType, Exchanges};
 use super::expiry::Deadlines;
 use super::id::Arena;
+use super::policy::PolicySet;
 use super::queue::{Queue, QueueId};
 use super::record::{DurableQueueId, Lsn, Record};
+use super::snapshot::ConnectionSnapshot;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
 use publish::Dead;
@@ -68,6 +74,7 @@ pub struct Vhost {
     queues: Arena<Queue>,
     queue_names: HashMap<ShortString, QueueId>,
     exchanges: Exchanges,
+    policies: Arc<PolicySet>,
     /// Where answers to direct reply-to go, by their address.
     reply_addresses: HashMap<ShortString, ChannelId>,
     deadlines: Deadlines,
@@ -78,6 +85,8 @@ pub struct Vhost {
     synced: Lsn,
     store_failed: bool,
     last_queue_id: DurableQueueId,
+    /// How many queues there may be, if that is limited.
+    max_queues: Option<u64>,
     /// Clients that have something to fetch.
     dirty: Vec<ConnectionId>,
     /// Channels that published in confirm mode in this batch.
@@ -108,6 +117,7 @@ impl Vhost {
             queues: Arena::default(),
             queue_names: HashMap::new(),
             exchanges: Exchanges::default(),
+            policies: Arc::default(),
             reply_addresses: HashMap::new(),
             deadlines: Deadlines::default(),
             chance: fastrand::Rng::with_seed(settings.seed),
@@ -116,6 +126,7 @@ impl Vhost {
             synced: Lsn(0),
             store_failed: false,
             last_queue_id: DurableQueueId(0),
+            max_queues: None,
             dirty: Vec::new(),
             confirming: Vec::new(),
             awaiting_sync: Vec::new(),
@@ -172,14 +183,31 @@ impl Vhost {
         self.confirm_synced();
     }
 
-    /// The broker stops: every client is told.
-    pub fn handle_shutdown(&mut self, now: Time) {
+    /// The virtual host stops: every client is told why.
+    pub fn handle_shutdown(&mut self, now: Time, reason: &Fault) {
+        self.handle_close_clients(now, reason, |_| true);
+    }
+
+    /// Connections are to be closed, all those that `chosen` names.
+    pub fn handle_close_clients(
+        &mut self,
+        now: Time,
+        reason: &Fault,
+        chosen: impl Fn(&ConnectionSnapshot) -> bool,
+    ) {
         self.now = now;
-        let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
-        for id in clients {
-            self.close_client(id, &super::handshake::shutdown_fault(), 0, 0, false);
+        for connection in self.connections() {
+            if chosen(&connection) {
+                self.close_client(connection.id, reason, 0, 0, false);
+            }
         }
         self.work_off();
+    }
+
+    /// How many queues there may be has changed.
+    pub fn handle_max_queues(&mut self, now: Time, max: Option<u64>) {
+        self.now = now;
+        self.max_queues = max;
     }
 
     /// Ends a batch of input: what is answered once for many is answered now.
@@ -319,8 +347,7 @@ impl Vhost {
     /// Answers what a sync has made safe.
     fn confirm_synced(&mut self) {
         for id in std::mem::take(&mut self.awaiting_sync) {
-            if let Some(confirms) = self.channels.get_mut(id).and_then(|it| it.confirms.as_mut())
-            {
+            if let Some(confirms) = self.channels.get_mut(id).and_then(|it| it.confirms.as_mut()) {
                 confirms.awaits_sync = false;
                 self.flush_confirms(id);
             }

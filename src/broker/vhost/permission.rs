@@ -3,23 +3,27 @@
 //! rabbitmq: a user has three patterns in a virtual host. What a name must match is in the method
 //! that asks; the default exchange goes by the name `amq.default`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leveret_codec::{ShortStr, ShortString};
 
 use super::Vhost;
 use super::client::Via;
-use crate::broker::access::{
-    Permission, Rights, exchange_to_check, refused, topic_refused,
-};
+use crate::broker::access::{Permission, Rights, exchange_to_check, refused, topic_refused};
 use crate::broker::error::Checked;
 use crate::broker::exchange::{Exchange, ExchangeId, ExchangeType};
 use crate::broker::names;
 use crate::broker::time::Time;
 
 impl Vhost {
+    /// The users behind the open connections.
+    pub fn users(&self) -> BTreeSet<String> {
+        self.clients.iter().map(|(_, client)| client.user().name.clone()).collect()
+    }
+
     /// What a user may do has changed. It counts for open connections too.
-    pub fn handle_rights(&mut self, now: Time, user: &str, rights: Arc<Rights>) {
+    pub fn handle_rights(&mut self, now: Time, user: &str, rights: &Arc<Rights>) {
         self.now = now;
         let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
         for id in clients {

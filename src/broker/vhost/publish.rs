@@ -123,13 +123,13 @@ impl Vhost {
     fn read_wishes(&self, via: Via, properties: Properties<'_>) -> Checked<Wishes> {
         let fields = properties.fields();
         let replies = fields.reply_to.is_some_and(|it| is_reply_to(it.as_bytes()));
-        if replies && self.channels.get(via.channel).is_none_or(|it| it.reply_consumer.is_none())
-        {
+        if replies && self.channels.get(via.channel).is_none_or(|it| it.reply_consumer.is_none()) {
             return Err(Fault::precondition_failed("fast reply consumer does not exist"));
         }
         if let Some(user_id) = fields.user_id
             && let Some(user) = self.user(via.connection)
             && user_id.as_bytes() != user.name.as_bytes()
+            && !user.is_impersonator()
         {
             return Err(Fault::precondition_failed(format!(
                 "user_id property set to '{user_id}' but authenticated user was '{}'",
@@ -253,8 +253,7 @@ impl Vhost {
             };
             queue.statistics.publish += 1;
             if let (true, Some(queue)) = (entry.recorded, queue.durable) {
-                let expires_at =
-                    (entry.expires_at != Time::NEVER).then_some(entry.expires_at);
+                let expires_at = (entry.expires_at != Time::NEVER).then_some(entry.expires_at);
                 placements.push(Placement { queue, position: entry.position, expires_at });
             }
             entries.push((id, entry));

@@ -17,11 +17,7 @@ use crate::broker::record::{DurableQueueId, Record};
 use crate::broker::time::Time;
 
 impl Vhost {
-    pub(super) fn queue_declare(
-        &mut self,
-        via: Via,
-        declare: &queue::Declare<'_>,
-    ) -> Checked<()> {
+    pub(super) fn queue_declare(&mut self, via: Via, declare: &queue::Declare<'_>) -> Checked<()> {
         let name = clean(declare.queue);
         if is_reply_to(name.as_bytes()) || is_address(name.as_bytes()) {
             return self.declare_reply_queue(via, &name, declare.nowait);
@@ -77,23 +73,25 @@ impl Vhost {
             self.may_with_exchange(via, Permission::Write, exchange.as_bytes())?;
         }
         let (exclusive, auto_delete) = (declare.exclusive, declare.auto_delete);
-        arguments.check_properties(
-            name.as_bytes(),
-            &self.name,
-            durable,
-            exclusive,
-            auto_delete,
-        )?;
+        arguments.check_properties(name.as_bytes(), &self.name, durable, exclusive, auto_delete)?;
         if arguments.queue_type == QueueType::Stream {
             return Err(Fault::not_implemented("streams are not built yet in leveret"));
+        }
+        // rabbitmq: names that are there already still pass.
+        if let Some(max) = self.max_queues
+            && self.queues.len() as u64 >= max
+        {
+            return Err(Fault::precondition_failed(format!(
+                "cannot declare queue '{name}': queue limit in vhost '{}' ({max}) is reached",
+                self.name
+            )));
         }
         let owner = exclusive.then_some(via.connection);
         let durable_id = durable.then(|| {
             self.last_queue_id.0 += 1;
             self.last_queue_id
         });
-        let queue =
-            Queue::new(name, durable_id, owner, declare.auto_delete, arguments, self.now);
+        let queue = Queue::new(name, durable_id, owner, declare.auto_delete, arguments, self.now);
         if let Some(definition) = Vhost::queue_definition(&queue) {
             self.record(Record::QueueDeclared(definition));
         }
@@ -108,7 +106,7 @@ impl Vhost {
         let name = queue.name.clone();
         let id = self.queues.insert(queue);
         self.queue_names.insert(name, id);
-        self.arm(id);
+        self.apply_queue_policy(id);
         id
     }
 
@@ -193,13 +191,10 @@ impl Vhost {
         let Some(channel) = self.channels.get_mut(consumer.channel) else { return };
         channel.consumers.remove(consumer.tag.as_bytes());
         let number = channel.number;
-        let told = self
-            .clients
-            .get(consumer.connection)
-            .is_some_and(super::Client::wants_cancel_notify);
+        let told =
+            self.clients.get(consumer.connection).is_some_and(super::Client::wants_cancel_notify);
         if told {
-            let cancel =
-                basic::Cancel { consumer_tag: consumer.tag.as_short(), nowait: true };
+            let cancel = basic::Cancel { consumer_tag: consumer.tag.as_short(), nowait: true };
             self.reply(consumer.connection, number, &cancel);
         }
     }
@@ -323,10 +318,6 @@ impl Vhost {
 }
 
 /// rabbitmq: an empty queue name and an empty key together stand for the queue's name twice.
-fn expanded_key<'a>(
-    queue: ShortStr<'_>,
-    key: ShortStr<'a>,
-    name: &'a ShortString,
-) -> ShortStr<'a> {
+fn expanded_key<'a>(queue: ShortStr<'_>, key: ShortStr<'a>, name: &'a ShortString) -> ShortStr<'a> {
     if queue.is_empty() && key.is_empty() { name.as_short() } else { key }
 }

@@ -59,21 +59,16 @@ impl Vhost {
     }
 
     fn recover_exchange(&mut self, definition: &ExchangeDefinition) -> Result<(), LeftOut> {
-        let left_out = |why: String| LeftOut {
-            what: format!("exchange '{}'", definition.name),
-            why,
-        };
+        let left_out =
+            |why: String| LeftOut { what: format!("exchange '{}'", definition.name), why };
         if self.exchanges.find(definition.name.as_bytes()).is_some() {
             return Ok(());
         }
         let kind = ExchangeType::from_name(definition.kind.as_bytes())
             .ok_or_else(|| left_out(format!("its type '{}' is unknown", definition.kind)))?;
-        let arguments = ExchangeArguments::parse(
-            definition.name.as_bytes(),
-            &self.name,
-            &definition.arguments,
-        )
-        .map_err(|fault| left_out(fault.to_string()))?;
+        let arguments =
+            ExchangeArguments::parse(definition.name.as_bytes(), &self.name, &definition.arguments)
+                .map_err(|fault| left_out(fault.to_string()))?;
         let exchange = Exchange::new(
             definition.name.clone(),
             kind,
@@ -82,7 +77,8 @@ impl Vhost {
             definition.internal,
             arguments,
         );
-        self.exchanges.insert(exchange.map_err(|fault| left_out(fault.to_string()))?);
+        let id = self.exchanges.insert(exchange.map_err(|fault| left_out(fault.to_string()))?);
+        self.apply_exchange_policy(id);
         Ok(())
     }
 

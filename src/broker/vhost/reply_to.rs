@@ -49,8 +49,7 @@ impl Vhost {
         if !consume.no_ack {
             return Err(Fault::precondition_failed("reply consumer cannot acknowledge"));
         }
-        channel.reply_consumer =
-            Some(ReplyConsumer { tag: tag.clone(), address: address.clone() });
+        channel.reply_consumer = Some(ReplyConsumer { tag: tag.clone(), address: address.clone() });
         self.reply_addresses.insert(address, via.channel);
         if !consume.nowait {
             let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
@@ -78,8 +77,8 @@ impl Vhost {
         name: &ShortString,
         nowait: bool,
     ) -> Checked<()> {
-        let there = is_reply_to(name.as_bytes())
-            || self.reply_addresses.contains_key(name.as_bytes());
+        let there =
+            is_reply_to(name.as_bytes()) || self.reply_addresses.contains_key(name.as_bytes());
         if !there {
             let phrase = names::queue_phrase(name.as_bytes(), &self.name);
             return Err(Fault::not_found(format!("no {phrase}")));

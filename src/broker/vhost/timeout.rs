@@ -32,8 +32,7 @@ impl Vhost {
             return;
         }
         queue.armed = Time::NEVER;
-        if let (Some(expires_ms), Some(since)) =
-            (queue.arguments.expires_ms, queue.unused_since())
+        if let (Some(expires_ms), Some(since)) = (queue.arguments.expires_ms, queue.unused_since())
             && since.plus_millis(expires_ms) <= self.now
         {
             self.delete_queue(id);
@@ -62,8 +61,7 @@ impl Vhost {
     pub(super) fn arm(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(id) else { return };
         let mut at = queue.ready.front().map_or(Time::NEVER, |entry| entry.expires_at);
-        if let (Some(expires_ms), Some(since)) =
-            (queue.arguments.expires_ms, queue.unused_since())
+        if let (Some(expires_ms), Some(since)) = (queue.arguments.expires_ms, queue.unused_since())
         {
             at = at.min(since.plus_millis(expires_ms));
         }

@@ -12,7 +12,7 @@ use std::io;
 use std::thread::JoinHandle;
 
 use crate::broker::record::Record;
-use crate::handle::BrokerHandle;
+use crate::handle::VhostHandle;
 use crate::log_buffer::Taken;
 use crate::store::{Store, StoreError};
 
@@ -21,14 +21,14 @@ const KEPT_RECORDS: usize = 64 * 1024;
 
 /// Starts the thread. It ends when the handle's log is closed and all is on disk.
 pub(super) fn spawn(
-    handle: BrokerHandle,
+    handle: VhostHandle,
     store: Store,
 ) -> io::Result<JoinHandle<Result<(), StoreError>>> {
     let thread = std::thread::Builder::new().name("leveret-log".to_owned());
     thread.spawn(move || run(&handle, store))
 }
 
-fn run(handle: &BrokerHandle, mut store: Store) -> Result<(), StoreError> {
+fn run(handle: &VhostHandle, mut store: Store) -> Result<(), StoreError> {
     let mut records = Vec::new();
     match write_all(handle, &mut store, &mut records) {
         Ok(()) => store.close(),
@@ -46,7 +46,7 @@ fn run(handle: &BrokerHandle, mut store: Store) -> Result<(), StoreError> {
 }
 
 fn write_all(
-    handle: &BrokerHandle,
+    handle: &VhostHandle,
     store: &mut Store,
     records: &mut Vec<Record>,
 ) -> Result<(), StoreError> {
@@ -68,7 +68,7 @@ fn write_all(
     }
 }
 
-fn discard_all(handle: &BrokerHandle, records: &mut Vec<Record>) {
+fn discard_all(handle: &VhostHandle, records: &mut Vec<Record>) {
     records.clear();
     while handle.log().take(records, true) == Taken::Open {
         records.clear();

@@ -1,9 +1,9 @@
 //! Wakes the core when time matters to it: expiry, close timeouts, whatever it counts.
 
-use crate::handle::BrokerHandle;
+use crate::handle::VhostHandle;
 
 /// Runs until its task is ended.
-pub(super) async fn run(handle: BrokerHandle) {
+pub(super) async fn run(handle: VhostHandle) {
     loop {
         let deadline = handle.arm_timer();
         let passed = async {

@@ -1,0 +1,453 @@
+//! The virtual hosts of a broker, and who may do what in them.
+//!
+//! [`Hosts`] is what listeners, management and an embedding program talk to: it lets clients in, makes
+//! and deletes virtual hosts and users, and keeps the [`Registry`] of all that on the disk. Each
+//! virtual host works for itself: a core behind its handle, a store, a log thread, a timer.
+//!
+//! Nothing here is on the way of a message.
+//!
+//! invariant: the lock order is registry, then running hosts, then a vhost. Waiting for a disk is
+//! done with the registry's lock held, which makes changes of definitions one after another; no
+//! message waits for it.
+
+mod log_thread;
+mod registry;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use async_trait::async_trait;
+use leveret_codec::ReplyCode;
+use parking_lot::{Mutex, RwLock};
+use tokio::task::{JoinError, JoinHandle};
+
+use self::registry::Registry;
+pub use self::registry::{PermissionRecord, RegistryError, UserRecord};
+use crate::auth::Authenticator;
+use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
+use crate::broker::connection::ConnectionInfo;
+use crate::broker::error::Fault;
+use crate::broker::handshake;
+use crate::broker::time::Time;
+use crate::broker::vhost::VhostSettings;
+use crate::clock::Clock;
+use crate::handle::{Farewell, Peer, Session, VhostHandle};
+use crate::outbox::Outbox;
+use crate::passwords::PasswordHash;
+use crate::store::{Disk, Options, Report, Store, StoreError, Subdirectory};
+
+/// A virtual host at work.
+struct Host {
+    handle: VhostHandle,
+    timer: JoinHandle<()>,
+    log_thread: Option<std::thread::JoinHandle<Result<(), StoreError>>>,
+}
+
+impl Host {
+    fn start(
+        name: &str,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        settings: &VhostSettings,
+    ) -> Result<(Self, Report), HostError> {
+        let (store, recovered, report) = Store::open(disk, Options::default())?;
+        let (handle, left_out) = VhostHandle::new(name, clock, settings, recovered);
+        for left_out in left_out {
+            tracing::warn!(vhost = name, "{left_out}");
+        }
+        let log_thread = log_thread::spawn(handle.clone(), store).map_err(HostError::Thread)?;
+        let timer = tokio::spawn(timer::run(handle.clone()));
+        Ok((Host { handle, timer, log_thread: Some(log_thread) }, report))
+    }
+
+    /// Waits until everything durable is on the disk and the store is closed.
+    async fn stop(mut self) -> Result<(), StoreError> {
+        self.handle.log().close();
+        let Some(log_thread) = self.log_thread.take() else { return Ok(()) };
+        // why: on a thread of its own, since the last sync may take a while.
+        let ended = tokio::task::spawn_blocking(|| log_thread.join());
+        match ended.await.map_err(JoinError::into_panic).and_then(|joined| joined) {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Host {
+    /// Without [`stop`](Host::stop), what is durable is still written.
+    fn drop(&mut self) {
+        self.timer.abort();
+        self.handle.log().close();
+    }
+}
+
+/// Why a virtual host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// What is in the data directory could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry of users and virtual hosts could not be read or written.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The system refused a thread.
+    #[error("cannot start the log thread: {0}")]
+    Thread(io::Error),
+    /// There is no virtual host of this name.
+    #[error("there is no virtual host '{0}'")]
+    NoVhost(String),
+    /// A permission's pattern is no regular expression.
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
+}
+
+/// All virtual hosts of a broker. Cloning it copies a pointer.
+#[derive(Clone)]
+pub(crate) struct Hosts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    registry: Mutex<Registry>,
+    running: RwLock<BTreeMap<String, Host>>,
+    /// Open connections of each user.
+    users: Mutex<BTreeMap<String, usize>>,
+    seed: u64,
+}
+
+impl Hosts {
+    /// Starts every virtual host there is on the disk; on an empty one the virtual host `/` with the
+    /// user guest, or those of `users` in its place. With `strangers`, users that are not in the
+    /// registry may do everything: somebody else lets them in. Also what was found, as one report
+    /// for each.
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        seed: Option<u64>,
+        users: &[(String, Vec<u8>)],
+        strangers: bool,
+    ) -> Result<(Self, Vec<(String, Report)>), HostError> {
+        let registry = Registry::open(disk.clone())?;
+        let hosts = Hosts {
+            inner: Arc::new(Inner {
+                clock,
+                disk,
+                registry: Mutex::new(registry),
+                running: RwLock::new(BTreeMap::new()),
+                users: Mutex::new(BTreeMap::new()),
+                seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+            }),
+        };
+        let mut reports = Vec::new();
+        let mut registry = hosts.inner.registry.lock();
+        registry.add_first_users(users)?;
+        if strangers {
+            registry.open_to_strangers();
+        }
+        let names: Vec<_> = registry.vhosts().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            let report = hosts.run(&registry, &name)?;
+            reports.push((name, report));
+        }
+        drop(registry);
+        Ok((hosts, reports))
+    }
+
+    /// Starts the virtual host of this name, which is in the registry.
+    fn run(&self, registry: &Registry, name: &str) -> Result<Report, HostError> {
+        let Some(record) = registry.vhost(name) else { return Ok(Report::default()) };
+        let disk = Arc::new(Subdirectory::new(self.inner.disk.clone(), &record.directory()));
+        let settings = VhostSettings { seed: self.inner.seed.wrapping_add(record.number()) };
+        let (host, report) = Host::start(name, disk, self.inner.clock.clone(), &settings)?;
+        self.inner.running.write().insert(name.to_owned(), host);
+        self.apply(registry, name);
+        Ok(report)
+    }
+
+    /// Tells a running virtual host what the registry says of it.
+    fn apply(&self, registry: &Registry, name: &str) {
+        let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
+            return;
+        };
+        handle.change(|vhost, now| {
+            for user in vhost.users() {
+                let rights = Arc::new(registry.rights(name, &user));
+                vhost.handle_rights(now, &user, &rights);
+            }
+            vhost.handle_policies(now, Arc::new(record.policies()));
+            vhost.handle_max_queues(now, record.limit("max-queues"));
+        });
+    }
+
+    /// The virtual host of this name, while it runs.
+    pub(crate) fn vhost(&self, name: &str) -> Option<VhostHandle> {
+        self.inner.running.read().get(name).map(|host| host.handle.clone())
+    }
+
+    /// All virtual hosts that run, by name.
+    pub(crate) fn vhosts(&self) -> Vec<(String, VhostHandle)> {
+        let running = self.inner.running.read();
+        running.iter().map(|(name, host)| (name.clone(), host.handle.clone())).collect()
+    }
+
+    /// Looks at users, virtual hosts and what belongs to them.
+    pub(crate) fn registry<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
+        look(&self.inner.registry.lock())
+    }
+
+    /// Changes the registry, keeps the change and tells those whom it concerns.
+    pub(crate) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Registry) -> T,
+    ) -> Result<T, HostError> {
+        let mut registry = self.inner.registry.lock();
+        let result = change(&mut registry);
+        registry.save()?;
+        for (name, _) in self.vhosts() {
+            self.apply(&registry, &name);
+        }
+        Ok(result)
+    }
+
+    /// Adds a user, or gives it another password and other tags.
+    pub(crate) fn set_user(
+        &self,
+        name: &str,
+        password: &[u8],
+        tags: &[&str],
+    ) -> Result<(), HostError> {
+        let password = Some(PasswordHash::new(password, salt()));
+        let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+        self.change(|registry| {
+            let limits = registry.user(name).map(|user| user.limits.clone()).unwrap_or_default();
+            registry.set_user(name, UserRecord { password, tags, limits });
+        })
+    }
+
+    /// Gives a user its patterns in a virtual host: configure, write, read.
+    pub(crate) fn set_permissions(
+        &self,
+        user: &str,
+        vhost: &str,
+        patterns: [&str; 3],
+    ) -> Result<(), HostError> {
+        let [configure, write, read] = patterns.map(str::to_owned);
+        let record = PermissionRecord { configure, write, read };
+        if self.registry(|registry| registry.vhost(vhost).is_none()) {
+            return Err(HostError::NoVhost(vhost.to_owned()));
+        }
+        self.change(|registry| registry.set_permissions(vhost, user, record))??;
+        Ok(())
+    }
+
+    /// Makes a virtual host, unless it is there. Says whether it is new.
+    pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, HostError> {
+        let mut registry = self.inner.registry.lock();
+        if !registry.add_vhost(name) {
+            return Ok(false);
+        }
+        registry.save()?;
+        self.run(&registry, name)?;
+        Ok(true)
+    }
+
+    /// Deletes a virtual host with everything in it; its clients are told. Says whether it was
+    /// there.
+    pub(crate) async fn delete_vhost(&self, name: &str) -> Result<bool, HostError> {
+        let (record, host) = {
+            let mut registry = self.inner.registry.lock();
+            let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
+            registry.save()?;
+            (record, self.inner.running.write().remove(name))
+        };
+        if let Some(host) = host {
+            host.handle.shutdown(&forced(format!("vhost '{name}' is deleted")));
+            // why: what its store still says is of no interest.
+            let _ = host.stop().await;
+        }
+        let disk = self.inner.disk.clone();
+        let directory = record.directory();
+        let removed = disk.remove_directory(&directory);
+        removed.map_err(|source| {
+            HostError::Registry(RegistryError::Io { action: "remove", path: directory, source })
+        })?;
+        Ok(true)
+    }
+
+    /// Closes the connections of a user who is no more.
+    pub(crate) fn dismiss(&self, user: &str) {
+        let reason = forced(format!("user '{user}' is deleted"));
+        for (_, handle) in self.vhosts() {
+            handle.change(|vhost, now| {
+                vhost.handle_close_clients(now, &reason, |client| client.user == user);
+            });
+        }
+    }
+
+    /// Who a client is, by the registry.
+    fn look_up(
+        &self,
+        credentials: &Credentials,
+        peer: SocketAddr,
+    ) -> Result<User, AuthenticationFailure> {
+        let registry = self.inner.registry.lock();
+        let Credentials { user: name, password, .. } = credentials;
+        let Some(user) = registry.user(name) else {
+            return Err(AuthenticationFailure::Refused);
+        };
+        let hash: Option<PasswordHash> = user.password.clone();
+        let tags = user.tags.clone();
+        drop(registry);
+        // rabbitmq: an empty password never gets in, whatever is stored.
+        if password.is_empty() || !hash.is_some_and(|hash| hash.verify(password)) {
+            return Err(AuthenticationFailure::Refused);
+        }
+        if name == GUEST && !is_local(peer) {
+            return Err(AuthenticationFailure::NotLocal);
+        }
+        Ok(User { name: name.clone(), tags })
+    }
+
+    /// Lets a client into a virtual host.
+    ///
+    /// rabbitmq: asks in this order: is the virtual host there, is it full, has the user too many
+    /// connections, may the user be there.
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        mut info: ConnectionInfo,
+        end: ConnectionEnd,
+        outbox: Arc<Outbox>,
+    ) -> Result<Session, Fault> {
+        let refused = |text: String| Fault::new(ReplyCode::NotAllowed, text);
+        let user = info.user.name.clone();
+        let registry = self.inner.registry.lock();
+        let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
+            return Err(refused(format!("vhost {name} not found")));
+        };
+        let access = format!("access to vhost '{name}' refused for user '{user}'");
+        if let Some(max) = record.limit("max-connections")
+            && handle.look(|vhost| vhost.snapshot().connections as u64) >= max
+        {
+            return Err(refused(format!("{access}: connection limit ({max}) is reached")));
+        }
+        let open = self.inner.users.lock().get(&user).copied().unwrap_or(0) as u64;
+        if let Some(max) = registry.user(&user).and_then(|it| it.limit("max-connections"))
+            && open >= max
+        {
+            return Err(refused(format!(
+                "connection refused for user '{user}': user connection limit ({max}) is reached"
+            )));
+        }
+        if !registry.may_enter(name, &user) {
+            return Err(refused(access));
+        }
+        info.rights = Arc::new(registry.rights(name, &user));
+        drop(registry);
+
+        *self.inner.users.lock().entry(user.clone()).or_default() += 1;
+        let inner = self.inner.clone();
+        let farewell = Farewell::new(move || {
+            let mut users = inner.users.lock();
+            if let Some(open) = users.get_mut(&user) {
+                *open -= 1;
+                if *open == 0 {
+                    users.remove(&user);
+                }
+            }
+        });
+        let peer = Arc::new(Peer {
+            name: format!("{} -> {}", end.address, end.local),
+            address: end.address,
+            local: end.local,
+            connected_at: self.now(),
+            mechanism: end.mechanism,
+            received: AtomicU64::new(0),
+        });
+        handle.open(info, peer, outbox, farewell)
+    }
+
+    /// Closes the connection of this name, as management shows it. Says whether it was there.
+    pub(crate) fn close_connection(&self, name: &str, reason: &str) -> bool {
+        for (_, handle) in self.vhosts() {
+            let found = handle.connections().into_iter().find(|(_, peer, _)| peer.name == name);
+            if let Some((connection, ..)) = found {
+                let reason = forced(reason.to_owned());
+                handle.change(|vhost, now| {
+                    vhost.handle_close_clients(now, &reason, |it| it.id == connection.id);
+                });
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The time by the broker's clock.
+    pub(crate) fn now(&self) -> Time {
+        self.inner.clock.now()
+    }
+
+    /// The broker stops: every client is told, and nobody else gets in.
+    pub(crate) fn shutdown(&self) {
+        for (_, handle) in self.vhosts() {
+            handle.shutdown(&handshake::shutdown_fault());
+        }
+    }
+
+    /// Waits until everything durable is on the disk. The first failure is told.
+    pub(crate) async fn stop(&self) -> Result<(), StoreError> {
+        let hosts = std::mem::take(&mut *self.inner.running.write());
+        let mut result = Ok(());
+        for host in hosts.into_values() {
+            result = result.and(host.stop().await);
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Authenticator for Hosts {
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        peer: SocketAddr,
+    ) -> Result<User, AuthenticationFailure> {
+        self.look_up(credentials, peer)
+    }
+}
+
+/// What is known of a connection before it is let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionEnd {
+    /// The client's address.
+    pub(crate) address: SocketAddr,
+    /// The address it connected to.
+    pub(crate) local: SocketAddr,
+    /// The SASL mechanism it used.
+    pub(crate) mechanism: &'static str,
+}
+
+/// The one user that is refused from elsewhere, since everybody knows its password.
+///
+/// rabbitmq: `loopback_users`.
+const GUEST: &str = "guest";
+
+/// Whether the peer is this machine, also when an IPv6 socket shows its IPv4 address.
+fn is_local(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
+/// A new salt for a password's hash.
+pub(crate) fn salt() -> [u8; 4] {
+    fastrand::u32(..).to_be_bytes()
+}
+
+fn forced(reason: String) -> Fault {
+    Fault::new(ReplyCode::ConnectionForced, reason)
+}
