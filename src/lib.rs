@@ -25,6 +25,7 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod definitions;
 mod handle;
 mod hosts;
 mod log_buffer;

@@ -253,3 +253,38 @@ fn messages_that_nobody_acknowledges_leave_no_trace() {
     ch.send(basic::Cancel { consumer_tag: s("c"), nowait: true });
     assert_eq!(world.restarted().counts("q"), "0/0");
 }
+
+#[test]
+fn what_a_restart_drops_to_keep_a_limit_stays_dropped() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[("x-max-length", Value::I32(1))]);
+    ch.publish_persistent("q", "a");
+    ch.get("q");
+    ch.publish_persistent("q", "b");
+    let world = world.restarted();
+    let client = world.client();
+    assert_eq!(client.channel(1).drain_bodies("q"), ["b"]);
+    assert_eq!(world.restarted().counts("q"), "0/0");
+}
+
+#[test]
+fn what_a_restart_drops_to_keep_a_limit_is_dead_lettered_at_once() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("dead", &[]);
+    ch.declare_durable("q", &[
+        ("x-max-length", Value::I32(1)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("dead")),
+    ]);
+    ch.publish_persistent("q", "a");
+    ch.get("q");
+    ch.publish_persistent("q", "b");
+    let world = world.restarted();
+    assert_eq!((world.counts("q"), world.counts("dead")), ("1/0".into(), "1/0".into()));
+    let world = world.restarted();
+    assert_eq!((world.counts("q"), world.counts("dead")), ("1/0".into(), "1/0".into()));
+}

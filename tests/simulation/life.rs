@@ -383,6 +383,7 @@ impl Life {
     fn client_op(&mut self, op: Op) {
         let mut expected = Expected::default();
         self.model.leaving.clear();
+        self.model.in_parts = false;
         let inputs = self.apply(op, &mut expected);
         self.told = false;
         for input in inputs {

@@ -35,7 +35,7 @@ const PLAIN: Kind = Kind {
 };
 
 /// All queues there may be. What dies in one goes to a queue of its own, so that the order is known.
-pub(crate) const KINDS: [Kind; 12] = [
+pub(crate) const KINDS: [Kind; 13] = [
     Kind { name: "orders", ..PLAIN },
     Kind { name: "offers", ..PLAIN },
     Kind { name: "news", durable: false, ..PLAIN },
@@ -43,6 +43,7 @@ pub(crate) const KINDS: [Kind; 12] = [
     Kind { name: "died old", ..PLAIN },
     Kind { name: "short", max_length: Some(3), dead_letters_to: Some("pushed out"), ..PLAIN },
     Kind { name: "pushed out", ..PLAIN },
+    Kind { name: "clipped", max_length: Some(2), ..PLAIN },
     Kind { name: "full", max_length: Some(3), rejects: true, ..PLAIN },
     Kind { name: "ranked", max_priority: Some(3), ..PLAIN },
     Kind { name: "own", durable: false, exclusive: true, ..PLAIN },
@@ -456,6 +457,9 @@ impl Model {
 
     /// Checks what was delivered in a step and takes it to its new places.
     pub(crate) fn deliver(&mut self, seen: Vec<Seen>) {
+        if seen.is_empty() {
+            return;
+        }
         if std::mem::take(&mut self.in_parts) {
             return self.deliver_in_parts(seen);
         }

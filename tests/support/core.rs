@@ -93,7 +93,9 @@ impl World {
             disk_is_slow: false,
             in_batch: false,
         };
-        World { inner: Rc::new(RefCell::new(inner)) }
+        let world = World { inner: Rc::new(RefCell::new(inner)) };
+        world.inner.borrow_mut().finish();
+        world
     }
 
     /// The broker is killed and comes up again: a new world with what was on the disk.

@@ -260,3 +260,84 @@ fn is_zero(value: &Value) -> bool {
 fn slice(value: &Value) -> Option<&[Value]> {
     value.as_array().map(Vec::as_slice)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    fn frame(args: Value) -> Frame {
+        from_value(json!({ "ch": 1, "method": "queue.declare", "args": args })).unwrap()
+    }
+
+    fn matches(order: TableOrder, variables: &mut Variables, want: Value, got: Value) -> bool {
+        let mut matcher = Matcher { variables, table_order: order };
+        matcher.difference(&frame(want), &frame(got)).is_none()
+    }
+
+    fn same(want: Value, got: Value) -> bool {
+        matches(TableOrder::Any, &mut Variables::new("v"), want, got)
+    }
+
+    fn table(order: TableOrder, want: Value, got: Value) -> bool {
+        let [want, got] = [want, got].map(|table| json!({ "arguments": table }));
+        matches(order, &mut Variables::new("v"), want, got)
+    }
+
+    #[test]
+    fn a_field_left_out_is_zero() {
+        assert!(same(json!({}), json!({ "a": 0, "b": false, "c": "", "d": [] })));
+        assert!(!same(json!({}), json!({ "a": 1 })));
+        assert!(!same(json!({}), json!({ "b": true })));
+        assert!(!same(json!({ "a": 1 }), json!({})));
+    }
+
+    #[test]
+    fn types_and_values_count() {
+        assert!(same(json!({ "a": "*" }), json!({ "a": 7 })));
+        assert!(!same(json!({ "a": 1 }), json!({ "a": true })));
+        assert!(!same(json!({ "a": "1" }), json!({ "a": 1 })));
+        assert!(same(json!({ "a": { "hex": "41" } }), json!({ "a": "A" })));
+        assert!(!same(json!({ "a": { "hex": "42" } }), json!({ "a": "A" })));
+    }
+
+    #[test]
+    fn a_variable_keeps_the_first_value() {
+        let mut variables = Variables::new("v");
+        let mut check = |want: &str, got: &str| {
+            let [want, got] = [want, got].map(|text| json!({ "queue": text }));
+            matches(TableOrder::Any, &mut variables, want, got)
+        };
+        assert!(!check("$q1", ""), "a name is not empty");
+        assert!(check("$q2", "amq.gen-1"));
+        assert!(!check("$q2", "amq.gen-2"));
+        assert!(check("queue '$q2' in vhost '$vhost'", "queue 'amq.gen-1' in vhost 'v'"));
+        assert_eq!(variables.fill("$q2.$none"), "amq.gen-1.$none");
+    }
+
+    #[test]
+    fn tables_are_sets_unless_the_order_is_exact() {
+        let (one, two) = (json!(["a", "I", 1]), json!(["b", "S", "x"]));
+        assert!(table(TableOrder::Any, json!([one, two]), json!([two, one])));
+        assert!(!table(TableOrder::Exact, json!([one, two]), json!([two, one])));
+        assert!(table(TableOrder::Exact, json!([one, two]), json!([one, two])));
+        assert!(!table(TableOrder::Any, json!([one]), json!([one, one])));
+        assert!(!table(TableOrder::Any, json!([one, one]), json!([one, two])));
+        assert!(table(TableOrder::Any, json!([two, "..."]), json!([one, two])));
+        assert!(!table(TableOrder::Any, json!([["a", "l", 1]]), json!([one])));
+        assert!(table(TableOrder::Any, json!("*"), json!([one])));
+    }
+
+    #[test]
+    fn arrays_keep_their_order() {
+        let check = |want: Value, got: Value| {
+            table(TableOrder::Any, json!([["a", "A", want]]), json!([["a", "A", got]]))
+        };
+        let got = json!([["I", 1], ["F", [["x", "t", true], ["y", "V", null]]]]);
+        assert!(check(json!([["I", 1], ["F", [["y", "V", null], ["x", "t", true]]]]), got.clone()));
+        assert!(check(json!(["*", ["F", "*"]]), got.clone()));
+        assert!(!check(json!([["F", "*"], ["I", 1]]), got.clone()));
+        assert!(!check(json!([["I", 1]]), got));
+    }
+}

@@ -364,3 +364,55 @@ pub(crate) async fn clean(
     connection.close().await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::HeartbeatFrame;
+
+    fn ack(tag: u64, multiple: bool) -> Frame {
+        method(1, "basic.ack", json!({ "delivery-tag": tag, "multiple": multiple }))
+    }
+
+    fn close_ok() -> Frame {
+        method(0, "connection.close-ok", json!({}))
+    }
+
+    const EOF: Frame = Frame::Eof { eof: true };
+    const HEARTBEAT: Frame = Frame::Heartbeat(HeartbeatFrame { ch: 0, heartbeat: true });
+
+    #[test]
+    fn confirms_are_told_one_by_one_behind_the_rest() {
+        let deliver = method(1, "basic.deliver", json!({}));
+        let nack = method(1, "basic.nack", json!({ "delivery-tag": 2, "multiple": false }));
+        let frames = vec![nack.clone(), ack(4, true), deliver.clone()];
+        let earlier = BTreeMap::from([(1, BTreeSet::from([1]))]);
+        let mut single = nack;
+        if let Frame::Method(nack) = &mut single {
+            nack.args.insert("requeue".to_owned(), false.into());
+        }
+        let expected = vec![deliver, single, ack(3, false), ack(4, false)];
+        assert_eq!(confirms_behind(frames, earlier), expected);
+    }
+
+    #[test]
+    fn a_second_confirm_is_not_lost() {
+        let twice = vec![ack(1, false), ack(1, false)];
+        assert_eq!(confirms_behind(twice.clone(), BTreeMap::new()), twice);
+    }
+
+    #[test]
+    fn who_hangs_up_after_close_ok_is_free() {
+        assert_eq!(without_what_is_free(&[EOF], false, false), [EOF]);
+        assert_eq!(without_what_is_free(&[EOF], true, false), []);
+        assert_eq!(without_what_is_free(&[close_ok(), EOF], false, false), [close_ok()]);
+    }
+
+    #[test]
+    fn heartbeats_count_once_and_only_where_they_are_expected() {
+        let frames = [HEARTBEAT, HEARTBEAT, close_ok(), HEARTBEAT];
+        assert_eq!(without_what_is_free(&frames, false, false), [close_ok()]);
+        let once = [HEARTBEAT, close_ok(), HEARTBEAT];
+        assert_eq!(without_what_is_free(&frames, false, true), once);
+    }
+}

@@ -569,3 +569,75 @@ impl Incoming {
 fn undecodable(ch: u16, why: impl Into<String>, payload: &[u8]) -> Frame {
     Frame::Undecodable { ch, undecodable: why.into(), payload: payload.to_vec() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::from_value;
+
+    use super::*;
+
+    fn frame(value: Value) -> Frame {
+        from_value(value).unwrap()
+    }
+
+    fn sent_and_received(frame: &Frame) -> Vec<Frame> {
+        let octets = encode(frame, FRAME_MAX).unwrap();
+        let mut incoming = Incoming::default();
+        octets.chunks(3).flat_map(|piece| incoming.feed(piece)).collect()
+    }
+
+    #[test]
+    fn what_is_sent_can_be_received() {
+        let values = json!([
+            ["a", "t", true], ["b", "b", -1], ["c", "B", 255], ["d", "s", -2], ["e", "u", 65535],
+            ["f", "I", -3], ["g", "i", 4_294_967_295_u32], ["h", "l", -4], ["i", "f", 1.5],
+            ["j", "d", 2.5], ["k", "D", [2, 314]], ["l", "S", "hi"], ["m", "x", "00ff"],
+            ["n", "T", 1], ["o", "F", [["p", "V", null]]], ["q", "A", [["S", { "hex": "ff" }]]],
+        ]);
+        let publish = frame(json!({
+            "ch": 1,
+            "method": "basic.publish",
+            "args": {
+                "ticket": 0, "exchange": "x", "routing-key": "k", "mandatory": false,
+                "immediate": true,
+            },
+            "props": { "headers": values, "type": "t", "delivery-mode": 2 },
+            "body": "hello",
+            "body_frames": [4, 1],
+        }));
+        assert_eq!(sent_and_received(&publish), [publish]);
+        let start = frame(json!({ "raw": "414d515000000901" }));
+        let header = Frame::ProtocolHeader { protocol_header: b"AMQP\0\0\x09\x01".to_vec() };
+        assert_eq!(sent_and_received(&start), [header]);
+    }
+
+    #[test]
+    fn the_octets_are_those_of_the_specification() {
+        let declare = frame(json!({
+            "ch": 1, "method": "queue.declare", "args": { "queue": "q", "durable": true, "nowait": true },
+        }));
+        let octets = encode(&declare, FRAME_MAX).unwrap();
+        assert_eq!(
+            hex::to_text(&octets),
+            "01000100000000d0032000a0000017112".to_owned() + "00000000ce"
+        );
+    }
+
+    #[test]
+    fn a_typing_error_is_not_sent() {
+        let wrong = |value| encode(&frame(value), FRAME_MAX).unwrap_err();
+        let error = wrong(json!({ "method": "queue.declare", "args": { "qeue": "q" } }));
+        assert_eq!(error, "queue.declare has no field qeue");
+        let error = wrong(json!({ "method": "basic.ack", "args": { "delivery-tag": "1" } }));
+        assert_eq!(error, "delivery-tag has a wrong value");
+        assert_eq!(wrong(json!({ "method": "queue.make" })), "there is no method queue.make");
+    }
+
+    #[test]
+    fn nonsense_is_received_as_such() {
+        let mut incoming = Incoming::default();
+        let frames = incoming.feed(b"\x03\x00\x01\x00\x00\x00\x01x\xce");
+        let [Frame::Undecodable { undecodable, .. }] = &frames[..] else { panic!("{frames:?}") };
+        assert_eq!(undecodable, "a body out of place");
+    }
+}

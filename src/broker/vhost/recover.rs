@@ -55,6 +55,13 @@ impl Vhost {
         // why: taking up is no change; it is in the store already.
         self.records.clear();
         self.last_lsn = recovered.last_lsn;
+        // why: only now. Deliveries that came back may be more than a limit allows, and what is
+        // dropped of them is a change.
+        let queues: Vec<QueueId> = self.queues.iter().map(|(id, _)| id).collect();
+        for id in queues {
+            self.drop_head(id);
+        }
+        self.work_off();
         left_out
     }
 
@@ -122,8 +129,7 @@ impl Vhost {
                 queue.ready.push_back(entry);
             }
         }
-        let id = self.add_queue(queue);
-        self.drop_head(id);
+        self.add_queue(queue);
         Ok(())
     }
 

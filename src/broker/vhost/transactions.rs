@@ -62,22 +62,25 @@ impl Vhost {
         for publish in held.publishes {
             accepted &= self.commit_publish(via, publish);
         }
+        self.work_off();
+        // rabbitmq: the answer comes before what the settlements set going; what was published must
+        // be safe before it is given.
+        if accepted && self.last_lsn > before {
+            let committing = Some(self.last_lsn);
+            self.transaction(via)?.committing = committing;
+            self.committing.push(via.channel);
+        } else if accepted {
+            self.reply(via.connection, via.number, &tx::CommitOk {});
+        }
         for settlement in held.settlements {
             let deliveries = without_tags(settlement.deliveries);
             self.settle_all(via.channel, deliveries, settlement.outcome);
         }
-        self.work_off();
-        if !accepted {
-            return Err(Fault::precondition_failed("partial tx completion"));
+        if accepted {
+            Ok(())
+        } else {
+            Err(Fault::precondition_failed("partial tx completion"))
         }
-        if self.last_lsn == before || self.synced >= self.last_lsn {
-            self.reply(via.connection, via.number, &tx::CommitOk {});
-            return Ok(());
-        }
-        let committing = Some(self.last_lsn);
-        self.transaction(via)?.committing = committing;
-        self.committing.push(via.channel);
-        Ok(())
     }
 
     fn commit_publish(&mut self, via: Via, publish: HeldPublish) -> bool {

@@ -1,0 +1,199 @@
+//! Reading definitions as lenient as RabbitMQ reads them, with an error that says where.
+
+use std::collections::BTreeMap;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Definitions, DefinitionsError, VhostEntry};
+
+/// Reads all categories that are there.
+pub(super) fn definitions(json: &[u8]) -> Result<Definitions, DefinitionsError> {
+    if json.is_empty() {
+        return Ok(Definitions::default());
+    }
+    let json: Value = serde_json::from_slice(json)
+        .map_err(|error| DefinitionsError::NotJson(error.to_string()))?;
+    let Value::Object(mut categories) = json else {
+        return Err(invalid("the beginning", "not an object"));
+    };
+    let mut text = |name: &str| match categories.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(invalid(name, "not a text")),
+    };
+    Ok(Definitions {
+        rabbit_version: text("rabbit_version")?,
+        rabbitmq_version: text("rabbitmq_version")?,
+        product_name: text("product_name")?,
+        product_version: text("product_version")?,
+        users: entries(&mut categories, "users")?,
+        vhosts: entries(&mut categories, "vhosts")?,
+        permissions: entries(&mut categories, "permissions")?,
+        topic_permissions: entries(&mut categories, "topic_permissions")?,
+        parameters: entries(&mut categories, "parameters")?,
+        global_parameters: entries(&mut categories, "global_parameters")?,
+        policies: entries(&mut categories, "policies")?,
+        queues: entries(&mut categories, "queues")?,
+        exchanges: entries(&mut categories, "exchanges")?,
+        bindings: entries(&mut categories, "bindings")?,
+    })
+}
+
+fn entries<T: DeserializeOwned>(
+    categories: &mut Map<String, Value>,
+    category: &str,
+) -> Result<Vec<T>, DefinitionsError> {
+    let entries = match categories.remove(category) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(entries)) => entries,
+        Some(_) => return Err(invalid(category, "not a list")),
+    };
+    let entries = entries.into_iter().enumerate();
+    entries
+        .map(|(index, entry)| {
+            let name = ["name", "user", "source"].iter().find_map(|key| entry.get(key)?.as_str());
+            let place = match name {
+                Some(name) => format!("{category}[{index}] '{name}'"),
+                None => format!("{category}[{index}]"),
+            };
+            if !entry.is_object() {
+                return Err(invalid(place, "not an object"));
+            }
+            serde_json::from_value(entry).map_err(|error| invalid(place, error.to_string()))
+        })
+        .collect()
+}
+
+fn invalid(place: impl Into<String>, reason: impl Into<String>) -> DefinitionsError {
+    DefinitionsError::Invalid { place: place.into(), reason: reason.into() }
+}
+
+/// A virtual host as it stands in definitions. What it is like stands beside its name or, newer,
+/// among its metadata.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Vhost {
+    name: String,
+    #[serde(default, skip_serializing)]
+    description: Option<String>,
+    #[serde(default, skip_serializing, deserialize_with = "some_tags")]
+    tags: Option<Vec<String>>,
+    #[serde(default, skip_serializing)]
+    default_queue_type: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default, deserialize_with = "limits")]
+    limits: BTreeMap<String, i64>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    description: String,
+    #[serde(default, deserialize_with = "tags")]
+    tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default_queue_type: Option<String>,
+}
+
+impl From<Vhost> for VhostEntry {
+    fn from(read: Vhost) -> Self {
+        let Vhost { name, description, tags, default_queue_type, metadata, limits } = read;
+        VhostEntry {
+            name,
+            description: description.unwrap_or(metadata.description),
+            tags: tags.unwrap_or(metadata.tags),
+            // rabbitmq: writes out that there is none.
+            default_queue_type: default_queue_type
+                .or(metadata.default_queue_type)
+                .filter(|queue_type| queue_type != "undefined"),
+            limits,
+        }
+    }
+}
+
+impl From<VhostEntry> for Vhost {
+    fn from(entry: VhostEntry) -> Self {
+        let VhostEntry { name, description, tags, default_queue_type, limits } = entry;
+        let metadata = Metadata { description, tags, default_queue_type };
+        Vhost { name, description: None, tags: None, default_queue_type: None, metadata, limits }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "tags are a list of texts, or one with commas")]
+enum Tags {
+    List(Vec<String>),
+    Text(String),
+}
+
+/// rabbitmq: a text with commas until 3.8, a list since.
+pub(super) fn tags<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(match Tags::deserialize(from)? {
+        Tags::List(tags) => tags,
+        Tags::Text(text) => {
+            let tags = text.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+            tags.map(str::to_owned).collect()
+        }
+    })
+}
+
+fn some_tags<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    tags(from).map(Some)
+}
+
+/// rabbitmq: an empty object may have become an empty list on its way through Erlang.
+pub(super) fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Map<String, Value>, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Object(object) => Ok(object),
+        Value::Null => Ok(Map::new()),
+        Value::Array(values) if values.is_empty() => Ok(Map::new()),
+        other => Err(D::Error::custom(format!("expected an object, found {other}"))),
+    }
+}
+
+pub(super) fn limits<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, i64>, D::Error> {
+    let limit = |(name, value): (String, Value)| match value.as_i64() {
+        Some(limit) => Ok((name, limit)),
+        None => Err(D::Error::custom(format!("the limit '{name}' is not a whole number"))),
+    };
+    object(from)?.into_iter().map(limit).collect()
+}
+
+pub(super) fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+    let value = Value::deserialize(from)?;
+    let whole = value.as_i64().or_else(|| value.as_f64().map(|float| float as i64));
+    whole.ok_or_else(|| {
+        D::Error::custom(format!("priority should be a number, actually was {value}"))
+    })
+}
+
+/// What a policy is for of which nothing is said.
+pub(super) fn all() -> String {
+    "all".to_owned()
+}
+
+/// Arguments as an object.
+pub(super) mod arguments {
+    use leveret_codec::TableBuf;
+    use serde::de::Error as _;
+    use serde::{Deserializer, Serialize, Serializer};
+
+    use super::super::field_table;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<TableBuf, D::Error> {
+        field_table::from_json(&super::object(from)?).map_err(D::Error::custom)
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        table: &TableBuf,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        field_table::to_json(table.as_table()).serialize(to)
+    }
+}
