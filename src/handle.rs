@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::broker::command::Command;
 use crate::broker::connection::ConnectionInfo;
@@ -22,7 +22,7 @@ use crate::broker::handshake;
 use crate::broker::record::{Lsn, Record, Recovered};
 use crate::broker::snapshot::ConnectionSnapshot;
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, LeftOut, Vhost, VhostSettings};
+use crate::broker::vhost::{ConnectionId, LeftOut, Notice, Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
@@ -37,6 +37,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     log: LogBuffer,
+    /// Why publishers are blocked, while they are.
+    alarm: watch::Sender<Option<String>>,
     /// Told when the next deadline moved nearer than what the timer sleeps for.
     timer: Notify,
 }
@@ -119,6 +121,7 @@ impl VhostHandle {
                 clock,
                 state: Mutex::new(state),
                 log: LogBuffer::default(),
+                alarm: watch::Sender::new(None),
                 timer: Notify::new(),
             }),
         };
@@ -176,6 +179,17 @@ impl VhostHandle {
     /// A change that is no command of a client: rights, policies, limits.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Vhost, Time) -> T) -> T {
         self.with_vhost(|state, now| change(&mut state.vhost, now))
+    }
+
+    /// An alarm is raised, with its reason, or all are over: publishers are blocked, or unblocked.
+    pub(crate) fn set_alarm(&self, reason: Option<&str>) {
+        self.with_vhost(|state, now| state.vhost.handle_alarm(now, reason));
+        self.shared.alarm.send_replace(reason.map(str::to_owned));
+    }
+
+    /// Why publishers are blocked, while they are.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        self.shared.alarm.borrow().clone()
     }
 
     /// Looks at what is there now.
@@ -238,6 +252,7 @@ impl VhostHandle {
         });
         vhost.take_records(records);
         let logged = self.shared.log.append(records);
+        let notices = vhost.take_notices();
         let nearer = is_nearer(vhost.next_deadline(), state.armed);
         if let Some(deadline) = nearer {
             state.armed = Some(deadline);
@@ -253,7 +268,22 @@ impl VhostHandle {
         if nearer.is_some() {
             self.shared.timer.notify_one();
         }
+        notices.iter().for_each(tell);
         result
+    }
+}
+
+/// Logs what an operator should hear of.
+fn tell(notice: &Notice) {
+    match notice {
+        Notice::UnknownArgument { queue, argument, meant: Some(meant) } => tracing::warn!(
+            queue,
+            argument,
+            "nobody obeys this argument of a queue; was {meant} meant?"
+        ),
+        Notice::UnknownArgument { queue, argument, meant: None } => {
+            tracing::warn!(queue, argument, "nobody obeys this argument of a queue");
+        }
     }
 }
 
@@ -280,12 +310,23 @@ impl Session {
     }
 
     /// Applies a batch of commands under one lock, and leaves the list empty.
-    pub(crate) fn apply(&self, commands: &mut Vec<Command<'_>>) {
+    ///
+    /// Says whether the client is blocked: not to be read from before
+    /// [`wait_until_unblocked`](Session::wait_until_unblocked).
+    pub(crate) fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
         self.handle.with_vhost(|state, now| {
             for command in commands.drain(..) {
                 state.vhost.handle_command(now, self.connection, command);
             }
-        });
+            state.vhost.is_blocked(self.connection)
+        })
+    }
+
+    /// Waits until no alarm blocks publishers.
+    pub(crate) async fn wait_until_unblocked(&self) {
+        let mut alarm = self.handle.shared.alarm.subscribe();
+        // why: the sender lives as long as the virtual host, so there is no end to wait for.
+        let _ = alarm.wait_for(Option::is_none).await;
     }
 
     /// Notes how many octets the client has sent since the beginning.

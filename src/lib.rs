@@ -125,6 +125,13 @@ impl Broker {
         self.server.hosts().set_permissions(user, vhost, [configure, write, read])
     }
 
+    /// Blocks publishers, as when memory or disk are short, or unblocks them again with `None`.
+    ///
+    /// rabbitmq: its reasons are `low on memory`, `low on disk` and `low on disk & memory`.
+    pub fn set_alarm(&self, reason: Option<&str>) {
+        self.server.hosts().set_alarm(reason);
+    }
+
     /// What was found in the data directory at the start, damage included, for each virtual host.
     pub fn recovery_reports(&self) -> &[(String, store::Report)] {
         self.server.reports()

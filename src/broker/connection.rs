@@ -67,6 +67,8 @@ pub struct ConnectionInfo {
     pub heartbeat_secs: u16,
     /// Whether the client wants basic.cancel when a consumer's queue is deleted.
     pub consumer_cancel_notify: bool,
+    /// Whether the client wants connection.blocked when it is not read from.
+    pub connection_blocked: bool,
     /// All that the client said about itself.
     pub client_properties: TableBuf,
     /// What it may do. The handshake leaves that open; whoever opens the virtual host says it.

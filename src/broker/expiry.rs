@@ -18,6 +18,8 @@ pub enum Deadline {
     Queue(QueueId),
     /// A message that an exchange holds back is due.
     Exchange(ExchangeId),
+    /// Deliveries may have waited too long for their acknowledgement.
+    Unacked,
     /// A connection was told to close and may not have answered.
     Close(ConnectionId),
 }

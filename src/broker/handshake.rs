@@ -208,6 +208,7 @@ impl Handshake {
             frame_max: tune_ok.frame_max,
             heartbeat_secs: tune_ok.heartbeat,
             consumer_cancel_notify: self.announced(b"consumer_cancel_notify"),
+            connection_blocked: self.announced(b"connection.blocked"),
             client_properties: self.client_properties.clone(),
             rights: Arc::default(),
         };

@@ -49,8 +49,20 @@ pub const CLOSE_TIMEOUT_MS: u64 = 30_000;
 /// them. A megabyte is many writes ahead of any socket.
 pub const OUTBOX_OCTETS: usize = 1 << 20;
 
+/// How long a delivery may wait for its acknowledgement, in milliseconds, when its queue does not
+/// say otherwise.
+///
+/// rabbitmq: its default `consumer_timeout`, 30 minutes.
+pub const CONSUMER_TIMEOUT_MS: u64 = 1_800_000;
+
+/// How often deliveries that wait too long are looked for, in milliseconds.
+pub const UNACKED_CHECK_MS: u64 = 60_000;
+
 /// How many messages of a queue one turn of the timer lets expire before others get their turn.
 pub const EXPIRED_A_TURN: usize = 1_000;
+
+/// Of how many unknown arguments a virtual host warns; clients make them up, so it must end.
+pub const NOTICED_ARGUMENTS: usize = 100;
 
 /// Longest time an x-argument may state, in milliseconds: ten years.
 pub const LONGEST_MS: u64 = 315_360_000_000;

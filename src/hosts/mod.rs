@@ -118,6 +118,8 @@ struct Inner {
     running: RwLock<BTreeMap<String, Host>>,
     /// Open connections of each user.
     users: Mutex<BTreeMap<String, usize>>,
+    /// Why publishers are blocked, while they are.
+    alarm: Mutex<Option<String>>,
     seed: u64,
 }
 
@@ -141,6 +143,7 @@ impl Hosts {
                 registry: Mutex::new(registry),
                 running: RwLock::new(BTreeMap::new()),
                 users: Mutex::new(BTreeMap::new()),
+                alarm: Mutex::new(None),
                 seed: seed.unwrap_or_else(|| fastrand::u64(..)),
             }),
         };
@@ -165,6 +168,7 @@ impl Hosts {
         let disk = Arc::new(Subdirectory::new(self.inner.disk.clone(), &record.directory()));
         let settings = VhostSettings { seed: self.inner.seed.wrapping_add(record.number()) };
         let (host, report) = Host::start(name, disk, self.inner.clock.clone(), &settings)?;
+        host.handle.set_alarm(self.alarm().as_deref());
         self.inner.running.write().insert(name.to_owned(), host);
         self.apply(registry, name);
         Ok(report)
@@ -386,6 +390,19 @@ impl Hosts {
             }
         }
         false
+    }
+
+    /// Raises an alarm in all virtual hosts, or ends all alarms.
+    pub(crate) fn set_alarm(&self, reason: Option<&str>) {
+        *self.inner.alarm.lock() = reason.map(str::to_owned);
+        for (_, handle) in self.vhosts() {
+            handle.set_alarm(reason);
+        }
+    }
+
+    /// The alarm that is raised.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        self.inner.alarm.lock().clone()
     }
 
     /// The time by the broker's clock.

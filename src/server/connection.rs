@@ -249,7 +249,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let mut commands = Vec::new();
         let mut monitor = Monitor::new(self.connection.heartbeat_secs(), self.received);
         loop {
-            let (used, progress, kept) = self.apply(session, commands);
+            let (used, progress, kept, blocked) = self.apply(session, commands);
             commands = kept;
             match progress {
                 Progress::More => {}
@@ -260,6 +260,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     debug_assert!(false, "an open connection is opened once");
                     return Ended::Gone;
                 }
+            }
+            if blocked {
+                // rabbitmq: while it is blocked a silent client is not given up.
+                tokio::select! {
+                    biased;
+                    written = writing.join_next() => return match written {
+                        Some(Ok(Ok(()))) => Ended::Written,
+                        _ => Ended::WriteFailed,
+                    },
+                    () = session.wait_until_unblocked() => {}
+                }
+                monitor.reset();
             }
             if used >= LARGE_BATCH_OCTETS {
                 tokio::task::yield_now().await;
@@ -294,22 +306,20 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Decodes what was read into commands and applies them as one batch. Returns how much that
-    /// was, what comes next and the list, empty, for its memory.
+    /// was, what comes next, the list, empty, for its memory, and whether an alarm blocks the client.
     fn apply(
         &mut self,
         session: &Session,
         mut commands: Vec<Command<'static>>,
-    ) -> (usize, Progress, Vec<Command<'static>>) {
-        let (used, progress, kept) = {
+    ) -> (usize, Progress, Vec<Command<'static>>, bool) {
+        let (used, progress, kept, blocked) = {
             let mut batch: Vec<Command<'_>> = std::mem::take(&mut commands);
             let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut batch);
-            if !batch.is_empty() {
-                session.apply(&mut batch);
-            }
-            (used, progress, recycle(batch))
+            let blocked = !batch.is_empty() && session.apply(&mut batch);
+            (used, progress, recycle(batch), blocked)
         };
         self.buffer.consume(used);
-        (used, progress, kept)
+        (used, progress, kept, blocked)
     }
 
     /// Reads more, but not while the client lets too much wait or the disk has too much to write.
@@ -393,6 +403,12 @@ impl Monitor {
 
     async fn tick(&mut self) {
         self.interval.tick().await;
+    }
+
+    /// Starts to watch anew.
+    fn reset(&mut self) {
+        self.interval.reset();
+        self.looks_without_life = 0;
     }
 
     /// Whether little was received since the last look: no more than heartbeats.

@@ -50,6 +50,8 @@ pub struct Client {
     pub(super) channels: BTreeMap<u16, ChannelId>,
     /// Queues that go with it.
     pub(super) owned_queues: BTreeSet<QueueId>,
+    /// Whether it has published since an alarm was raised, and so is not read from.
+    pub(super) blocked: bool,
     outputs: Vec<Outgoing>,
     /// Octets that were handed over and not reported as written yet.
     in_outbox: usize,
@@ -79,6 +81,11 @@ impl Client {
         self.info.consumer_cancel_notify
     }
 
+    /// Whether it wants to hear that it is blocked.
+    pub(super) fn wants_blocked(&self) -> bool {
+        self.info.connection_blocked
+    }
+
     pub(super) fn outputs_mut(&mut self) -> &mut Vec<Outgoing> {
         &mut self.outputs
     }
@@ -104,6 +111,7 @@ impl Vhost {
             state: ClientState::Open,
             channels: BTreeMap::new(),
             owned_queues: BTreeSet::new(),
+            blocked: false,
             outputs: Vec::new(),
             in_outbox: 0,
         });

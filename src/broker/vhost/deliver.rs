@@ -107,6 +107,7 @@ impl Vhost {
             if listed {
                 self.delivering.push(id);
             }
+            self.watch_unacked();
             message
         };
         if let Some((queue, position)) = settled {
@@ -181,6 +182,7 @@ impl Vhost {
             let delivered_at = self.now;
             let unacked = Unacked { queue: id, consumer: None, entry, delivered_at };
             channel.unacked.push(delivery_tag, unacked);
+            self.watch_unacked();
         }
         let channel = via.number;
         let ok = Outgoing::GetOk { channel, delivery_tag, redelivered, message_count, message };

@@ -12,6 +12,7 @@
 //! routed from there, so that no queue ever acts on another and no circle recurses.
 //! invariant: when a queue has messages that wait, no consumer of it can take one.
 
+mod alarm;
 mod client;
 mod consume;
 mod delay;
@@ -29,7 +30,7 @@ mod settle;
 mod timeout;
 mod transactions;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -63,6 +64,20 @@ pub struct VhostSettings {
     pub seed: u64,
 }
 
+/// Something that is no fault, but that an operator should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A queue was declared with an argument that nobody obeys. Told once for each argument.
+    UnknownArgument {
+        /// The queue.
+        queue: String,
+        /// The argument.
+        argument: String,
+        /// The one that was probably meant.
+        meant: Option<&'static str>,
+    },
+}
+
 /// A virtual host.
 pub struct Vhost {
     name: String,
@@ -85,6 +100,14 @@ pub struct Vhost {
     synced: Lsn,
     store_failed: bool,
     last_queue_id: DurableQueueId,
+    /// Why publishers are blocked, while they are.
+    alarm: Option<ShortString>,
+    /// Whether the timer will look for deliveries that wait too long for their acknowledgement.
+    watching_unacked: bool,
+    /// What an operator should hear of.
+    notices: Vec<Notice>,
+    /// Arguments that a notice was made of.
+    noticed_arguments: BTreeSet<ShortString>,
     /// How many queues there may be, if that is limited.
     max_queues: Option<u64>,
     /// Clients that have something to fetch.
@@ -126,6 +149,10 @@ impl Vhost {
             synced: Lsn(0),
             store_failed: false,
             last_queue_id: DurableQueueId(0),
+            alarm: None,
+            watching_unacked: false,
+            notices: Vec::new(),
+            noticed_arguments: BTreeSet::new(),
             max_queues: None,
             dirty: Vec::new(),
             confirming: Vec::new(),
@@ -239,6 +266,11 @@ impl Vhost {
     /// Appends the records made since the last time, in order.
     pub fn take_records(&mut self, into: &mut Vec<Record>) {
         into.append(&mut self.records);
+    }
+
+    /// Takes what an operator should hear of.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// The name of the virtual host.

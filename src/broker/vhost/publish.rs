@@ -176,6 +176,9 @@ impl Vhost {
     }
 
     pub(super) fn count_publish(&mut self, via: Via) {
+        if self.alarm.is_some() {
+            self.block(via.connection);
+        }
         self.statistics.publish += 1;
         if let Some(channel) = self.channels.get_mut(via.channel) {
             channel.statistics.publish += 1;

@@ -3,14 +3,17 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{ReplyCode, ShortStr, ShortString};
 
-use super::Vhost;
+use super::{Notice, Vhost};
 use super::client::Via;
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
 use super::reply_to::{is_address, is_reply_to};
 use crate::broker::access::Permission;
-use crate::broker::arguments::{QueueArguments, QueueType, check_server_named};
+use crate::broker::arguments::{
+    QueueArguments, QueueType, check_server_named, unknown_arguments,
+};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::Destination;
+use crate::broker::limits;
 use crate::broker::names;
 use crate::broker::queue::{Queue, QueueId};
 use crate::broker::record::{DurableQueueId, Record};
@@ -95,11 +98,28 @@ impl Vhost {
         if let Some(definition) = Vhost::queue_definition(&queue) {
             self.record(Record::QueueDeclared(definition));
         }
+        self.notice_arguments(&queue);
         let id = self.add_queue(queue);
         if let (Some(_), Some(client)) = (owner, self.clients.get_mut(via.connection)) {
             client.owned_queues.insert(id);
         }
         Ok(id)
+    }
+
+    /// rabbitmq: takes arguments that it does not know, silently.
+    fn notice_arguments(&mut self, queue: &Queue) {
+        for (argument, meant) in unknown_arguments(&queue.declared.raw) {
+            let known = self.noticed_arguments.contains(argument.as_bytes());
+            if known || self.noticed_arguments.len() >= limits::NOTICED_ARGUMENTS {
+                continue;
+            }
+            self.noticed_arguments.insert(argument.into());
+            self.notices.push(Notice::UnknownArgument {
+                queue: queue.name.to_string(),
+                argument: argument.to_string(),
+                meant,
+            });
+        }
     }
 
     pub(super) fn add_queue(&mut self, queue: Queue) -> QueueId {

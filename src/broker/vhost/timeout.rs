@@ -1,11 +1,14 @@
 //! What time alone brings about: expiry of messages and queues, the end of patience.
 
 use super::Vhost;
+use super::client::Via;
 use crate::broker::dead_letter::Reason;
+use crate::broker::error::Fault;
 use crate::broker::expiry::Deadline;
 use crate::broker::limits;
 use crate::broker::queue::QueueId;
 use crate::broker::time::Time;
+use crate::broker::unacked::Unacked;
 
 impl Vhost {
     /// Time has passed: does what was due by `now`.
@@ -19,10 +22,53 @@ impl Vhost {
             match deadline {
                 Deadline::Queue(queue) => self.queue_deadline(queue),
                 Deadline::Exchange(exchange) => self.release_due(exchange),
+                Deadline::Unacked => self.check_unacked(),
                 Deadline::Close(connection) => self.close_deadline(connection),
             }
         }
         self.work_off();
+    }
+
+    /// Sees to it that the timer looks for deliveries that nobody acknowledges.
+    pub(super) fn watch_unacked(&mut self) {
+        if !self.watching_unacked {
+            self.watching_unacked = true;
+            let at = self.now.plus_millis(limits::UNACKED_CHECK_MS);
+            self.deadlines.add(at, Deadline::Unacked);
+        }
+    }
+
+    /// rabbitmq: a delivery that is not acknowledged in time costs its channel; looked at once a
+    /// minute, basic.get included.
+    fn check_unacked(&mut self) {
+        self.watching_unacked = false;
+        let mut late = Vec::new();
+        for (id, channel) in self.channels.iter() {
+            let timeout_ms = |unacked: &Unacked| {
+                let queue = self.queues.get(unacked.queue);
+                queue.and_then(|it| it.arguments.consumer_timeout_ms)
+                    .unwrap_or(limits::CONSUMER_TIMEOUT_MS)
+            };
+            let over = channel.unacked.iter().find_map(|(_, unacked)| {
+                let timeout_ms = timeout_ms(unacked);
+                let is_late = unacked.delivered_at.plus_millis(timeout_ms) <= self.now;
+                (is_late && timeout_ms > 0).then_some(timeout_ms)
+            });
+            let (connection, number) = (channel.connection, channel.number);
+            late.extend(over.map(|ms| (Via { connection, channel: id, number }, ms)));
+        }
+        for (via, timeout_ms) in late {
+            let text = format!(
+                "delivery acknowledgement on channel {} timed out. Timeout value used: \
+                 {timeout_ms} ms. This timeout value can be configured, see consumers doc guide \
+                 to learn more",
+                via.number
+            );
+            self.close_channel(via, &Fault::precondition_failed(text), 0, 0);
+        }
+        if self.channels.iter().any(|(_, channel)| !channel.unacked.is_empty()) {
+            self.watch_unacked();
+        }
     }
 
     fn queue_deadline(&mut self, id: QueueId) {
