@@ -33,6 +33,9 @@ pub const OPERATOR_POLICY: &str = "operator_policy";
 /// The component of the parameters that are limits of virtual hosts.
 pub const VHOST_LIMITS: &str = "vhost-limits";
 
+/// Limits by their names; a negative one is none.
+pub type Limits = BTreeMap<String, i64>;
+
 /// The definitions of a broker or of a virtual host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Definitions {
@@ -89,9 +92,9 @@ pub struct UserEntry {
     /// What the user is beside a user: `administrator`, `monitoring`, ...
     #[serde(deserialize_with = "read::tags")]
     pub tags: Vec<String>,
-    /// `max-connections` and `max-channels`; a negative one is none.
+    /// `max-connections` and `max-channels`.
     #[serde(default, deserialize_with = "read::limits")]
-    pub limits: BTreeMap<String, i64>,
+    pub limits: Limits,
 }
 
 impl fmt::Debug for UserEntry {
@@ -116,9 +119,8 @@ pub struct VhostEntry {
     pub tags: Vec<String>,
     /// The kind of a queue of which none is said.
     pub default_queue_type: Option<String>,
-    /// `max-connections` and `max-queues`; a negative one is none. They may stand among the
-    /// parameters as well.
-    pub limits: BTreeMap<String, i64>,
+    /// `max-connections` and `max-queues`. They may stand among the parameters as well.
+    pub limits: Limits,
 }
 
 /// What a user may do in a virtual host.
@@ -432,9 +434,7 @@ impl Definitions {
     }
 
     /// The limits of virtual hosts among the parameters, each with its virtual host.
-    pub fn vhost_limits(
-        &self,
-    ) -> Result<Vec<(Option<String>, BTreeMap<String, i64>)>, DefinitionsError> {
+    pub fn vhost_limits(&self) -> Result<Vec<(Option<String>, Limits)>, DefinitionsError> {
         self.of_component(VHOST_LIMITS, |parameter| {
             read::limits(&parameter.value).map(|limits| (parameter.vhost.clone(), limits))
         })

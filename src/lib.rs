@@ -41,7 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::broker::snapshot::QueueSnapshot;
-pub use crate::hosts::HostError;
+use crate::definitions::Definitions;
+pub use crate::hosts::{HostError, ImportError};
 pub use crate::server::StartError;
 
 use crate::auth::Authenticator;
@@ -123,6 +124,22 @@ impl Broker {
         read: &str,
     ) -> Result<(), HostError> {
         self.server.hosts().set_permissions(user, vhost, [configure, write, read])
+    }
+
+    /// Brings everything into being that definitions name, in RabbitMQ's JSON: users, virtual hosts,
+    /// permissions, policies, exchanges, queues, bindings. What is there already is left as it is;
+    /// taking the same definitions twice changes nothing.
+    ///
+    /// # Errors
+    /// In one line that names the place, when they make no sense. What came before that place is
+    /// there.
+    pub fn import_definitions(&self, json: &[u8]) -> Result<(), ImportError> {
+        self.server.hosts().import(&Definitions::parse(json)?)
+    }
+
+    /// Everything but messages, in RabbitMQ's JSON.
+    pub fn export_definitions(&self) -> Vec<u8> {
+        self.server.hosts().export().to_json()
     }
 
     /// Blocks publishers, as when memory or disk are short, or unblocks them again with `None`.

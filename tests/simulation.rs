@@ -19,7 +19,7 @@ mod replay;
 use life::Life;
 
 /// How many seeds a plain test run takes.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 80;
 /// How many steps a life has.
 const STEPS: usize = 600;
 /// How many of the last steps are shown of a life that went wrong.

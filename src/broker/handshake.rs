@@ -30,7 +30,8 @@ use super::limits;
 /// rabbitmq: kombu, bunny and others read `product` and `version` to learn what the broker can do,
 /// so they say what leveret does as, and `platform` says who it is.
 const PRODUCT: &[u8] = b"RabbitMQ";
-const VERSION: &[u8] = b"3.10.8";
+/// The release that is followed.
+pub const VERSION: &str = "3.10.8";
 const PLATFORM: &[u8] = concat!("leveret ", env!("CARGO_PKG_VERSION")).as_bytes();
 const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
 const LOCALES: &[u8] = b"en_US";
@@ -81,7 +82,7 @@ impl Handshake {
             .push(b"information", &Value::LongStr(b"AMQP 0-9-1 as RabbitMQ speaks it"))
             .push(b"platform", &Value::LongStr(PLATFORM))
             .push(b"product", &Value::LongStr(PRODUCT))
-            .push(b"version", &Value::LongStr(VERSION));
+            .push(b"version", &Value::LongStr(VERSION.as_bytes()));
         let properties = properties.finish();
         let start = connection::Start {
             version_major: 0,

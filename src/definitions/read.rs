@@ -1,12 +1,10 @@
 //! Reading definitions as lenient as RabbitMQ reads them, with an error that says where.
 
-use std::collections::BTreeMap;
-
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Definitions, DefinitionsError, VhostEntry};
+use super::{Definitions, DefinitionsError, Limits, VhostEntry};
 
 /// Reads all categories that are there.
 pub(super) fn definitions(json: &[u8]) -> Result<Definitions, DefinitionsError> {
@@ -84,7 +82,7 @@ pub(super) struct Vhost {
     #[serde(default)]
     metadata: Metadata,
     #[serde(default, deserialize_with = "limits")]
-    limits: BTreeMap<String, i64>,
+    limits: Limits,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -153,9 +151,7 @@ pub(super) fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Map<String, V
     }
 }
 
-pub(super) fn limits<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<BTreeMap<String, i64>, D::Error> {
+pub(super) fn limits<'de, D: Deserializer<'de>>(from: D) -> Result<Limits, D::Error> {
     let limit = |(name, value): (String, Value)| match value.as_i64() {
         Some(limit) => Ok((name, limit)),
         None => Err(D::Error::custom(format!("the limit '{name}' is not a whole number"))),

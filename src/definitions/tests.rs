@@ -45,7 +45,7 @@ const EXPORTED: &str = r#"{
   ]
 }"#;
 
-fn parse(json: Value) -> Result<Definitions, DefinitionsError> {
+fn parse(json: &Value) -> Result<Definitions, DefinitionsError> {
     Definitions::parse(json.to_string().as_bytes())
 }
 
@@ -54,7 +54,7 @@ fn written(json: &[u8]) -> Value {
 }
 
 #[track_caller]
-fn refused(json: Value, expected: &str) {
+fn refused(json: &Value, expected: &str) {
     let refusal = parse(json).expect_err("the definitions are wrong").to_string();
     assert_eq!(refusal, format!("the definitions are wrong at {expected}"));
     assert!(!refusal.contains('\n'));
@@ -154,7 +154,7 @@ fn the_same_definitions_are_the_same_octets() {
                        "arguments": {"k": name}})
             })),
         });
-        parse(json).unwrap().to_json()
+        parse(&json).unwrap().to_json()
     };
     assert_eq!(in_order(&names), in_order(&["a", "b", "c"]));
 }
@@ -162,8 +162,8 @@ fn the_same_definitions_are_the_same_octets() {
 #[test]
 fn a_part_is_enough_and_unknown_fields_do_no_harm() {
     assert_eq!(Definitions::parse(b"").unwrap(), Definitions::default());
-    assert_eq!(parse(json!({})).unwrap(), Definitions::default());
-    let definitions = parse(json!({
+    assert_eq!(parse(&json!({})).unwrap(), Definitions::default());
+    let definitions = parse(&json!({
         "exported_at": "today",
         "shovels": [1],
         "users": null,
@@ -177,7 +177,7 @@ fn a_part_is_enough_and_unknown_fields_do_no_harm() {
 #[test]
 fn tags_are_a_list_or_a_text_with_commas() {
     let tags = |tags: Value| {
-        let definitions = parse(json!({"users": [{"name": "u", "tags": tags}]})).unwrap();
+        let definitions = parse(&json!({"users": [{"name": "u", "tags": tags}]})).unwrap();
         definitions.users[0].tags.join("|")
     };
     assert_eq!(tags(json!([])), "");
@@ -185,15 +185,15 @@ fn tags_are_a_list_or_a_text_with_commas() {
     assert_eq!(tags(json!(["a", "b"])), "a|b");
     assert_eq!(tags(json!("a, b,c")), "a|b|c");
     refused(
-        json!({"users": [{"name": "u", "tags": 5}]}),
+        &json!({"users": [{"name": "u", "tags": 5}]}),
         "users[0] 'u': tags are a list of texts, or one with commas",
     );
-    refused(json!({"users": [{"name": "u"}]}), "users[0] 'u': missing field `tags`");
+    refused(&json!({"users": [{"name": "u"}]}), "users[0] 'u': missing field `tags`");
 }
 
 #[test]
 fn a_user_without_a_hash_may_have_a_password() {
-    let definitions = parse(json!({"users": [
+    let definitions = parse(&json!({"users": [
         {"name": "plain", "password": "secret", "tags": ""},
         {"name": "none", "password_hash": "", "tags": ""},
     ]}));
@@ -209,7 +209,7 @@ fn a_user_without_a_hash_may_have_a_password() {
 fn the_algorithm_is_that_of_the_version_unless_said() {
     let algorithm = |version: Value, algorithm: Value| {
         let user = json!({"name": "u", "tags": "", "hashing_algorithm": algorithm});
-        let definitions = parse(json!({"rabbit_version": version, "users": [user]})).unwrap();
+        let definitions = parse(&json!({"rabbit_version": version, "users": [user]})).unwrap();
         let name = definitions.hashing_algorithm(&definitions.users[0]);
         name.strip_prefix("rabbit_password_hashing_").unwrap().to_owned()
     };
@@ -222,7 +222,7 @@ fn the_algorithm_is_that_of_the_version_unless_said() {
 
 #[test]
 fn a_virtual_host_is_described_beside_its_name_or_in_its_metadata() {
-    let definitions = parse(json!({"vhosts": [
+    let definitions = parse(&json!({"vhosts": [
         {"name": "old", "description": "d", "tags": "a,b", "tracing": false},
         {"name": "new", "limits": [], "metadata":
             {"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum"}},
@@ -240,7 +240,7 @@ fn a_virtual_host_is_described_beside_its_name_or_in_its_metadata() {
 
 #[test]
 fn the_definitions_of_a_virtual_host_do_not_name_it() {
-    let definitions = parse(json!({
+    let definitions = parse(&json!({
         "rabbit_version": "3.10.8",
         "users": [{"name": "u", "tags": ""}],
         "queues": [{"name": "b", "vhost": "v"}, {"name": "a", "vhost": "v"},
@@ -289,7 +289,7 @@ fn operator_policies_and_limits_stand_among_the_parameters() {
 
     let wrong = |component: &str| {
         let parameter = json!({"vhost": "/", "component": component, "name": "n", "value": 5});
-        parse(json!({"parameters": [parameter]})).unwrap()
+        parse(&json!({"parameters": [parameter]})).unwrap()
     };
     assert!(wrong(OPERATOR_POLICY).operator_policies().is_err());
     assert_eq!(
@@ -326,7 +326,7 @@ fn a_policy_has_a_priority_of_zero_and_is_for_all_unless_said() {
     let entry = |fields: Value| {
         let mut policy = json!({"name": "p", "pattern": "", "definition": {}});
         policy.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        parse(json!({"policies": [policy]})).map(|it| it.policies[0].clone())
+        parse(&json!({"policies": [policy]})).map(|it| it.policies[0].clone())
     };
     let plain = entry(json!({})).unwrap();
     assert_eq!((plain.priority, plain.apply_to.as_str()), (0, "all"));
@@ -343,25 +343,25 @@ fn a_mistake_is_told_with_its_place() {
     let refusal = Definitions::parse(b"{\"users\": [}").unwrap_err().to_string();
     assert_eq!(refusal, "the definitions are not JSON: expected value at line 1 column 12");
     assert!(matches!(Definitions::parse(b"{\"a\": \"\xff\"}"), Err(DefinitionsError::NotJson(_))));
-    refused(json!([]), "the beginning: not an object");
-    refused(json!({"queues": {}}), "queues: not a list");
-    refused(json!({"queues": ["q"]}), "queues[0]: not an object");
-    refused(json!({"rabbit_version": 3}), "rabbit_version: not a text");
-    refused(json!({"queues": [{"name": "a"}, {"vhost": "/"}]}), "queues[1]: missing field `name`");
+    refused(&json!([]), "the beginning: not an object");
+    refused(&json!({"queues": {}}), "queues: not a list");
+    refused(&json!({"queues": ["q"]}), "queues[0]: not an object");
+    refused(&json!({"rabbit_version": 3}), "rabbit_version: not a text");
+    refused(&json!({"queues": [{"name": "a"}, {"vhost": "/"}]}), "queues[1]: missing field `name`");
     refused(
-        json!({"queues": [{"name": "a", "durable": "yes"}]}),
+        &json!({"queues": [{"name": "a", "durable": "yes"}]}),
         "queues[0] 'a': invalid type: string \"yes\", expected a boolean",
     );
     refused(
-        json!({"queues": [{"name": "a", "arguments": [1]}]}),
+        &json!({"queues": [{"name": "a", "arguments": [1]}]}),
         "queues[0] 'a': expected an object, found [1]",
     );
     refused(
-        json!({"bindings": [{"source": "x", "destination": "q", "destination_type": "topic"}]}),
+        &json!({"bindings": [{"source": "x", "destination": "q", "destination_type": "topic"}]}),
         "bindings[0] 'x': unknown variant `topic`, expected `queue` or `exchange`",
     );
     refused(
-        json!({"users": [{"name": "u", "tags": "", "limits": {"max-channels": "x"}}]}),
+        &json!({"users": [{"name": "u", "tags": "", "limits": {"max-channels": "x"}}]}),
         "users[0] 'u': the limit 'max-channels' is not a whole number",
     );
 }

@@ -10,6 +10,7 @@
 //! done with the registry's lock held, which makes changes of definitions one after another; no
 //! message waits for it.
 
+mod definitions;
 mod log_thread;
 mod registry;
 mod timer;
@@ -26,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::task::{JoinError, JoinHandle};
 
 use self::registry::Registry;
+pub use self::definitions::ImportError;
 pub use self::registry::{PermissionRecord, RegistryError, UserRecord};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};

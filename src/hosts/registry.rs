@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::broker::access::{
     InvalidPattern, Permissions, Rights, TopicPermissions, TopicVariables,
 };
-use crate::broker::policy::{InvalidPolicy, Policy, PolicyKind, PolicySet, PolicyValue};
+use crate::broker::policy::{InvalidPolicy, Policy, PolicyKind, PolicySet};
+use crate::definitions::policy_value;
 use crate::passwords::{Algorithm, PasswordHash};
 use crate::store::{Disk, read_whole, replace_whole};
 
@@ -198,18 +199,6 @@ impl PolicyRecord {
         let entries = self.definition.iter().map(|(key, value)| (key.clone(), policy_value(value)));
         let apply_to = Some(self.apply_to.as_str());
         Policy::parse(kind, name, &self.pattern, apply_to, self.priority, entries)
-    }
-}
-
-fn policy_value(value: &Value) -> PolicyValue {
-    match value {
-        Value::Number(number) => match number.as_i64() {
-            Some(number) => PolicyValue::Integer(number),
-            None => PolicyValue::Other(number.to_string()),
-        },
-        Value::String(text) => PolicyValue::Text(text.clone()),
-        Value::Bool(is) => PolicyValue::Bool(*is),
-        other => PolicyValue::Other(other.to_string()),
     }
 }
 

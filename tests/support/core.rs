@@ -19,6 +19,7 @@ use leveret::broker::access::{AuthenticationFailure, Credentials, User};
 use leveret::broker::command::Outgoing;
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
+use leveret::broker::handshake;
 use leveret::broker::record::{Lsn, Record};
 use leveret::broker::snapshot::QueueSnapshot;
 use leveret::broker::time::Time;
@@ -170,7 +171,7 @@ impl World {
     pub(crate) fn shut_down(&self) {
         let mut inner = self.inner.borrow_mut();
         let now = inner.now;
-        inner.vhost.handle_shutdown(now);
+        inner.vhost.handle_shutdown(now, &handshake::shutdown_fault());
         inner.finish();
     }
 
@@ -595,7 +596,7 @@ impl Client {
 /// Guest, with the password guest.
 fn authenticate(credentials: &Credentials) -> Result<User, AuthenticationFailure> {
     if credentials.user == "guest" && credentials.password == b"guest" {
-        Ok(User { name: "guest".to_owned() })
+        Ok(User::new("guest"))
     } else {
         Err(AuthenticationFailure::Refused)
     }

@@ -617,10 +617,7 @@ mod tests {
             "ch": 1, "method": "queue.declare", "args": { "queue": "q", "durable": true, "nowait": true },
         }));
         let octets = encode(&declare, FRAME_MAX).unwrap();
-        assert_eq!(
-            hex::to_text(&octets),
-            "01000100000000d0032000a0000017112".to_owned() + "00000000ce"
-        );
+        assert_eq!(hex::to_text(&octets), "0100010000000d0032000a000001711200000000ce");
     }
 
     #[test]

@@ -55,14 +55,22 @@ impl Vhost {
             self.may_with_exchange(via, Permission::Read, name.as_bytes())?;
             self.may_with_exchange(via, Permission::Write, alternate.as_bytes())?;
         }
-        let mut exchange = Exchange::new(
-            name.clone(),
-            kind,
-            declare.durable,
-            declare.auto_delete,
-            declare.internal,
-            arguments,
-        )?;
+        let (durable, auto_delete) = (declare.durable, declare.auto_delete);
+        self.make_exchange(name, kind, durable, auto_delete, declare.internal, arguments)
+    }
+
+    /// Makes an exchange that is not there.
+    pub(super) fn make_exchange(
+        &mut self,
+        name: &ShortString,
+        kind: ExchangeType,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: ExchangeArguments,
+    ) -> Checked<()> {
+        let mut exchange =
+            Exchange::new(name.clone(), kind, durable, auto_delete, internal, arguments)?;
         if exchange.durable {
             self.record(Record::ExchangeDeclared(definition(&exchange)));
             self.keep_delayed(&mut exchange);
@@ -338,7 +346,7 @@ pub(super) fn inequivalent(
 }
 
 /// rabbitmq: an unknown type costs the connection (503), the empty one is called invalid.
-fn exchange_type(name: ShortStr<'_>) -> Checked<ExchangeType> {
+pub(super) fn exchange_type(name: ShortStr<'_>) -> Checked<ExchangeType> {
     ExchangeType::from_name(name.as_bytes()).ok_or_else(|| {
         let how = if name.is_empty() { "invalid" } else { "unknown" };
         Fault::new(ReplyCode::CommandInvalid, format!("{how} exchange type '{name}'"))

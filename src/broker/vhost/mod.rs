@@ -15,6 +15,7 @@
 mod alarm;
 mod client;
 mod consume;
+mod define;
 mod delay;
 mod deliver;
 mod dispatch;
@@ -37,6 +38,7 @@ use hashbrown::HashMap;
 use leveret_codec::ShortString;
 
 pub use self::client::{Client, ConnectionId};
+pub use self::define::Definition;
 pub use self::recover::LeftOut;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};

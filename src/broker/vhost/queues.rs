@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{ReplyCode, ShortStr, ShortString};
 
-use super::{Notice, Vhost};
+use super::{ConnectionId, Notice, Vhost};
 use super::client::Via;
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
 use super::reply_to::{is_address, is_reply_to};
@@ -75,7 +75,20 @@ impl Vhost {
             self.may_with_queue(via, Permission::Read, &name)?;
             self.may_with_exchange(via, Permission::Write, exchange.as_bytes())?;
         }
-        let (exclusive, auto_delete) = (declare.exclusive, declare.auto_delete);
+        let owner = declare.exclusive.then_some(via.connection);
+        self.make_queue(name, durable, owner, declare.auto_delete, arguments)
+    }
+
+    /// Makes a queue that is not there.
+    pub(super) fn make_queue(
+        &mut self,
+        name: ShortString,
+        durable: bool,
+        owner: Option<ConnectionId>,
+        auto_delete: bool,
+        arguments: QueueArguments,
+    ) -> Checked<QueueId> {
+        let exclusive = owner.is_some();
         arguments.check_properties(name.as_bytes(), &self.name, durable, exclusive, auto_delete)?;
         if arguments.queue_type == QueueType::Stream {
             return Err(Fault::not_implemented("streams are not built yet in leveret"));
@@ -89,18 +102,17 @@ impl Vhost {
                 self.name
             )));
         }
-        let owner = exclusive.then_some(via.connection);
         let durable_id = durable.then(|| {
             self.last_queue_id.0 += 1;
             self.last_queue_id
         });
-        let queue = Queue::new(name, durable_id, owner, declare.auto_delete, arguments, self.now);
+        let queue = Queue::new(name, durable_id, owner, auto_delete, arguments, self.now);
         if let Some(definition) = Vhost::queue_definition(&queue) {
             self.record(Record::QueueDeclared(definition));
         }
         self.notice_arguments(&queue);
         let id = self.add_queue(queue);
-        if let (Some(_), Some(client)) = (owner, self.clients.get_mut(via.connection)) {
+        if let Some(client) = owner.and_then(|owner| self.clients.get_mut(owner)) {
             client.owned_queues.insert(id);
         }
         Ok(id)

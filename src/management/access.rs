@@ -1,0 +1,169 @@
+//! Who asks, and what that user may see.
+//!
+//! rabbitmq: the tags of a user say what it may do here: `management` its own things,
+//! `policymaker` policies and parameters as well, `monitoring` see everything, `administrator` do
+//! everything. Without one of these tags nothing.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::answer::Failure;
+use super::server::Ends;
+use super::{Api, Site};
+use crate::auth::{AuthenticationFailure, Credentials, User};
+
+/// What a user is told that may not have this object.
+const NO_OBJECT: &str = "User not authorised to access object";
+/// What a user is told that may not enter this virtual host.
+const NO_VHOST: &str = "User not authorised to access virtual host";
+
+/// A user that has logged in and may use the API.
+pub(super) struct Caller {
+    pub(super) user: User,
+    pub(super) ends: Ends,
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Api) -> Result<Self, Failure> {
+        // invariant: the listener says this of every request.
+        let ends = parts.extensions.get::<Ends>().copied();
+        let ends = ends.ok_or_else(|| Failure::internal("the client's address is not known"))?;
+        let credentials = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| basic(value.as_bytes()))
+            .ok_or_else(Failure::login_failed)?;
+        let user = site.authenticator.authenticate(&credentials, ends.peer).await;
+        let user = user.map_err(|failure| {
+            let (peer, user) = (ends.peer, &credentials.user);
+            tracing::warn!(%peer, user, %failure, "HTTP login refused");
+            match failure {
+                AuthenticationFailure::NotLocal => {
+                    Failure::not_authorised("User can only log in via localhost")
+                }
+                _ => Failure::login_failed(),
+            }
+        })?;
+        let caller = Caller { user, ends };
+        let tags = ["management", "policymaker", "monitoring", "administrator"];
+        if !tags.iter().any(|tag| caller.has_tag(tag)) {
+            return Err(Failure::not_authorised("Not management user"));
+        }
+        Ok(caller)
+    }
+}
+
+impl Caller {
+    fn has_tag(&self, tag: &str) -> bool {
+        self.user.tags.iter().any(|had| had == tag)
+    }
+
+    pub(super) fn is_administrator(&self) -> bool {
+        self.has_tag("administrator")
+    }
+
+    /// Whether it may see what other users do.
+    pub(super) fn is_monitor(&self) -> bool {
+        self.is_administrator() || self.has_tag("monitoring")
+    }
+
+    fn is_policymaker(&self) -> bool {
+        self.is_administrator() || self.has_tag("policymaker")
+    }
+
+    pub(super) fn needs_administrator(&self) -> Result<(), Failure> {
+        or(self.is_administrator(), "Not administrator user")
+    }
+
+    pub(super) fn needs_monitor(&self) -> Result<(), Failure> {
+        or(self.is_monitor(), "Not monitor user")
+    }
+
+    /// For what belongs to a virtual host. One that is not there is nobody's secret.
+    pub(super) fn needs_vhost(&self, site: &Site, vhost: &str) -> Result<(), Failure> {
+        or(self.is_administrator() || self.may_look_up(site, vhost), NO_VHOST)
+    }
+
+    /// For what a monitor may see of every virtual host.
+    pub(super) fn needs_sight_of(&self, site: &Site, vhost: &str) -> Result<(), Failure> {
+        or(self.is_monitor() || self.may_look_up(site, vhost), NO_VHOST)
+    }
+
+    /// For policies and parameters of a virtual host.
+    pub(super) fn needs_policymaker(&self, site: &Site, vhost: &str) -> Result<(), Failure> {
+        let may = self.is_policymaker() && self.may_look_up(site, vhost);
+        or(self.is_administrator() || may, NO_OBJECT)
+    }
+
+    /// For policies and parameters of no virtual host.
+    pub(super) fn needs_policymaker_anywhere(&self) -> Result<(), Failure> {
+        or(self.is_policymaker(), NO_OBJECT)
+    }
+
+    /// For a look at what belongs to this user.
+    pub(super) fn needs_sight_of_user(&self, user: &str) -> Result<(), Failure> {
+        or(self.is_monitor() || self.user.name == user, NO_OBJECT)
+    }
+
+    /// For an end to what belongs to this user.
+    pub(super) fn needs_power_over_user(&self, user: &str) -> Result<(), Failure> {
+        or(self.is_administrator() || self.user.name == user, NO_OBJECT)
+    }
+
+    fn may_look_up(&self, site: &Site, vhost: &str) -> bool {
+        site.hosts.registry(|registry| {
+            registry.vhost(vhost).is_none() || registry.may_enter(vhost, &self.user.name)
+        })
+    }
+
+    /// Whether lists show this user what is in a virtual host.
+    pub(super) fn lists_vhost(&self, site: &Site, vhost: &str) -> bool {
+        self.is_administrator() || self.may_look_up(site, vhost)
+    }
+
+    /// Whether this user may know that there is such a virtual host.
+    pub(super) fn sees_vhost(&self, site: &Site, vhost: &str) -> bool {
+        self.is_monitor() || self.may_look_up(site, vhost)
+    }
+
+    /// Whether lists show this user what another user does.
+    pub(super) fn lists_user(&self, user: &str) -> bool {
+        self.is_monitor() || self.user.name == user
+    }
+}
+
+fn or(may: bool, reason: &'static str) -> Result<(), Failure> {
+    if may { Ok(()) } else { Err(Failure::not_authorised(reason)) }
+}
+
+/// Reads a header of basic authentication.
+fn basic(header: &[u8]) -> Option<Credentials> {
+    let (scheme, encoded) = header.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
+    let colon = decoded.iter().position(|octet| *octet == b':')?;
+    let user = String::from_utf8(decoded[..colon].to_vec()).ok()?;
+    Some(Credentials { mechanism: "PLAIN", user, password: decoded[colon + 1..].to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_authentication_is_read() {
+        let read = basic(b"Basic Z3Vlc3Q6Z3U6ZXN0").unwrap();
+        assert_eq!((read.user.as_str(), read.password.as_slice()), ("guest", &b"gu:est"[..]));
+        assert!(basic(b"basic  Z3Vlc3Q6Z3U6ZXN0").is_some());
+        for wrong in ["", "Basic", "Bearer Z3Vlc3Q6Z3U6ZXN0", "Basic Z3Vlc3Q=", "Basic ?"] {
+            assert_eq!(basic(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! A client without a socket: it enters a virtual host as the user who asks, sends commands and
+//! reads the answers out of its outbox.
+//!
+//! So whatever the API does that a client of AMQP could do as well takes the same way, with the same
+//! checks and the same texts. It lives as long as one request: what it holds unacknowledged goes
+//! back to its queue when it is dropped.
+//!
+//! rabbitmq: has the same, its "direct" connections. Here lists do not show them, and limits on
+//! connections do not count them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use leveret_codec::method::{channel, confirm};
+use leveret_codec::{Decoder, Method, ReplyCode, ShortStr, TableBuf};
+
+use super::Site;
+use super::access::Caller;
+use super::answer::Failure;
+use crate::broker::command::{Command, Outgoing};
+use crate::broker::connection::ConnectionInfo;
+use crate::broker::limits;
+use crate::broker::message::Message;
+use crate::handle::{Farewell, Peer, Session};
+use crate::outbox::Outbox;
+
+/// The mechanism that nobody else uses: it had not to log in to AMQP.
+const MECHANISM: &str = "direct";
+
+/// The one channel of such a client.
+const CHANNEL: u16 = 1;
+
+/// How long the answer to a command may take. Only a confirm waits for anything, the disk.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whether this is the end of a local client, which lists leave out.
+pub(super) fn is_local(peer: &Peer) -> bool {
+    peer.mechanism == MECHANISM
+}
+
+/// A client of this user in a virtual host, with a channel that is open.
+pub(super) struct LocalClient {
+    session: Session,
+    outbox: Arc<Outbox>,
+    answers: VecDeque<Answer>,
+}
+
+/// What the broker says to a local client.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// A method with nothing of interest in it: it is done.
+    Done,
+    /// basic.get-ok.
+    Got(Got),
+    /// basic.get-empty.
+    Empty,
+    /// basic.ack or basic.nack for what was published.
+    Confirmed(bool),
+    /// basic.return.
+    Returned,
+    /// The channel or the connection is closed.
+    Refused(Refusal),
+}
+
+/// A message that was fetched.
+#[derive(Debug)]
+pub(super) struct Got {
+    pub(super) delivery_tag: u64,
+    pub(super) redelivered: bool,
+    pub(super) message_count: u32,
+    pub(super) message: Message,
+}
+
+/// Why the broker closed the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    code: u16,
+    /// `NAME - explanation`.
+    text: String,
+}
+
+impl Refusal {
+    /// As RabbitMQ tells it of what is declared, bound and deleted: 404 and 401, or 400 with the
+    /// explanation.
+    pub(super) fn of_definition(&self) -> Failure {
+        const NOT_FOUND: u16 = ReplyCode::NotFound as u16;
+        const ACCESS_REFUSED: u16 = ReplyCode::AccessRefused as u16;
+        const NOT_ALLOWED: u16 = ReplyCode::NotAllowed as u16;
+        match self.code {
+            NOT_FOUND => Failure::not_found(self.explanation()),
+            ACCESS_REFUSED | NOT_ALLOWED => access_refused(),
+            _ => Failure::bad_request(self.explanation()),
+        }
+    }
+
+    /// As RabbitMQ tells it of what is fetched and purged: 404 and 401 with the text, or 400 with
+    /// the code as well.
+    pub(super) fn of_use(&self) -> Failure {
+        const NOT_FOUND: u16 = ReplyCode::NotFound as u16;
+        const ACCESS_REFUSED: u16 = ReplyCode::AccessRefused as u16;
+        match self.code {
+            NOT_FOUND => Failure::not_found(self.text.clone()),
+            ACCESS_REFUSED => Failure::not_authorised(self.text.clone()),
+            _ => self.of_publish(),
+        }
+    }
+
+    /// As RabbitMQ tells it of what is published: 400 with the code and the text.
+    pub(super) fn of_publish(&self) -> Failure {
+        Failure::bad_request(format!("{} {}", self.code, self.text))
+    }
+
+    fn explanation(&self) -> &str {
+        self.text.split_once(" - ").map_or(self.text.as_str(), |(_, explanation)| explanation)
+    }
+}
+
+fn access_refused() -> Failure {
+    Failure::not_authorised("Access refused.")
+}
+
+impl LocalClient {
+    /// Enters a virtual host, in which the user may do what its permissions say; nothing when it
+    /// has none.
+    pub(super) fn open(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
+        let handle = site.vhost(vhost)?;
+        let rights = site.hosts.registry(|registry| registry.rights(vhost, &caller.user.name));
+        let info = ConnectionInfo {
+            user: caller.user.clone(),
+            channel_max: CHANNEL,
+            frame_max: limits::FRAME_MAX,
+            heartbeat_secs: 0,
+            consumer_cancel_notify: false,
+            client_properties: TableBuf::default(),
+            rights: Arc::new(rights),
+        };
+        let peer = Arc::new(Peer {
+            name: format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local),
+            address: caller.ends.peer,
+            local: caller.ends.local,
+            connected_at: site.hosts.now(),
+            mechanism: MECHANISM,
+            received: AtomicU64::new(0),
+        });
+        let outbox = Arc::new(Outbox::default());
+        let session = handle
+            .open(info, peer, outbox.clone(), Farewell::new(|| {}))
+            .map_err(|fault| Failure::bad_request(fault.to_string()))?;
+        let client = LocalClient { session, outbox, answers: VecDeque::new() };
+        let method = Method::ChannelOpen(channel::Open::default());
+        client.session.apply(&mut vec![Command::Method { channel: CHANNEL, method }]);
+        Ok(client)
+    }
+
+    /// The same for what RabbitMQ opens a connection for: a user without permissions in the virtual
+    /// host is refused at the door.
+    pub(super) fn enter(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
+        if !site.hosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
+            return Err(access_refused());
+        }
+        LocalClient::open(site, caller, vhost)
+    }
+
+    /// Sends a method and waits for its answer.
+    pub(super) async fn call(&mut self, method: Method<'_>) -> Result<Answer, Refusal> {
+        self.cast([method]);
+        self.answer().await
+    }
+
+    /// Sends methods, all at once, and does not wait.
+    pub(super) fn cast<'a>(&self, methods: impl IntoIterator<Item = Method<'a>>) {
+        let command = |method| Command::Method { channel: CHANNEL, method };
+        self.session.apply(&mut methods.into_iter().map(command).collect());
+    }
+
+    /// Publishes a message and waits until it is safe. Says whether it was routed and whether it was
+    /// taken.
+    pub(super) async fn publish(&mut self, message: Message) -> Result<(bool, bool), Refusal> {
+        self.call(Method::ConfirmSelect(confirm::Select { nowait: false })).await?;
+        let (mandatory, immediate) = (true, false);
+        self.session.apply(&mut vec![Command::Publish {
+            channel: CHANNEL,
+            mandatory,
+            immediate,
+            message,
+        }]);
+        let mut routed = true;
+        loop {
+            match self.answer().await? {
+                Answer::Returned => routed = false,
+                Answer::Confirmed(taken) => return Ok((routed, taken)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next answer.
+    pub(super) async fn answer(&mut self) -> Result<Answer, Refusal> {
+        loop {
+            match self.answers.pop_front() {
+                Some(Answer::Refused(refusal)) => return Err(refusal),
+                Some(answer) => return Ok(answer),
+                None => {}
+            }
+            let mut outgoing = Vec::new();
+            match tokio::time::timeout(TIMEOUT, self.outbox.take(&mut outgoing)).await {
+                Ok(true) => outgoing.into_iter().for_each(|item| self.read(item)),
+                Ok(false) | Err(_) => {
+                    let text = "INTERNAL_ERROR - the broker did not answer in time".to_owned();
+                    return Err(Refusal { code: ReplyCode::InternalError as u16, text });
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Frames(frames) => self.read_frames(&frames),
+            Outgoing::GetOk { delivery_tag, redelivered, message_count, message, .. } => {
+                let got = Got { delivery_tag, redelivered, message_count, message };
+                self.answers.push_back(Answer::Got(got));
+            }
+            Outgoing::Return { .. } => self.answers.push_back(Answer::Returned),
+            Outgoing::Deliver(_) | Outgoing::End => {}
+        }
+    }
+
+    fn read_frames(&mut self, frames: &[u8]) {
+        // invariant: the broker's own frames can be decoded.
+        let decoder = Decoder::new(limits::FRAME_MAX);
+        let mut rest = frames;
+        while let Ok(Some((frame, length))) = decoder.decode(rest) {
+            if let Ok(method) = Method::decode(frame.payload) {
+                self.answers.extend(answer_of(&method));
+            }
+            rest = &rest[length..];
+        }
+    }
+}
+
+fn answer_of(method: &Method<'_>) -> Option<Answer> {
+    let refused = |code: u16, text: ShortStr<'_>| {
+        Some(Answer::Refused(Refusal { code, text: text.to_string() }))
+    };
+    match method {
+        Method::ConnectionOpenOk(_) | Method::ChannelOpenOk(_) => None,
+        Method::ChannelClose(close) => refused(close.reply_code, close.reply_text),
+        Method::ConnectionClose(close) => refused(close.reply_code, close.reply_text),
+        Method::BasicGetEmpty(_) => Some(Answer::Empty),
+        Method::BasicAck(_) => Some(Answer::Confirmed(true)),
+        Method::BasicNack(_) => Some(Answer::Confirmed(false)),
+        _ => Some(Answer::Done),
+    }
+}

@@ -1,0 +1,118 @@
+//! The management API: RabbitMQ's HTTP API at the edge of the broker.
+//!
+//! ```text
+//!  request ─► who is it? ─► room (queues, users, …) ─┬─► Hosts: registry, snapshots ─► JSON
+//!             access                                 └─► LocalClient: commands ─► the core's answer
+//! ```
+//!
+//! - What is shown comes from snapshots, taken when it is asked for: nothing is sampled, nothing
+//!   lags.
+//! - What a client of AMQP could do (declare, bind, publish, get …) is done by a client without a
+//!   socket, see [`local_client`], so that every rule, permission and text is the core's own.
+//! - Paths, status codes, names and texts are RabbitMQ's.
+//!
+//! rabbitmq: beside each counter `x` stands `x_details` with a rate. Here the rate is always 0.0:
+//! who wants one makes it of two readings, which are exact.
+//!
+//! What this module deliberately is not: it keeps no state of its own, has no page for browsers and
+//! speaks no TLS.
+
+mod access;
+mod answer;
+mod bindings;
+mod body;
+mod channels;
+mod connections;
+mod consumers;
+mod exchanges;
+mod health;
+mod limits;
+mod list;
+mod local_client;
+mod messages;
+mod node;
+mod overview;
+mod parameters;
+mod permissions;
+mod policies;
+mod queues;
+mod server;
+mod show;
+mod users;
+mod vhosts;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+
+pub(crate) use self::server::Management;
+use self::answer::Failure;
+use crate::auth::Authenticator;
+use crate::broker::time::Time;
+use crate::handle::VhostHandle;
+use crate::hosts::{HostError, Hosts};
+
+/// What every request needs.
+pub(crate) struct Site {
+    /// The virtual hosts, and who may do what in them.
+    pub(crate) hosts: Hosts,
+    /// Who checks passwords.
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    /// Where clients of AMQP are listened for.
+    pub(crate) listeners: Vec<SocketAddr>,
+    /// Where this API is.
+    pub(crate) address: SocketAddr,
+    /// Where what is durable is kept; nowhere but in memory otherwise.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// When the broker started.
+    pub(crate) started_at: Time,
+    /// What the broker calls itself.
+    pub(crate) node: String,
+}
+
+type Api = Arc<Site>;
+type Answer = Result<Response, Failure>;
+
+impl Site {
+    /// A virtual host that runs; one that does not is none.
+    fn vhost(&self, name: &str) -> Result<VhostHandle, Failure> {
+        self.hosts.vhost(name).ok_or_else(Failure::missing)
+    }
+
+    /// Does what waits for the disk, on a thread where that stops nobody.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Hosts) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let hosts = self.hosts.clone();
+        match tokio::task::spawn_blocking(move || change(&hosts)).await {
+            Ok(result) => Ok(result?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+/// All paths.
+fn router(site: Api) -> Router {
+    let api = Router::new()
+        .merge(overview::routes())
+        .merge(node::routes())
+        .merge(vhosts::routes())
+        .merge(users::routes())
+        .merge(permissions::routes())
+        .merge(policies::routes())
+        .merge(parameters::routes())
+        .merge(limits::routes())
+        .merge(exchanges::routes())
+        .merge(queues::routes())
+        .merge(messages::routes())
+        .merge(bindings::routes())
+        .merge(connections::routes())
+        .merge(channels::routes())
+        .merge(consumers::routes())
+        .merge(health::routes());
+    Router::new().nest("/api", api).fallback(async || Failure::missing()).with_state(site)
+}
