@@ -24,6 +24,8 @@ pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
 pub struct Config {
     /// The addresses to listen on. Port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// Where the management API is to be, if anywhere. Port 0 lets the system choose.
+    pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
@@ -55,6 +57,7 @@ impl std::fmt::Debug for Config {
         let users: Vec<_> = self.users.iter().map(|(name, _)| name).collect();
         f.debug_struct("Config")
             .field("listen", &self.listen)
+            .field("management", &self.management)
             .field("storage", &self.storage)
             .field("users", &users)
             .finish_non_exhaustive()
@@ -65,6 +68,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
+            management: None,
             storage: Storage::Memory,
             seed: None,
             users: Vec::new(),

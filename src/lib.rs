@@ -16,9 +16,9 @@
 //! ```
 //!
 //! # Map
-//! Imports run one way: `leveret_codec ← broker ← store ← handle ← {server, cli} ← lib ← main`.
+//! Imports run one way: `leveret_codec ← broker ← store ← handle ← hosts ← {server, management, cli} ← lib ← main`.
 //! [`broker`] holds every rule of AMQP as a value without IO, clock or chance; [`store`] keeps what
-//! is durable; the handle holds the one lock; the server moves octets.
+//! is durable; the handle holds the one lock; the server moves octets; management answers HTTP.
 
 pub mod auth;
 pub mod broker;
@@ -29,6 +29,7 @@ pub mod definitions;
 mod handle;
 mod hosts;
 mod log_buffer;
+mod management;
 mod outbox;
 mod passwords;
 mod server;
@@ -49,6 +50,7 @@ use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Storage};
+use crate::management::{Management, Site};
 use crate::server::Server;
 use crate::store::StoreError;
 
@@ -57,6 +59,7 @@ use crate::store::StoreError;
 /// Dropping it cuts its clients off; [`shutdown`](Broker::shutdown) lets them know.
 pub struct Broker {
     server: Server,
+    management: Option<Management>,
 }
 
 impl Broker {
@@ -69,6 +72,11 @@ impl Broker {
     /// port.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.server.addresses()
+    }
+
+    /// Where the management API is, with its real port, if it was asked for.
+    pub fn management_address(&self) -> Option<SocketAddr> {
+        self.management.as_ref().map(Management::address)
     }
 
     /// The queues as they are now.
@@ -160,6 +168,9 @@ impl Broker {
     /// # Errors
     /// When what is durable could not be written, now or earlier. The broker has ended anyway.
     pub async fn shutdown(self) -> Result<(), StoreError> {
+        if let Some(management) = self.management {
+            management.stop().await;
+        }
         self.server.stop().await
     }
 }
@@ -185,6 +196,14 @@ impl BrokerBuilder {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.config.listen.push(address);
+        self
+    }
+
+    /// Answers RabbitMQ's HTTP API on this address, at `/api`; nowhere unless told. With port 0 the
+    /// system chooses a free port, see [`Broker::management_address`].
+    #[must_use]
+    pub fn management(mut self, address: SocketAddr) -> Self {
+        self.config.management = Some(address);
         self
     }
 
@@ -264,7 +283,24 @@ impl BrokerBuilder {
     pub async fn start(self) -> Result<Broker, StartError> {
         let BrokerBuilder { config, clock, authenticator } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        Ok(Broker { server: Server::start(config, clock, authenticator).await? })
+        // why: before anything else, so that an address that is taken ends the start early.
+        let listener = match config.management {
+            Some(address) => server::bind(&[address]).await?.pop(),
+            None => None,
+        };
+        let data_dir = match &config.storage {
+            Storage::Memory => None,
+            Storage::Directory(path) => Some(path.clone()),
+        };
+        let server = Server::start(config, clock, authenticator.clone()).await?;
+        let management = listener.map(|(address, listener)| {
+            let hosts = server.hosts().clone();
+            let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
+            let listeners = server.addresses().to_vec();
+            let site = Site::new(hosts, authenticator, listeners, address, data_dir);
+            Management::start(listener, site)
+        });
+        Ok(Broker { server, management })
     }
 }
 

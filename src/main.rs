@@ -35,6 +35,9 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     for address in options.listen {
         builder = builder.listen(address);
     }
+    if let Some(address) = options.management {
+        builder = builder.management(address);
+    }
     let broker = tokio::select! {
         broker = builder.start() => broker?,
         () = signals.next() => return Ok(()),
@@ -56,6 +59,9 @@ fn announce(broker: &Broker) {
     let mut lines = String::new();
     for address in &addresses {
         lines.push_str(&format!("leveret listening on {address}\n"));
+    }
+    if let Some(address) = broker.management_address() {
+        lines.push_str(&format!("leveret management on http://{address}/api\n"));
     }
     lines.push_str(&format!("Server startup complete; listening on {}\n", addresses.join(", ")));
     let mut output = std::io::stdout().lock();

@@ -35,6 +35,8 @@ use support::process;
 
 const QUEUE: &str = "numbers";
 const FENCE: &str = "fence";
+/// After so many rounds the next one begins with an empty data directory.
+const ROUNDS_ON_A_DISK: u64 = 20;
 /// How many messages the publisher lets go unconfirmed.
 const UNCONFIRMED: u64 = 256;
 /// How many messages the consumer may hold.
@@ -84,10 +86,14 @@ fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
     let seed = number_from_environment("LEVERET_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("LEVERET_CRASH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let home = tempfile::tempdir().unwrap();
 
+    let mut home = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::default();
     for round in 0..rounds {
+        // Every start reads a log that every round makes longer.
+        if round > 0 && round % ROUNDS_ON_A_DISK == 0 {
+            (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        }
         let (broker, address) = process::start_durable(home.path());
         declare(address);
         let (first, seeds) = (ledger.next, (random.fork(), random.fork()));

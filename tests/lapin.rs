@@ -348,25 +348,25 @@ async fn what_expires_goes_to_the_dead_letter_exchange_when_its_time_has_come() 
     let arguments = table([
         ("x-dead-letter-exchange", text("")),
         ("x-dead-letter-routing-key", text("dead")),
-        ("x-message-ttl", AMQPValue::LongInt(3_600_000)),
+        ("x-message-ttl", AMQPValue::LongInt(600_000)),
     ]);
-    declare(channel, "hourly", arguments).await;
+    declare(channel, "brief", arguments).await;
     confirms(channel).await;
     let minute = BasicProperties::default().with_expiration("60000".into());
-    publish_with(channel, "", "hourly", b"minute", minute).await;
-    publish(channel, "", "hourly", b"hour").await;
+    publish_with(channel, "", "brief", b"1 minute", minute).await;
+    publish(channel, "", "brief", b"10 minutes").await;
     let mut dead = consume(channel, "dead", 0).await;
 
     clock.advance(Duration::from_millis(60_000));
     let letter = next(&mut dead).await;
-    assert_eq!(letter.data, b"minute");
+    assert_eq!(letter.data, b"1 minute");
     assert_eq!(*letter.properties.expiration(), None);
     assert_eq!(death(&letter)["reason"], text("expired"));
     assert_eq!(death(&letter)["original-expiration"], text("60000"));
     assert_eq!(death(&letter)["time"], AMQPValue::Timestamp(1_700_000_060));
 
-    clock.advance(Duration::from_millis(3_600_000 - 60_000));
-    assert_eq!(next(&mut dead).await.data, b"hour");
+    clock.advance(Duration::from_millis(600_000 - 60_000));
+    assert_eq!(next(&mut dead).await.data, b"10 minutes");
     fixture.end().await;
 }
 

@@ -4,6 +4,8 @@
 #[path = "support/core.rs"]
 mod world;
 
+#[path = "scenarios/alarm.rs"]
+mod alarm;
 #[path = "scenarios/binding.rs"]
 mod binding;
 #[path = "scenarios/channel.rs"]
@@ -28,6 +30,8 @@ mod get;
 mod limits;
 #[path = "scenarios/outbox.rs"]
 mod outbox;
+#[path = "scenarios/permission.rs"]
+mod permission;
 #[path = "scenarios/prefetch.rs"]
 mod prefetch;
 #[path = "scenarios/publish.rs"]

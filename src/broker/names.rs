@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_long_line_goes_on_below() {
-        assert_eq!(erlang_pair("end_marker", 0, 67), "{end_marker,0}");
-        assert_eq!(erlang_pair("end_marker", 0, 68), format!("{{end_marker,\n{:69}0}}", ""));
+        assert_eq!(erlang_pair("end_marker", 0, 66), "{end_marker,0}");
+        assert_eq!(erlang_pair("end_marker", 0, 67), format!("{{end_marker,\n{:68}0}}", ""));
         assert_eq!(erlang_octets(b"ab"), "<<97,98>>");
     }
 

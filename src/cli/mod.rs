@@ -35,6 +35,17 @@ struct Arguments {
     )]
     listen: Vec<SocketAddr>,
 
+    /// Address and port of the management API: RabbitMQ's HTTP API, below /api. There is none unless
+    /// this is given; clients look for it on port 15672. Port 0 lets the system choose a free port.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "LEVERET_MANAGEMENT",
+        hide_env_values = true,
+        value_parser = parse_address,
+    )]
+    management: Option<SocketAddr>,
+
     /// Directory for what must survive a restart: durable queues and their persistent messages.
     /// Made if it is not there.
     #[arg(
@@ -82,6 +93,8 @@ The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at o
 pub struct Options {
     /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Where the management API is to be, if anywhere.
+    pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -117,7 +130,12 @@ impl Options {
                 return Err(command.error(ErrorKind::ArgumentConflict, text));
             }
         };
-        Ok(Options { listen: arguments.listen, storage, log: arguments.log })
+        Ok(Options {
+            listen: arguments.listen,
+            management: arguments.management,
+            storage,
+            log: arguments.log,
+        })
     }
 }
 
@@ -193,6 +211,7 @@ mod tests {
             parse(&[]).unwrap(),
             Options {
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
+                management: None,
                 storage: Storage::Directory("./leveret-data".into()),
                 log: "info".to_owned(),
             }
@@ -206,6 +225,8 @@ mod tests {
             "127.0.0.1:0",
             "--listen",
             "[::1]:5673,0.0.0.0:1",
+            "--management",
+            "127.0.0.1:15672",
             "--in-memory",
             "--log",
             "warn,leveret=trace",
@@ -215,6 +236,7 @@ mod tests {
             options.unwrap(),
             Options {
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+                management: Some("127.0.0.1:15672".parse().unwrap()),
                 storage: Storage::Memory,
                 log: "warn,leveret=trace".to_owned(),
             }
@@ -228,6 +250,7 @@ mod tests {
         for wrong in [
             &["--listen", "localhost"][..],
             &["--listen", "127.0.0.1"],
+            &["--management", "15672"],
             &["--log", "leveret=loud"],
             &["--data-dir", "d", "--in-memory"],
             &["--port", "5672"],

@@ -85,9 +85,8 @@ impl Hosts {
         };
         self.registry(|registry| export_registry(registry, &mut definitions));
         for (name, handle) in self.vhosts() {
-            let (exchanges, queues, bindings) = handle.look(|vhost: &Vhost| {
-                (vhost.exchanges(), vhost.queues(), vhost.bindings())
-            });
+            let (exchanges, queues, bindings) =
+                handle.look(|vhost: &Vhost| (vhost.exchanges(), vhost.queues(), vhost.bindings()));
             let exclusive: Vec<_> =
                 queues.iter().filter(|it| it.exclusive).map(|it| it.name.clone()).collect();
             let ours = |exchange: &ExchangeSnapshot| {
@@ -120,10 +119,7 @@ fn what(definition: &Definition) -> String {
     }
 }
 
-fn import_registry(
-    registry: &mut Registry,
-    definitions: &Definitions,
-) -> Result<(), ImportError> {
+fn import_registry(registry: &mut Registry, definitions: &Definitions) -> Result<(), ImportError> {
     for user in &definitions.users {
         import_user(registry, definitions, user)?;
     }
@@ -237,7 +233,8 @@ fn export_registry(registry: &Registry, definitions: &mut Definitions) {
     }
     let global = registry.global_parameters().iter();
     definitions.global_parameters.extend(
-        global.map(|(name, value)| GlobalParameterEntry { name: name.clone(), value: value.clone() }),
+        global
+            .map(|(name, value)| GlobalParameterEntry { name: name.clone(), value: value.clone() }),
     );
 }
 
@@ -350,11 +347,7 @@ fn binding_entry(vhost: &str, binding: BindingSnapshot) -> BindingEntry {
         source: binding.source,
         vhost: Some(vhost.to_owned()),
         destination: binding.destination,
-        destination_type: if to_queue {
-            DestinationType::Queue
-        } else {
-            DestinationType::Exchange
-        },
+        destination_type: if to_queue { DestinationType::Queue } else { DestinationType::Exchange },
         routing_key: binding.routing_key,
         arguments: binding.arguments,
     }

@@ -26,9 +26,11 @@ use leveret_codec::ReplyCode;
 use parking_lot::{Mutex, RwLock};
 use tokio::task::{JoinError, JoinHandle};
 
-use self::registry::Registry;
 pub use self::definitions::ImportError;
-pub use self::registry::{PermissionRecord, RegistryError, UserRecord};
+pub use self::registry::RegistryError;
+pub(crate) use self::registry::{
+    PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
+};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
 use crate::broker::connection::ConnectionInfo;

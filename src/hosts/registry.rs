@@ -44,7 +44,7 @@ pub enum RegistryError {
 
 /// A user.
 #[derive(Clone, Debug, Default)]
-pub struct UserRecord {
+pub(crate) struct UserRecord {
     /// How its password is recognised; without one it cannot log in.
     pub password: Option<PasswordHash>,
     /// What it may do beside AMQP: `administrator`, `monitoring`, `management` …
@@ -55,14 +55,14 @@ pub struct UserRecord {
 
 impl UserRecord {
     /// A limit, if it is set; RabbitMQ's negative ones mean none.
-    pub fn limit(&self, name: &str) -> Option<u64> {
+    pub(crate) fn limit(&self, name: &str) -> Option<u64> {
         self.limits.get(name).and_then(|limit| u64::try_from(*limit).ok())
     }
 }
 
 /// The three patterns of a user in a virtual host, as they were written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PermissionRecord {
+pub(crate) struct PermissionRecord {
     /// What it may declare and delete.
     pub configure: String,
     /// What it may publish to and bind.
@@ -73,7 +73,7 @@ pub struct PermissionRecord {
 
 /// The patterns of a user for the routing keys of a topic exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicPermissionRecord {
+pub(crate) struct TopicPermissionRecord {
     /// What it may publish.
     pub write: String,
     /// What it may bind.
@@ -82,7 +82,7 @@ pub struct TopicPermissionRecord {
 
 /// A policy or operator policy, as it was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PolicyRecord {
+pub(crate) struct PolicyRecord {
     /// Which names it matches.
     pub pattern: String,
     /// What it applies to: `queues`, `exchanges`, `all` …
@@ -96,7 +96,7 @@ pub struct PolicyRecord {
 
 /// A virtual host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct VhostRecord {
+pub(crate) struct VhostRecord {
     number: u64,
     /// What it is for, in words.
     #[serde(default)]
@@ -129,24 +129,24 @@ pub struct VhostRecord {
 
 impl VhostRecord {
     /// A number that no other virtual host ever had.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// Where its store is in the data directory.
     ///
     /// why: a number and not the name, which may be anything.
-    pub fn directory(&self) -> String {
+    pub(crate) fn directory(&self) -> String {
         format!("vhosts/{}", self.number)
     }
 
     /// A limit, if it is set; RabbitMQ's negative ones mean none.
-    pub fn limit(&self, name: &str) -> Option<u64> {
+    pub(crate) fn limit(&self, name: &str) -> Option<u64> {
         self.limits.get(name).and_then(|limit| u64::try_from(*limit).ok())
     }
 
     /// The policies of one kind as they were written, by name.
-    pub fn policy_records(&self, kind: PolicyKind) -> &BTreeMap<String, PolicyRecord> {
+    pub(crate) fn policy_records(&self, kind: PolicyKind) -> &BTreeMap<String, PolicyRecord> {
         match kind {
             PolicyKind::User => &self.policies,
             PolicyKind::Operator => &self.operator_policies,
@@ -157,7 +157,7 @@ impl VhostRecord {
     ///
     /// # Errors
     /// With RabbitMQ's words, when it makes no sense.
-    pub fn set_policy(
+    pub(crate) fn set_policy(
         &mut self,
         kind: PolicyKind,
         name: &str,
@@ -168,12 +168,12 @@ impl VhostRecord {
     }
 
     /// Takes a policy away. Says whether it was there.
-    pub fn remove_policy(&mut self, kind: PolicyKind, name: &str) -> bool {
+    pub(crate) fn remove_policy(&mut self, kind: PolicyKind, name: &str) -> bool {
         self.policies_mut(kind).remove(name).is_some()
     }
 
     /// The policies as the core takes them.
-    pub fn policies(&self) -> PolicySet {
+    pub(crate) fn policies(&self) -> PolicySet {
         let mut set = PolicySet::default();
         for kind in [PolicyKind::User, PolicyKind::Operator] {
             for (name, record) in self.policy_records(kind) {
@@ -203,7 +203,7 @@ impl PolicyRecord {
 }
 
 /// Users, virtual hosts and what belongs to them.
-pub struct Registry {
+pub(crate) struct Registry {
     disk: Arc<dyn Disk>,
     users: BTreeMap<String, UserRecord>,
     vhosts: BTreeMap<String, VhostRecord>,
@@ -336,27 +336,27 @@ impl Registry {
     }
 
     /// The user of this name.
-    pub fn user(&self, name: &str) -> Option<&UserRecord> {
+    pub(crate) fn user(&self, name: &str) -> Option<&UserRecord> {
         self.users.get(name)
     }
 
     /// The user of this name, to change.
-    pub fn user_mut(&mut self, name: &str) -> Option<&mut UserRecord> {
+    pub(crate) fn user_mut(&mut self, name: &str) -> Option<&mut UserRecord> {
         self.users.get_mut(name)
     }
 
     /// All users, by name.
-    pub fn users(&self) -> impl Iterator<Item = (&str, &UserRecord)> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = (&str, &UserRecord)> {
         self.users.iter().map(|(name, user)| (name.as_str(), user))
     }
 
     /// Adds a user or replaces it. Says whether it is new.
-    pub fn set_user(&mut self, name: &str, record: UserRecord) -> bool {
+    pub(crate) fn set_user(&mut self, name: &str, record: UserRecord) -> bool {
         self.users.insert(name.to_owned(), record).is_none()
     }
 
     /// Removes a user with its permissions. Says whether it was there.
-    pub fn remove_user(&mut self, name: &str) -> bool {
+    pub(crate) fn remove_user(&mut self, name: &str) -> bool {
         for vhost in self.vhosts.values_mut() {
             vhost.permissions.remove(name);
             vhost.topic_permissions.remove(name);
@@ -365,17 +365,17 @@ impl Registry {
     }
 
     /// The virtual host of this name.
-    pub fn vhost(&self, name: &str) -> Option<&VhostRecord> {
+    pub(crate) fn vhost(&self, name: &str) -> Option<&VhostRecord> {
         self.vhosts.get(name)
     }
 
     /// The virtual host of this name, to change.
-    pub fn vhost_mut(&mut self, name: &str) -> Option<&mut VhostRecord> {
+    pub(crate) fn vhost_mut(&mut self, name: &str) -> Option<&mut VhostRecord> {
         self.vhosts.get_mut(name)
     }
 
     /// All virtual hosts, by name.
-    pub fn vhosts(&self) -> impl Iterator<Item = (&str, &VhostRecord)> {
+    pub(crate) fn vhosts(&self) -> impl Iterator<Item = (&str, &VhostRecord)> {
         self.vhosts.iter().map(|(name, vhost)| (name.as_str(), vhost))
     }
 
@@ -396,12 +396,12 @@ impl Registry {
     }
 
     /// Parameters that belong to no virtual host.
-    pub fn global_parameters(&self) -> &BTreeMap<String, Value> {
+    pub(crate) fn global_parameters(&self) -> &BTreeMap<String, Value> {
         &self.global_parameters
     }
 
     /// Parameters that belong to no virtual host, to change.
-    pub fn global_parameters_mut(&mut self) -> &mut BTreeMap<String, Value> {
+    pub(crate) fn global_parameters_mut(&mut self) -> &mut BTreeMap<String, Value> {
         &mut self.global_parameters
     }
 
@@ -409,7 +409,7 @@ impl Registry {
     ///
     /// # Errors
     /// When a pattern is no regular expression.
-    pub fn set_permissions(
+    pub(crate) fn set_permissions(
         &mut self,
         vhost: &str,
         user: &str,
@@ -424,7 +424,7 @@ impl Registry {
     ///
     /// # Errors
     /// When a pattern is no regular expression.
-    pub fn set_topic_permissions(
+    pub(crate) fn set_topic_permissions(
         &mut self,
         vhost: &str,
         user: &str,
@@ -440,13 +440,13 @@ impl Registry {
     }
 
     /// Whether a user may open a connection to a virtual host.
-    pub fn may_enter(&self, vhost: &str, user: &str) -> bool {
+    pub(crate) fn may_enter(&self, vhost: &str, user: &str) -> bool {
         let permitted = self.vhosts.get(vhost).is_some_and(|it| it.permissions.contains_key(user));
         permitted || self.is_welcome_stranger(user)
     }
 
     /// What a user may do in a virtual host.
-    pub fn rights(&self, vhost: &str, user: &str) -> Rights {
+    pub(crate) fn rights(&self, vhost: &str, user: &str) -> Rights {
         let max_channels = self.users.get(user).and_then(|user| user.limit("max-channels"));
         if self.is_welcome_stranger(user) {
             return Rights::default();

@@ -17,7 +17,7 @@ const LIMIT_OCTETS: usize = 20_000_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The body of a request, all of it.
-pub(super) struct Payload(Bytes);
+pub(super) struct Payload(pub(super) Bytes);
 
 impl<S: Sync> FromRequest<S> for Payload {
     type Rejection = Failure;
@@ -33,11 +33,6 @@ impl<S: Sync> FromRequest<S> for Payload {
 }
 
 impl Payload {
-    /// The octets.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
     /// The object that it is.
     ///
     /// rabbitmq: nothing at all, and null, are an empty one.
@@ -59,7 +54,11 @@ impl Payload {
     pub(super) fn object_with(&self, keys: &[&str]) -> Result<Object, Failure> {
         let object = self.object()?;
         let missing: Vec<_> = keys.iter().filter(|key| !object.0.contains_key(**key)).collect();
-        if missing.is_empty() { Ok(object) } else { Err(Failure::bad_request(keys_missing(&missing))) }
+        if missing.is_empty() {
+            Ok(object)
+        } else {
+            Err(Failure::bad_request(keys_missing(&missing)))
+        }
     }
 }
 

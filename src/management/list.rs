@@ -226,10 +226,9 @@ fn compared(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
             let float = |number: &serde_json::Number| number.as_f64().unwrap_or(0.0);
-            a.as_i64().zip(b.as_i64()).map_or_else(
-                || float(a).total_cmp(&float(b)),
-                |(a, b)| a.cmp(&b),
-            )
+            a.as_i64()
+                .zip(b.as_i64())
+                .map_or_else(|| float(a).total_cmp(&float(b)), |(a, b)| a.cmp(&b))
         }
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         (Value::String(a), Value::String(b)) => a.cmp(b),

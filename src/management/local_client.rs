@@ -126,13 +126,15 @@ impl LocalClient {
     /// has none.
     pub(super) fn open(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
         let handle = site.vhost(vhost)?;
-        let rights = site.hosts.registry(|registry| registry.rights(vhost, &caller.user.name));
+        let mut rights = site.hosts.registry(|registry| registry.rights(vhost, &caller.user.name));
+        rights.max_channels = None;
         let info = ConnectionInfo {
             user: caller.user.clone(),
             channel_max: CHANNEL,
             frame_max: limits::FRAME_MAX,
             heartbeat_secs: 0,
             consumer_cancel_notify: false,
+            connection_blocked: false,
             client_properties: TableBuf::default(),
             rights: Arc::new(rights),
         };

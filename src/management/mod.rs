@@ -48,8 +48,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::Response;
 
-pub(crate) use self::server::Management;
 use self::answer::Failure;
+pub(crate) use self::server::Management;
 use crate::auth::Authenticator;
 use crate::broker::time::Time;
 use crate::handle::VhostHandle;
@@ -58,28 +58,46 @@ use crate::hosts::{HostError, Hosts};
 /// What every request needs.
 pub(crate) struct Site {
     /// The virtual hosts, and who may do what in them.
-    pub(crate) hosts: Hosts,
+    hosts: Hosts,
     /// Who checks passwords.
-    pub(crate) authenticator: Arc<dyn Authenticator>,
+    authenticator: Arc<dyn Authenticator>,
     /// Where clients of AMQP are listened for.
-    pub(crate) listeners: Vec<SocketAddr>,
+    listeners: Vec<SocketAddr>,
     /// Where this API is.
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     /// Where what is durable is kept; nowhere but in memory otherwise.
-    pub(crate) data_dir: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
     /// When the broker started.
-    pub(crate) started_at: Time,
+    started_at: Time,
     /// What the broker calls itself.
-    pub(crate) node: String,
+    node: String,
 }
 
 type Api = Arc<Site>;
 type Answer = Result<Response, Failure>;
 
 impl Site {
+    /// A site of a broker that has just started.
+    pub(crate) fn new(
+        hosts: Hosts,
+        authenticator: Arc<dyn Authenticator>,
+        listeners: Vec<SocketAddr>,
+        address: SocketAddr,
+        data_dir: Option<PathBuf>,
+    ) -> Self {
+        let (started_at, node) = (hosts.now(), node::name());
+        Site { hosts, authenticator, listeners, address, data_dir, started_at, node }
+    }
+
     /// A virtual host that runs; one that does not is none.
     fn vhost(&self, name: &str) -> Result<VhostHandle, Failure> {
         self.hosts.vhost(name).ok_or_else(Failure::missing)
+    }
+
+    /// What the broker is short of.
+    fn alarms(&self) -> Vec<&'static str> {
+        let reason = self.hosts.alarm().unwrap_or_default();
+        ["memory", "disk"].into_iter().filter(|resource| reason.contains(resource)).collect()
     }
 
     /// Does what waits for the disk, on a thread where that stops nobody.

@@ -149,7 +149,11 @@ fn note_recovery(vhost: &str, report: &store::Report) {
     }
 }
 
-async fn bind(addresses: &[SocketAddr]) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
+/// Listens on these addresses; each listener with its address, whose port the system may have
+/// chosen.
+pub(crate) async fn bind(
+    addresses: &[SocketAddr],
+) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
         let bound = async {

@@ -64,7 +64,7 @@ fn after_close_ok_the_socket_is_closed_at_once() {
 
 #[test]
 fn without_close_ok_the_socket_is_closed_after_the_heartbeat_or_30_seconds() {
-    for (heartbeat_secs, patience_ms) in [(60, 30_000)] {
+    for (heartbeat_secs, patience_ms) in [(60, 30_000), (0, 30_000), (7, 7_000)] {
         let world = World::new();
         let settings = ConnectionSettings { heartbeat_secs, ..Default::default() };
         let client = world.client_with(settings, &[]);

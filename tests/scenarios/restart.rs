@@ -275,11 +275,14 @@ fn what_a_restart_drops_to_keep_a_limit_is_dead_lettered_at_once() {
     let client = world.client();
     let ch = client.channel(1);
     ch.declare_durable("dead", &[]);
-    ch.declare_durable("q", &[
-        ("x-max-length", Value::I32(1)),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text("dead")),
-    ]);
+    ch.declare_durable(
+        "q",
+        &[
+            ("x-max-length", Value::I32(1)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("dead")),
+        ],
+    );
     ch.publish_persistent("q", "a");
     ch.get("q");
     ch.publish_persistent("q", "b");

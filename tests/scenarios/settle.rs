@@ -265,3 +265,27 @@ fn a_cancelled_tag_does_not_settle() {
     assert_eq!(world.counts("q"), "1/0");
     assert_eq!(ch.lines(), ["basic.deliver c 1 a"]);
 }
+
+#[test]
+fn a_delivery_that_is_not_acknowledged_in_time_costs_its_channel() {
+    let world = World::new();
+    let client = world.client();
+    let (ch, quick) = (client.channel(1), client.channel(2));
+    filled(ch, &["a", "b"]);
+    get_many(ch, 1);
+    get_many(quick, 1);
+    quick.ack(1);
+    world.pass_ms(1_800_000 - 1);
+    assert_eq!(world.counts("q"), "0/1");
+    // It is looked at once a minute.
+    world.pass_ms(60_001);
+    assert_eq!(
+        client.lines_with_channels().last().map(String::as_str),
+        Some(
+            "1: channel.close 406 0,0 PRECONDITION_FAILED - delivery acknowledgement on channel 1 \
+             timed out. Timeout value used: 1800000 ms. This timeout value can be configured, see \
+             consumers doc guide to learn more"
+        )
+    );
+    assert_eq!(world.counts("q"), "1/0");
+}

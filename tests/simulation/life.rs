@@ -553,12 +553,12 @@ impl Life {
 
     fn input(&mut self, input: Input, expected: &Expected) {
         let now = Time::from_millis(self.model.now);
-        self.journal.note(now, input.clone());
         let outputs = self.core.apply(now, &input);
-        self.journal.note_outputs(&outputs);
+        let starts = matches!(input, Input::Recover(_));
+        self.journal.note(now, input, &outputs);
         self.observe(outputs, expected);
         // What expired while the broker was down goes when the timer looks.
-        if !matches!(input, Input::Recover(_)) {
+        if !starts {
             self.model.settle_time();
         }
         // Mostly at once; otherwise the records of neighbours may become one.
@@ -572,6 +572,11 @@ impl Life {
         self.journal.note_records(&records);
         self.records += records.len() as u64;
         self.pending.extend(records);
+        // While a timer is due the model may be ahead: what has expired is gone there already.
+        let now = Time::from_millis(self.model.now);
+        if self.core.vhost.next_deadline().is_some_and(|deadline| deadline <= now) {
+            return;
+        }
         let durable = self.model.durable();
         let queues = std::mem::take(&mut self.model.entered);
         let entered = Durable { queues, ..Durable::default() };

@@ -461,7 +461,7 @@ impl Model {
             return;
         }
         if std::mem::take(&mut self.in_parts) {
-            return self.deliver_in_parts(seen);
+            return self.deliver_in_parts(&seen);
         }
         let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
         for it in &seen {
@@ -497,7 +497,7 @@ impl Model {
 
     /// The channels of a client go one by one, and what the first one leaves may be gone before the
     /// next one's comes back: all that is known is that it was there.
-    fn deliver_in_parts(&mut self, seen: Vec<Seen>) {
+    fn deliver_in_parts(&mut self, seen: &[Seen]) {
         let now = self.now;
         let mut copies: Vec<Option<Copy>> = seen.iter().map(|_| None).collect();
         for name in self.mortal_first() {

@@ -153,15 +153,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn note(&mut self, now: Time, input: Input) {
+    /// Puts down an input and what came out of it.
+    pub(crate) fn note(&mut self, now: Time, input: Input, outputs: &[Output]) {
         self.inputs.push((now, input, false));
-    }
-
-    /// Puts down what came out of the input noted last.
-    pub(crate) fn note_outputs(&mut self, outputs: &[Output]) {
         encode_outputs(&mut self.octets, outputs);
     }
 
+    /// Puts down the records taken after the input noted last.
     pub(crate) fn note_records(&mut self, records: &[Record]) {
         if let Some((_, _, taken)) = self.inputs.last_mut() {
             *taken = true;

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use leveret::broker::access::{AuthenticationFailure, Credentials, User};
+use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, Rights, User};
 use leveret::broker::command::Outgoing;
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
@@ -117,8 +117,9 @@ impl World {
         settings: ConnectionSettings,
         capabilities: &[(&str, Value<'_>)],
     ) -> Client {
+        let heartbeat = settings.heartbeat_secs;
         let mut client = Client::unopened(self, settings);
-        client.shake_hands(capabilities);
+        client.shake_hands(capabilities, heartbeat);
         client
     }
 
@@ -173,6 +174,18 @@ impl World {
         let now = inner.now;
         inner.vhost.handle_shutdown(now, &handshake::shutdown_fault());
         inner.finish();
+    }
+
+    /// From now on guest may do this and no more: patterns for configure, write and read.
+    pub(crate) fn permit(&self, configure: &str, write: &str, read: &str) {
+        let permissions = Permissions::parse(configure, write, read).expect("patterns");
+        let rights = Arc::new(Rights { permissions: Some(permissions), ..Default::default() });
+        self.input(|vhost, now| vhost.handle_rights(now, "guest", &rights));
+    }
+
+    /// An alarm is raised, or all are over.
+    pub(crate) fn alarm(&self, reason: Option<&str>) {
+        self.input(|vhost, now| vhost.handle_alarm(now, reason));
     }
 
     /// The queue of this name, if it is there.
@@ -412,6 +425,7 @@ pub(crate) fn line(method: &Method<'_>) -> String {
         }
         Method::QueueDeleteOk(it) => format!("{name} {}", it.message_count),
         Method::QueuePurgeOk(it) => format!("{name} {}", it.message_count),
+        Method::ConnectionBlocked(it) => format!("{name} {}", it.reason),
         Method::BasicConsumeOk(it) => format!("{name} {}", it.consumer_tag),
         Method::BasicCancelOk(it) => format!("{name} {}", it.consumer_tag),
         Method::BasicCancel(it) => format!("{name} {} nowait={}", it.consumer_tag, it.nowait),
@@ -449,7 +463,7 @@ impl Client {
         }
     }
 
-    fn shake_hands(&mut self, capabilities: &[(&str, Value<'_>)]) {
+    fn shake_hands(&mut self, capabilities: &[(&str, Value<'_>)], heartbeat: u16) {
         let capabilities = table(capabilities);
         let properties = table(&[("capabilities", Value::Table(capabilities.as_table()))]);
         let start_ok = connection::StartOk {
@@ -461,7 +475,7 @@ impl Client {
         let (channel_max, frame_max) = (2047, 131_072);
         assert_eq!(self.handshake(&frame::PROTOCOL_HEADER), "connection.start");
         assert!(self.handshake(&encoded(0, &start_ok)).starts_with("connection.tune "));
-        let tune_ok = connection::TuneOk { channel_max, frame_max, heartbeat: 60 };
+        let tune_ok = connection::TuneOk { channel_max, frame_max, heartbeat };
         assert_eq!(self.handshake(&encoded(0, &tune_ok)), "");
         let open = connection::Open { virtual_host: s("/"), ..Default::default() };
         self.handshake(&encoded(0, &open));
@@ -548,6 +562,8 @@ impl Client {
     }
 
     /// Sends a method on channel 0 and says what came.
+    // why: so that a test writes the method where it is sent.
+    #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn call(&self, method: impl Encode) -> String {
         self.send_octets(&encoded(0, &method));
         self.lines().join("\n")
@@ -563,6 +579,12 @@ impl Client {
     pub(crate) fn lines_with_channels(&self) -> Vec<String> {
         let mut receiver = self.receiver.borrow_mut();
         receiver.lines.drain(..).map(|(channel, line)| format!("{channel}: {line}")).collect()
+    }
+
+    /// Whether the broker has stopped reading from it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        let id = self.id.expect("the connection is open");
+        self.world.inner.borrow().vhost.is_blocked(id)
     }
 
     /// Whether the broker has closed the socket.
@@ -618,6 +640,8 @@ pub(crate) struct Channel<'c> {
 
 impl Channel<'_> {
     /// Sends a method.
+    // why: as above.
+    #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn send(&self, method: impl Encode) {
         self.client.send_octets(&encoded(self.number, &method));
     }

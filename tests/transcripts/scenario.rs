@@ -59,8 +59,6 @@ pub(crate) struct Setup {
 /// A user; without the three patterns, one without a permission in the virtual host.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-// why: read when the broker can be told about users; see `Arena`.
-#[allow(dead_code)]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) password: String,

@@ -1,20 +1,19 @@
-//! Between the frames of a scenario and the octets of a socket, by the broker's own codec.
+//! Frames of a scenario to octets, and fields and tables both ways, by the broker's own codec.
 //!
 //! Method fields are named once, in the list below. It is complete because the compiler asks for
-//! every field of every struct that is named, and the codec for every variant.
+//! every field of every struct that is named, and for every variant of the codec's methods.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use leveret_codec::decode::ContentHeader;
 use leveret_codec::method::{access, basic, channel, confirm, connection, exchange, queue, tx};
 use leveret_codec::table::{Array, ArrayBuilder, TableBuilder};
 use leveret_codec::{
-    Decoder, Encode, Method, Properties, PropertyFields, ShortStr, Table, Value as Field, encode,
-    frame, wire,
+    Encode, Method, Properties, PropertyFields, ShortStr, Table, Value as Field, encode, frame,
+    wire,
 };
 use serde_json::{Map, Value, json};
 
-use crate::scenario::{Body, Frame, HeartbeatFrame, MethodFrame, hex};
+use crate::scenario::{Body, Frame, MethodFrame, hex};
 
 /// The limit on frames until another one is agreed on, and where it is none.
 pub(crate) const FRAME_MAX: u32 = 131_072;
@@ -207,7 +206,7 @@ macro_rules! methods {
             Err(format!("there is no method {name}"))
         }
 
-        fn method_json(method: &Method<'_>) -> Object {
+        pub(crate) fn method_json(method: &Method<'_>) -> Object {
             #[allow(unused_mut)]
             let mut fields = Object::new();
             match *method {
@@ -317,7 +316,7 @@ macro_rules! property_fields {
             Ok(out)
         }
 
-        fn properties_json(fields: PropertyFields<'_>) -> Object {
+        pub(crate) fn properties_json(fields: PropertyFields<'_>) -> Object {
             let PropertyFields { $($field,)+ } = fields;
             let mut props = Object::new();
             $(if let Some(value) = $field {
@@ -452,129 +451,12 @@ fn value_json(value: &Field<'_>) -> Value {
     }
 }
 
-/// Puts the frames of a socket together again.
-#[derive(Default)]
-pub(crate) struct Incoming {
-    octets: Vec<u8>,
-    /// The contents that are not complete, by channel.
-    contents: HashMap<u16, Content>,
-}
-
-struct Content {
-    method: MethodFrame,
-    /// None until the header has come.
-    size: Option<u64>,
-    body: Vec<u8>,
-    frames: Vec<usize>,
-}
-
-impl Incoming {
-    /// Takes octets, and gives the frames that they complete.
-    pub(crate) fn feed(&mut self, octets: &[u8]) -> Vec<Frame> {
-        self.octets.extend_from_slice(octets);
-        let mut octets = std::mem::take(&mut self.octets);
-        let (mut used, mut frames) = (0, Vec::new());
-        let decoder = Decoder::new(0);
-        loop {
-            let rest = &octets[used..];
-            if let Some(protocol_header) = rest.first_chunk::<8>()
-                && protocol_header.starts_with(b"AMQP")
-            {
-                frames.push(Frame::ProtocolHeader { protocol_header: protocol_header.to_vec() });
-                used += protocol_header.len();
-                continue;
-            }
-            match decoder.decode(rest) {
-                Ok(Some((frame, length))) => {
-                    frames.extend(self.frame(&frame).unwrap_or_else(|why| {
-                        Some(undecodable(frame.channel, why, frame.payload))
-                    }));
-                    used += length;
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    frames.push(undecodable(0, error.to_string(), rest));
-                    used = octets.len();
-                }
-            }
-        }
-        octets.drain(..used);
-        self.octets = octets;
-        frames
-    }
-
-    /// What this frame completes, if anything.
-    fn frame(&mut self, frame: &frame::Frame<'_>) -> Result<Option<Frame>, String> {
-        let ch = frame.channel;
-        match frame.kind {
-            frame::METHOD => {
-                let decoded = Method::decode(frame.payload).map_err(|error| error.to_string())?;
-                let method = MethodFrame {
-                    ch,
-                    method: decoded.name().to_owned(),
-                    args: method_json(&decoded),
-                    ..MethodFrame::default()
-                };
-                if !decoded.has_content() {
-                    return Ok(Some(Frame::Method(method)));
-                }
-                let content = Content { method, size: None, body: vec![], frames: vec![] };
-                match self.contents.insert(ch, content) {
-                    Some(_) => Err("a content within another one".to_owned()),
-                    None => Ok(None),
-                }
-            }
-            frame::HEADER => {
-                let header = ContentHeader::decode(frame.payload).ok_or("a header that is cut")?;
-                let properties =
-                    Properties::parse(header.properties).map_err(|error| error.to_string())?;
-                if (header.class_id, header.weight) != (frame::CONTENT_CLASS, 0) {
-                    return Err("a header of another class, or with a weight".to_owned());
-                }
-                let content = self.contents.get_mut(&ch).filter(|content| content.size.is_none());
-                let content = content.ok_or("a header out of place")?;
-                content.size = Some(header.body_size);
-                content.method.props = Some(properties_json(properties.fields()));
-                Ok(self.complete(ch))
-            }
-            frame::BODY => {
-                let content = self.contents.get_mut(&ch).filter(|content| content.size.is_some());
-                let content = content.ok_or("a body out of place")?;
-                content.body.extend_from_slice(frame.payload);
-                content.frames.push(frame.payload.len());
-                Ok(self.complete(ch))
-            }
-            frame::HEARTBEAT if frame.payload.is_empty() => {
-                Ok(Some(Frame::Heartbeat(HeartbeatFrame { ch, heartbeat: true })))
-            }
-            kind => Err(format!("a frame of the kind {kind}")),
-        }
-    }
-
-    /// The channel's content, when all of it has come.
-    fn complete(&mut self, channel: u16) -> Option<Frame> {
-        let complete =
-            |content: &Content| content.size.is_some_and(|size| content.body.len() as u64 >= size);
-        if !self.contents.get(&channel).is_some_and(complete) {
-            return None;
-        }
-        let Content { mut method, body, frames, .. } = self.contents.remove(&channel)?;
-        let by_rule = if body.is_empty() { vec![] } else { vec![body.len()] };
-        method.body_frames = (frames != by_rule).then_some(frames);
-        method.body = Some(Body::of(body));
-        Some(Frame::Method(method))
-    }
-}
-
-fn undecodable(ch: u16, why: impl Into<String>, payload: &[u8]) -> Frame {
-    Frame::Undecodable { ch, undecodable: why.into(), payload: payload.to_vec() }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::from_value;
 
     use super::*;
+    use crate::incoming::Incoming;
 
     fn frame(value: Value) -> Frame {
         from_value(value).unwrap()
@@ -614,7 +496,9 @@ mod tests {
     #[test]
     fn the_octets_are_those_of_the_specification() {
         let declare = frame(json!({
-            "ch": 1, "method": "queue.declare", "args": { "queue": "q", "durable": true, "nowait": true },
+            "ch": 1,
+            "method": "queue.declare",
+            "args": { "queue": "q", "durable": true, "nowait": true },
         }));
         let octets = encode(&declare, FRAME_MAX).unwrap();
         assert_eq!(hex::to_text(&octets), "0100010000000d0032000a000001711200000000ce");

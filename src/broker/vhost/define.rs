@@ -82,15 +82,8 @@ impl Vhost {
                 self.make_queue(name.clone(), *durable, None, *auto_delete, arguments)?;
                 Ok(())
             }
-            Definition::Binding { source, destination, to_queue, routing_key, arguments } => {
-                self.define_binding(
-                    source,
-                    destination,
-                    *to_queue,
-                    routing_key.as_short(),
-                    arguments,
-                )
-            }
+            Definition::Binding { source, destination, to_queue, routing_key, arguments } => self
+                .define_binding(source, destination, *to_queue, routing_key.as_short(), arguments),
         }
     }
 

@@ -3,14 +3,12 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{ReplyCode, ShortStr, ShortString};
 
-use super::{ConnectionId, Notice, Vhost};
 use super::client::Via;
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
 use super::reply_to::{is_address, is_reply_to};
+use super::{ConnectionId, Notice, Vhost};
 use crate::broker::access::Permission;
-use crate::broker::arguments::{
-    QueueArguments, QueueType, check_server_named, unknown_arguments,
-};
+use crate::broker::arguments::{QueueArguments, QueueType, check_server_named, unknown_arguments};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::Destination;
 use crate::broker::limits;

@@ -46,7 +46,8 @@ impl Vhost {
         for (id, channel) in self.channels.iter() {
             let timeout_ms = |unacked: &Unacked| {
                 let queue = self.queues.get(unacked.queue);
-                queue.and_then(|it| it.arguments.consumer_timeout_ms)
+                queue
+                    .and_then(|it| it.arguments.consumer_timeout_ms)
                     .unwrap_or(limits::CONSUMER_TIMEOUT_MS)
             };
             let over = channel.unacked.iter().find_map(|(_, unacked)| {

@@ -76,11 +76,7 @@ impl Vhost {
             let deliveries = without_tags(settlement.deliveries);
             self.settle_all(via.channel, deliveries, settlement.outcome);
         }
-        if accepted {
-            Ok(())
-        } else {
-            Err(Fault::precondition_failed("partial tx completion"))
-        }
+        if accepted { Ok(()) } else { Err(Fault::precondition_failed("partial tx completion")) }
     }
 
     fn commit_publish(&mut self, via: Via, publish: HeldPublish) -> bool {

@@ -1,0 +1,129 @@
+//! Channels.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::access::Caller;
+use super::answer::Failure;
+use super::connections::{Found, found, named};
+use super::list::Wishes;
+use super::{Answer, Api, Site, consumers, show};
+use crate::broker::snapshot::ChannelSnapshot;
+use crate::broker::vhost::Vhost;
+use crate::handle::VhostHandle;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/channels", get(list))
+        .route("/channels/{name}", get(one))
+        .route("/connections/{name}/channels", get(of_connection))
+        .route("/vhosts/{vhost}/channels", get(of_vhost))
+}
+
+async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    let vhosts = site.hosts.vhosts();
+    let all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
+    wishes.list(listed(&site, &caller, all))
+}
+
+async fn of_vhost(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_sight_of(&site, &vhost)?;
+    let handle = site.vhost(&vhost)?;
+    wishes.list(listed(&site, &caller, channels(&vhost, &handle)))
+}
+
+async fn of_connection(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    let connection = named(&site, &name)?;
+    caller.needs_sight_of_user(&connection.connection.user)?;
+    let handle = site.vhost(&connection.vhost)?;
+    let all = channels(&connection.vhost, &handle).into_iter();
+    wishes.list(listed(&site, &caller, all.filter(|(found, _)| found.peer.name == name)))
+}
+
+async fn one(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    let vhosts = site.hosts.vhosts();
+    let mut all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
+    let (found, channel) = all
+        .find(|(found, it)| channel_name(&found.peer.name, it.number) == name)
+        .ok_or_else(Failure::missing)?;
+    caller.needs_sight_of_user(&channel.user)?;
+    let handle = site.vhost(&found.vhost)?;
+    let mut own = handle.look(Vhost::consumers);
+    own.retain(|it| (it.connection, it.channel) == (channel.connection, channel.number));
+    let mut shown = shown(&site, &found, &channel);
+    shown["consumer_details"] = consumers::shown(&site, &found.vhost, &handle, &own).into();
+    shown["publishes"] = json!([]);
+    shown["deliveries"] = json!([]);
+    Ok(wishes.show(shown))
+}
+
+/// What a channel is called.
+pub(super) fn channel_name(connection: &str, number: u16) -> String {
+    format!("{connection} ({number})")
+}
+
+/// The channels of a virtual host with their connections, but not those of this API.
+fn channels(vhost: &str, handle: &VhostHandle) -> Vec<(Found, ChannelSnapshot)> {
+    let connections = found(vhost, handle);
+    let channels = handle.look(Vhost::channels).into_iter();
+    let places: std::collections::HashMap<_, _> =
+        connections.into_iter().map(|found| (found.connection.id, found)).collect();
+    let with_connection = channels.filter_map(|channel| {
+        let found = places.get(&channel.connection)?;
+        Some((found.clone(), channel))
+    });
+    with_connection.collect()
+}
+
+fn listed(
+    site: &Site,
+    caller: &Caller,
+    all: impl IntoIterator<Item = (Found, ChannelSnapshot)>,
+) -> Vec<Value> {
+    let seen = all.into_iter().filter(|(_, channel)| caller.lists_user(&channel.user));
+    seen.map(|(found, channel)| shown(site, &found, &channel)).collect()
+}
+
+fn shown(site: &Site, found: &Found, channel: &ChannelSnapshot) -> Value {
+    json!({
+        "name": channel_name(&found.peer.name, channel.number),
+        "number": channel.number,
+        "vhost": found.vhost,
+        "node": site.node,
+        "user": channel.user,
+        "user_who_performed_action": channel.user,
+        "state": "running",
+        "confirm": channel.confirm,
+        "transactional": channel.transactional,
+        "consumer_count": channel.consumers,
+        "prefetch_count": channel.prefetch,
+        "global_prefetch_count": channel.global_prefetch,
+        "messages_unacknowledged": channel.messages_unacknowledged,
+        "messages_unconfirmed": channel.messages_unconfirmed,
+        "messages_uncommitted": channel.messages_uncommitted,
+        "acks_uncommitted": channel.acks_uncommitted,
+        "message_stats": show::statistics(&channel.statistics),
+        "connection_details": {
+            "name": found.peer.name,
+            "peer_host": found.peer.address.ip().to_string(),
+            "peer_port": found.peer.address.port(),
+        },
+    })
+}

@@ -1,0 +1,144 @@
+//! Connections, and the end of one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::routing::get;
+use leveret_codec::Table;
+use serde_json::{Value, json};
+
+use super::access::Caller;
+use super::answer::{self, Failure};
+use super::list::Wishes;
+use super::local_client::is_local;
+use super::{Answer, Api, Site, show};
+use crate::broker::snapshot::ConnectionSnapshot;
+use crate::handle::{Peer, VhostHandle};
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/connections", get(list))
+        .route("/connections/{name}", get(one).delete(close))
+        .route("/vhosts/{vhost}/connections", get(of_vhost))
+}
+
+/// A connection with what is known of its two ends.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub(super) vhost: String,
+    pub(super) connection: ConnectionSnapshot,
+    pub(super) peer: Arc<Peer>,
+    /// Octets that it was sent.
+    sent: u64,
+}
+
+/// The connections of a virtual host, but not those of this API.
+pub(super) fn found(vhost: &str, handle: &VhostHandle) -> Vec<Found> {
+    let all = handle.connections().into_iter().filter(|(_, peer, _)| !is_local(peer));
+    all.map(|(connection, peer, sent)| Found { vhost: vhost.to_owned(), connection, peer, sent })
+        .collect()
+}
+
+/// The connections of all virtual hosts.
+pub(super) fn all(site: &Site) -> Vec<Found> {
+    site.hosts.vhosts().iter().flat_map(|(vhost, handle)| found(vhost, handle)).collect()
+}
+
+async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    wishes.list(listed(&site, &caller, all(&site)))
+}
+
+async fn of_vhost(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_sight_of(&site, &vhost)?;
+    let handle = site.vhost(&vhost)?;
+    wishes.list(listed(&site, &caller, found(&vhost, &handle)))
+}
+
+/// A user sees its own, a monitor all.
+fn listed(site: &Site, caller: &Caller, found: Vec<Found>) -> Vec<Value> {
+    let seen = found.into_iter().filter(|it| caller.lists_user(&it.connection.user));
+    seen.map(|found| shown(site, &found)).collect()
+}
+
+/// The connection of this name.
+pub(super) fn named(site: &Site, name: &str) -> Result<Found, Failure> {
+    all(site).into_iter().find(|found| found.peer.name == name).ok_or_else(Failure::missing)
+}
+
+async fn one(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    let found = named(&site, &name)?;
+    caller.needs_sight_of_user(&found.connection.user)?;
+    Ok(wishes.show(shown(&site, &found)))
+}
+
+async fn close(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let found = named(&site, &name)?;
+    caller.needs_power_over_user(&found.connection.user)?;
+    let reason = headers.get("x-reason").and_then(|reason| reason.to_str().ok());
+    answer::deleted(
+        site.hosts.close_connection(&name, reason.unwrap_or("Closed via management plugin")),
+    )
+}
+
+fn shown(site: &Site, found: &Found) -> Value {
+    let Found { vhost, connection, peer, sent } = found;
+    let properties = connection.client_properties.as_table();
+    json!({
+        "name": peer.name,
+        "vhost": vhost,
+        "node": site.node,
+        "type": "network",
+        "protocol": "AMQP 0-9-1",
+        "state": if connection.running { "running" } else { "closing" },
+        "user": connection.user,
+        "user_who_performed_action": connection.user,
+        "auth_mechanism": peer.mechanism,
+        "channels": connection.channels,
+        "channel_max": connection.channel_max,
+        "frame_max": connection.frame_max,
+        "timeout": connection.heartbeat_secs,
+        "connected_at": peer.connected_at.as_millis(),
+        "client_properties": show::table(properties),
+        "user_provided_name": user_provided_name(properties),
+        "host": peer.local.ip().to_string(),
+        "port": peer.local.port(),
+        "peer_host": peer.address.ip().to_string(),
+        "peer_port": peer.address.port(),
+        "ssl": false,
+        "ssl_protocol": null,
+        "ssl_key_exchange": null,
+        "ssl_cipher": null,
+        "ssl_hash": null,
+        "peer_cert_subject": null,
+        "peer_cert_issuer": null,
+        "peer_cert_validity": null,
+        "recv_oct": peer.received.load(Ordering::Relaxed),
+        "recv_oct_details": show::rate(),
+        "send_oct": sent,
+        "send_oct_details": show::rate(),
+    })
+}
+
+/// What the client calls the connection.
+fn user_provided_name(properties: Table<'_>) -> Value {
+    let name = properties.find(b"connection_name");
+    name.and_then(|name| name.as_bytes().map(show::text)).unwrap_or_default()
+}

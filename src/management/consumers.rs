@@ -1,0 +1,90 @@
+//! Consumers.
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::access::Caller;
+use super::channels::channel_name;
+use super::connections::found;
+use super::list::Wishes;
+use super::{Answer, Api, Site, show};
+use crate::broker::snapshot::ConsumerSnapshot;
+use crate::broker::vhost::Vhost;
+use crate::handle::VhostHandle;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/consumers", get(list)).route("/consumers/{vhost}", get(of_vhost))
+}
+
+async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    let vhosts = site.hosts.vhosts().into_iter();
+    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
+    let all = listed.flat_map(|(vhost, handle)| seen(&site, &caller, &vhost, &handle));
+    wishes.list_by(all.collect(), &[])
+}
+
+async fn of_vhost(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    let handle = site.vhost(&vhost)?;
+    wishes.list_by(seen(&site, &caller, &vhost, &handle), &[])
+}
+
+/// A user sees its own, a monitor all.
+fn seen(site: &Site, caller: &Caller, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
+    let mut consumers = handle.look(Vhost::consumers);
+    consumers.retain(|consumer| caller.lists_user(&consumer.user));
+    shown(site, vhost, handle, &consumers)
+}
+
+/// Shows consumers of a virtual host.
+pub(super) fn shown(
+    site: &Site,
+    vhost: &str,
+    handle: &VhostHandle,
+    consumers: &[ConsumerSnapshot],
+) -> Vec<Value> {
+    let connections = found(vhost, handle).into_iter();
+    let peers: HashMap<_, _> = connections.map(|it| (it.connection.id, it.peer)).collect();
+    let has_single_active: HashMap<String, bool> = handle.look(|vhost| {
+        let queues = vhost.queues().into_iter();
+        queues.map(|queue| (queue.name, queue.single_active_consumer.is_some())).collect()
+    });
+    let one = |consumer: &ConsumerSnapshot| {
+        let peer = peers.get(&consumer.connection)?;
+        let single = has_single_active.get(&consumer.queue).copied().unwrap_or(false);
+        let status = match (consumer.active, single) {
+            (true, true) => "single_active",
+            (true, false) => "up",
+            (false, _) => "waiting",
+        };
+        Some(json!({
+            "consumer_tag": consumer.tag,
+            "queue": { "name": consumer.queue, "vhost": vhost },
+            "ack_required": !consumer.no_ack,
+            "exclusive": consumer.exclusive,
+            "prefetch_count": consumer.prefetch,
+            "active": consumer.active,
+            "activity_status": status,
+            "arguments": show::table(consumer.arguments.as_table()),
+            "channel_details": {
+                "name": channel_name(&peer.name, consumer.channel),
+                "number": consumer.channel,
+                "user": consumer.user,
+                "node": site.node,
+                "connection_name": peer.name,
+                "peer_host": peer.address.ip().to_string(),
+                "peer_port": peer.address.port(),
+            },
+        }))
+    };
+    consumers.iter().filter_map(one).collect()
+}

@@ -1,0 +1,130 @@
+//! Health checks: 200 when all is well, 503 with what is not.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::access::Caller;
+use super::answer::{self, Failure, value};
+use super::overview::listeners;
+use super::{Answer, Api, Site};
+
+pub(super) fn routes() -> Router<Api> {
+    // rabbitmq: these come with 4.x; a broker that answers at all is in service.
+    let fine = [
+        "ready-to-serve-clients",
+        "is-in-service",
+        "below-node-connection-limit",
+        "metadata-store/initialized",
+    ];
+    let alone = ["node-is-quorum-critical", "node-is-mirror-sync-critical"];
+    let mut routes = Router::new()
+        .route("/health/checks/alarms", get(alarms))
+        .route("/health/checks/local-alarms", get(local_alarms))
+        .route("/health/checks/virtual-hosts", get(virtual_hosts))
+        .route("/health/checks/port-listener/{port}", get(port_listener))
+        .route("/health/checks/protocol-listener/{protocol}", get(protocol_listener))
+        .route("/health/checks/certificate-expiration/{within}/{unit}", get(all_is_well))
+        .route("/healthchecks/node", get(all_is_well))
+        .route("/healthchecks/node/{node}", get(named_node));
+    for check in fine {
+        routes = routes.route(&format!("/health/checks/{check}"), get(all_is_well));
+    }
+    for check in alone {
+        routes = routes.route(&format!("/health/checks/{check}"), get(is_alone));
+    }
+    routes
+}
+
+async fn alarms(State(site): State<Api>, _: Caller) -> Answer {
+    Ok(no_alarms(&site, "There are alarms in effect in the cluster"))
+}
+
+async fn local_alarms(State(site): State<Api>, _: Caller) -> Answer {
+    Ok(no_alarms(&site, "There are alarms in effect on the node"))
+}
+
+fn no_alarms(site: &Site, reason: &str) -> Response {
+    let alarms = site.alarms().into_iter();
+    let alarms: Vec<_> =
+        alarms.map(|resource| json!({ "node": site.node, "resource": resource })).collect();
+    if alarms.is_empty() {
+        return value(&json!({ "status": "ok" }));
+    }
+    failed(json!({ "reason": reason, "alarms": alarms }))
+}
+
+/// There are no certificates to expire and no other nodes.
+async fn all_is_well(_: Caller) -> Answer {
+    Ok(value(&json!({ "status": "ok" })))
+}
+
+async fn named_node(State(site): State<Api>, caller: Caller, Path(node): Path<String>) -> Answer {
+    if node != site.node {
+        return Err(Failure::missing());
+    }
+    all_is_well(caller).await
+}
+
+async fn is_alone(_: Caller) -> Answer {
+    Ok(value(&json!({ "status": "ok", "reason": "single node cluster" })))
+}
+
+async fn virtual_hosts(State(site): State<Api>, _: Caller) -> Answer {
+    let known: Vec<String> = site
+        .hosts
+        .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
+    let down: Vec<_> = known.into_iter().filter(|name| site.hosts.vhost(name).is_none()).collect();
+    if down.is_empty() {
+        return Ok(value(&json!({ "status": "ok" })));
+    }
+    Ok(failed(json!({ "reason": "Some virtual hosts are down", "virtual-hosts": down })))
+}
+
+async fn port_listener(State(site): State<Api>, _: Caller, Path(port): Path<String>) -> Answer {
+    let port: u16 = port.parse().map_err(|_| Failure::bad_request("Couldn't parse port"))?;
+    let ports: Vec<_> = all(&site, "port");
+    if ports.contains(&port.into()) {
+        return Ok(value(&json!({ "status": "ok", "port": port })));
+    }
+    Ok(failed(json!({ "reason": "No active listener", "missing": port, "ports": ports })))
+}
+
+async fn protocol_listener(
+    State(site): State<Api>,
+    _: Caller,
+    Path(protocol): Path<String>,
+) -> Answer {
+    let protocols = all(&site, "protocol");
+    let known = match protocol.as_str() {
+        "amqp091" | "amqp0.9.1" | "amqp0-9-1" => "amqp",
+        known => known,
+    };
+    if protocols.contains(&known.into()) {
+        return Ok(value(&json!({ "status": "ok", "protocol": protocol })));
+    }
+    Ok(failed(json!({
+        "reason": "No active listener",
+        "missing": protocol,
+        "protocols": protocols,
+    })))
+}
+
+/// A field of all listeners, each value once.
+fn all(site: &Site, field: &str) -> Vec<Value> {
+    let mut values = Vec::new();
+    for listener in listeners(site) {
+        if !values.contains(&listener[field]) {
+            values.push(listener[field].clone());
+        }
+    }
+    values
+}
+
+fn failed(mut with: Value) -> Response {
+    with["status"] = "failed".into();
+    answer::with_status(StatusCode::SERVICE_UNAVAILABLE, &with)
+}

@@ -1,0 +1,263 @@
+//! Messages: published to an exchange, fetched from a queue; and the test that does both.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use leveret_codec::method::{basic, queue};
+use leveret_codec::{Method, Properties, PropertyFields, ShortStr, TableBuf};
+use serde_json::{Map, Value, json};
+
+use super::access::Caller;
+use super::answer::{Failure, value};
+use super::body::Payload;
+use super::exchanges::{self, short};
+use super::list::Wishes;
+use super::local_client::{self, Got, LocalClient, Refusal};
+use super::{Answer, Api, queues, show};
+use crate::broker::message::Message;
+use crate::definitions::field_table;
+
+/// How many messages are fetched under one lock.
+const GETS_AT_ONCE: usize = 64;
+
+/// The queue of the aliveness test.
+const ALIVENESS_TEST: &str = "aliveness-test";
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/exchanges/{vhost}/{exchange}/publish", post(publish))
+        .route("/queues/{vhost}/{queue}/get", post(fetch))
+        .route("/aliveness-test/{vhost}", get(aliveness_test))
+}
+
+type Names = Path<(String, String)>;
+
+async fn publish(
+    State(site): State<Api>,
+    caller: Caller,
+    Path((vhost, exchange)): Names,
+    body: Payload,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    let exchange = exchanges::from_path(&exchange);
+    if !exchanges::exists(&site, &vhost, exchange) {
+        return Err(Failure::missing());
+    }
+    let object = body.object_with(&["routing_key", "properties", "payload", "payload_encoding"])?;
+    let payload = match object.find("payload") {
+        Some(Value::String(payload)) => payload,
+        _ => return Err(Failure::bad_request("payload_not_string")),
+    };
+    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let properties = encoded(&object.nested("properties")?)?;
+    let payload = match object.text("payload_encoding")? {
+        "string" => payload.as_bytes().to_vec(),
+        "base64" => STANDARD
+            .decode(payload)
+            .map_err(|_| Failure::bad_request(json!(["not_base64", payload])))?,
+        other => return Err(Failure::bad_request(json!(["unsupported_encoding", other]))),
+    };
+    let message = Message::new(
+        short(exchange)?,
+        short(object.text("routing_key")?)?,
+        Properties::from_checked(&properties),
+        &payload,
+    );
+    match client.publish(message).await {
+        Ok((routed, true)) => Ok(value(&json!({ "routed": routed }))),
+        Ok((_, false)) => {
+            Err(Failure::bad_request("rejected Unable to publish message. Check queue limits."))
+        }
+        Err(refusal) => Err(refusal.of_publish()),
+    }
+}
+
+/// Properties as they are on the wire. What is unknown is left out.
+fn encoded(properties: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
+    let headers = headers(properties)?;
+    let text = |key: &str| match properties.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => short(text).map(Some),
+        Some(_) => Err(Failure::bad_request(json!(["not_string", key]))),
+    };
+    let number = |key: &str, largest: u64| match properties.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_u64()
+            .filter(|number| *number <= largest)
+            .map(Some)
+            .ok_or_else(|| Failure::bad_request(json!(["not_int", key]))),
+    };
+    // invariant: it is at most that much.
+    let octet = |key| number(key, u8::MAX.into()).map(|it| it.map(|number| number as u8));
+    let fields = PropertyFields {
+        content_type: text("content_type")?,
+        content_encoding: text("content_encoding")?,
+        headers: headers.as_ref().map(TableBuf::as_table),
+        delivery_mode: octet("delivery_mode")?,
+        priority: octet("priority")?,
+        correlation_id: text("correlation_id")?,
+        reply_to: text("reply_to")?,
+        expiration: text("expiration")?,
+        message_id: text("message_id")?,
+        timestamp: number("timestamp", u64::MAX)?,
+        kind: text("type")?,
+        user_id: text("user_id")?,
+        app_id: text("app_id")?,
+        cluster_id: text("cluster_id")?,
+    };
+    let mut encoded = Vec::new();
+    fields.encode(&mut encoded);
+    Ok(encoded)
+}
+
+fn headers(properties: &Map<String, Value>) -> Result<Option<TableBuf>, Failure> {
+    match properties.get("headers") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(headers)) => {
+            let table = field_table::from_json(headers);
+            table.map(Some).map_err(|invalid| Failure::bad_request(invalid.to_string()))
+        }
+        Some(Value::Array(list)) if list.is_empty() => Ok(None),
+        Some(_) => Err(Failure::bad_request(json!(["not_object", "headers"]))),
+    }
+}
+
+/// What becomes of messages that are fetched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AckMode {
+    /// They are gone.
+    Ack,
+    /// They go back when the client goes.
+    Requeue,
+    /// They are rejected.
+    Reject { requeue: bool },
+}
+
+impl AckMode {
+    fn parse(name: &str) -> Option<AckMode> {
+        match name {
+            "ack_requeue_false" => Some(AckMode::Ack),
+            "ack_requeue_true" => Some(AckMode::Requeue),
+            "reject_requeue_false" => Some(AckMode::Reject { requeue: false }),
+            "reject_requeue_true" => Some(AckMode::Reject { requeue: true }),
+            _ => None,
+        }
+    }
+}
+
+async fn fetch(
+    State(site): State<Api>,
+    caller: Caller,
+    Path((vhost, queue)): Names,
+    wishes: Wishes,
+    body: Payload,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    if site.hosts.vhost(&vhost).is_none() {
+        return Err(Failure::missing());
+    }
+    let object = body.object_with(&["ackmode", "count", "encoding"])?;
+    // rabbitmq: answers an unknown one with 500 until 3.x.
+    let mode = object.text("ackmode")?;
+    let mode = AckMode::parse(mode)
+        .ok_or_else(|| Failure::bad_request(json!(["unsupported_ackmode", mode])))?;
+    let count = usize::try_from(object.integer("count")?)
+        .map_err(|_| Failure::bad_request(json!(["not_integer", object.find("count")])))?;
+    let as_text = match object.text("encoding")? {
+        "auto" => true,
+        "base64" => false,
+        _ => {
+            let reason = "Unsupported encoding. Please use auto or base64.";
+            return Err(Failure::bad_request(reason));
+        }
+    };
+    let truncate = match object.find("truncate") {
+        None => usize::MAX,
+        Some(_) => usize::try_from(object.integer("truncate")?).unwrap_or(0),
+    };
+    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let got = gets(&mut client, &queue, mode, count).await?;
+    if let AckMode::Reject { requeue } = mode {
+        client.cast(got.iter().map(|got| {
+            Method::BasicReject(basic::Reject { delivery_tag: got.delivery_tag, requeue })
+        }));
+    }
+    drop(client);
+    let shown = got.iter().map(|got| shown(got, as_text, truncate)).collect();
+    Ok(wishes.show(Value::Array(shown)))
+}
+
+/// Fetches so many messages, or all there are.
+async fn gets(
+    client: &mut LocalClient,
+    queue: &str,
+    mode: AckMode,
+    count: usize,
+) -> Result<Vec<Got>, Failure> {
+    let get = basic::Get { queue: short(queue)?, no_ack: mode == AckMode::Ack, ticket: 0 };
+    let mut got = Vec::new();
+    let refused = |refusal: Refusal| refusal.of_use();
+    loop {
+        let batch = GETS_AT_ONCE.min(count - got.len());
+        if batch == 0 {
+            return Ok(got);
+        }
+        client.cast((0..batch).map(|_| Method::BasicGet(get)));
+        let mut is_empty = false;
+        for _ in 0..batch {
+            match client.answer().await.map_err(refused)? {
+                local_client::Answer::Got(message) => got.push(message),
+                _ => is_empty = true,
+            }
+        }
+        if is_empty {
+            return Ok(got);
+        }
+    }
+}
+
+fn shown(got: &Got, as_text: bool, truncate: usize) -> Value {
+    let message = &got.message;
+    let body = &message.body()[..message.body().len().min(truncate)];
+    let (payload, encoding) = match std::str::from_utf8(body) {
+        Ok(text) if as_text => (text.to_owned(), "string"),
+        _ => (STANDARD.encode(body), "base64"),
+    };
+    json!({
+        "payload_bytes": message.body().len(),
+        "redelivered": got.redelivered,
+        "exchange": show::text(message.exchange().as_bytes()),
+        "routing_key": show::text(message.routing_key().as_bytes()),
+        "message_count": got.message_count,
+        "properties": show::properties(message.properties()),
+        "payload": payload,
+        "payload_encoding": encoding,
+    })
+}
+
+/// Declares a queue, publishes to it and fetches that again.
+async fn aliveness_test(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    site.vhost(&vhost)?;
+    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let queue = ShortStr::from_static(ALIVENESS_TEST);
+    let refused = |refusal: Refusal| refusal.of_use();
+    if !queues::exists(&site, &vhost, ALIVENESS_TEST) {
+        let declare = queue::Declare { queue, ..queue::Declare::default() };
+        client.call(Method::QueueDeclare(declare)).await.map_err(refused)?;
+    }
+    let message = Message::new(ShortStr::EMPTY, queue, Properties::EMPTY, b"test_message");
+    client.publish(message).await.map_err(refused)?;
+    let get = basic::Get { queue, no_ack: true, ticket: 0 };
+    match client.call(Method::BasicGet(get)).await.map_err(refused)? {
+        local_client::Answer::Got(_) => Ok(value(&json!({ "status": "ok" }))),
+        _ => Err(Failure::internal("the test message did not come back")),
+    }
+}

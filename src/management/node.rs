@@ -1,0 +1,147 @@
+//! The one node there is, and what the system says of its process.
+//!
+//! Whatever cannot be known is left out.
+
+use std::fs;
+use std::path::Path as FilePath;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+
+use super::access::Caller;
+use super::answer::Failure;
+use super::list::Wishes;
+use super::local_client::is_local;
+use super::overview::contexts;
+use super::{Answer, Api, Site};
+use crate::broker::handshake::VERSION;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/nodes", get(list)).route("/nodes/{node}", get(one))
+}
+
+async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    caller.needs_monitor()?;
+    wishes.list(vec![node(&site)])
+}
+
+async fn one(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_monitor()?;
+    if name != site.node {
+        return Err(Failure::missing());
+    }
+    Ok(wishes.show(node(&site)))
+}
+
+fn node(site: &Site) -> Value {
+    let sockets: usize = site
+        .hosts
+        .vhosts()
+        .iter()
+        .map(|(_, handle)| handle.connections().iter().filter(|(_, it, _)| !is_local(it)).count())
+        .sum();
+    let mut shown = json!({
+        "name": site.node,
+        "type": if site.data_dir.is_some() { "disc" } else { "ram" },
+        "running": true,
+        "being_drained": false,
+        "os_pid": std::process::id().to_string(),
+        "uptime": site.hosts.now().millis_since(site.started_at),
+        "processors": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "rates_mode": "basic",
+        "sockets_used": sockets,
+        "mem_alarm": site.alarms().contains(&"memory"),
+        "disk_free_alarm": site.alarms().contains(&"disk"),
+        "disk_free_limit": 0,
+        "partitions": [],
+        "enabled_plugins": ["rabbitmq_management"],
+        "applications": [{
+            "name": "rabbit",
+            "description": concat!("leveret ", env!("CARGO_PKG_VERSION")),
+            "version": VERSION,
+        }],
+        "auth_mechanisms": [
+            { "name": "PLAIN", "description": "SASL PLAIN authentication mechanism", "enabled": true },
+            { "name": "AMQPLAIN", "description": "QPid AMQPLAIN mechanism", "enabled": true },
+        ],
+        "contexts": contexts(site),
+        "config_files": [],
+        "log_files": [],
+        "cluster_links": [],
+    });
+    if let Value::Object(shown) = &mut shown {
+        process(shown);
+        disk(site.data_dir.as_deref(), shown);
+    }
+    shown
+}
+
+/// What the system says of this process.
+fn process(shown: &mut Map<String, Value>) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let files = fs::read_dir("/proc/self/fd").ok().map(|it| it.count() as u64);
+    let open_files = number_after(&limits, "Max open files");
+    // Runnable of all threads of the machine: `1/234`.
+    let runnable = load.split([' ', '/']).nth(3).and_then(|it| it.parse::<u64>().ok());
+    let threads = fs::read_to_string("/proc/sys/kernel/threads-max").unwrap_or_default();
+    for (name, value) in [
+        ("mem_used", number_after(&status, "VmRSS:").map(|kib| kib * 1024)),
+        ("mem_limit", number_after(&machine, "MemTotal:").map(|kib| kib * 1024)),
+        ("fd_used", files),
+        ("fd_total", open_files),
+        ("sockets_total", open_files),
+        ("proc_used", number_after(&status, "Threads:")),
+        ("proc_total", threads.trim().parse().ok()),
+        ("run_queue", runnable),
+    ] {
+        shown.extend(value.map(|value| (name.to_owned(), value.into())));
+    }
+}
+
+/// How much room there is where the data is; without a data directory, where one would be.
+fn disk(data_dir: Option<&FilePath>, shown: &mut Map<String, Value>) {
+    let place = data_dir.unwrap_or(FilePath::new("."));
+    if let Ok(found) = rustix::fs::statvfs(place) {
+        shown.insert("disk_free".to_owned(), (found.f_bavail * found.f_frsize).into());
+    }
+    if let Some(directory) = data_dir {
+        shown.insert("db_dir".to_owned(), directory.to_string_lossy().into());
+    }
+}
+
+/// The first number behind a name at the beginning of a line.
+fn number_after(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What this node calls itself.
+pub(super) fn name() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim().split('.').next().filter(|host| !host.is_empty());
+    format!("leveret@{}", host.unwrap_or("localhost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_behind_their_names() {
+        let status = "VmPeak:\t  12 kB\nVmRSS:\t   34567 kB\nThreads:\t5\n";
+        assert_eq!(number_after(status, "VmRSS:"), Some(34567));
+        let limits = "Max open files            1024                 524288               files\n";
+        assert_eq!(number_after(limits, "Max open files"), Some(1024));
+        assert_eq!(number_after(status, "VmSwap:"), None);
+    }
+}

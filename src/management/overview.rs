@@ -1,0 +1,194 @@
+//! The broker at a glance, and small questions about it.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+
+use super::access::Caller;
+use super::answer::{self, value};
+use super::body::Payload;
+use super::list::Wishes;
+use super::local_client::is_local;
+use super::{Answer, Api, Site, show};
+use crate::broker::handshake::VERSION;
+use crate::broker::statistics::MessageStatistics;
+use crate::broker::vhost::Vhost;
+
+/// rabbitmq: the name of a cluster is kept in the global parameter of this name.
+const CLUSTER_NAME: &str = "cluster_name";
+
+/// The types of exchanges with what RabbitMQ says of them.
+const EXCHANGE_TYPES: [(&str, &str); 8] = [
+    ("direct", "AMQP direct exchange, as per the AMQP specification"),
+    ("fanout", "AMQP fanout exchange, as per the AMQP specification"),
+    ("headers", "AMQP headers exchange, as per the AMQP specification"),
+    ("topic", "AMQP topic exchange, as per the AMQP specification"),
+    ("x-consistent-hash", "Consistent Hashing Exchange"),
+    ("x-delayed-message", "Delayed Message Exchange."),
+    ("x-message-deduplication", "Message Deduplication Exchange."),
+    ("x-random", "Random Exchange"),
+];
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/overview", get(overview))
+        .route("/whoami", get(whoami))
+        .route("/cluster-name", get(cluster_name).put(set_cluster_name))
+        .route("/extensions", get(extensions))
+        .route("/feature-flags", get(feature_flags))
+        .route("/auth", get(auth))
+}
+
+async fn overview(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    let totals = Totals::count(&site, &caller);
+    let mut queue_totals = Map::new();
+    show::queue_totals(&mut queue_totals, totals.ready, totals.unacknowledged);
+    let types = EXCHANGE_TYPES.map(
+        |(name, description)| json!({ "name": name, "description": description, "enabled": true }),
+    );
+    Ok(wishes.show(json!({
+        "management_version": VERSION,
+        "rabbitmq_version": VERSION,
+        "product_name": "leveret",
+        "product_version": env!("CARGO_PKG_VERSION"),
+        "erlang_version": "",
+        "erlang_full_version": "",
+        "rates_mode": "basic",
+        "cluster_name": name_of_cluster(&site),
+        "node": site.node,
+        "exchange_types": types,
+        "message_stats": show::statistics(&totals.statistics),
+        "churn_rates": {},
+        "queue_totals": queue_totals,
+        "object_totals": {
+            "connections": totals.connections,
+            "channels": totals.channels,
+            "exchanges": totals.exchanges,
+            "queues": totals.queues,
+            "consumers": totals.consumers,
+        },
+        "statistics_db_event_queue": 0,
+        "listeners": listeners(&site),
+        "contexts": contexts(&site),
+    })))
+}
+
+/// How much there is of everything that a user may know of.
+#[derive(Default)]
+struct Totals {
+    connections: usize,
+    channels: usize,
+    exchanges: usize,
+    queues: usize,
+    consumers: usize,
+    ready: usize,
+    unacknowledged: usize,
+    statistics: MessageStatistics,
+}
+
+impl Totals {
+    fn count(site: &Site, caller: &Caller) -> Totals {
+        let mut totals = Totals::default();
+        for (name, handle) in site.hosts.vhosts() {
+            if !caller.sees_vhost(site, &name) {
+                continue;
+            }
+            let connections = handle.connections();
+            let network = connections.iter().filter(|(_, peer, _)| !is_local(peer));
+            let of_user = network.filter(|(connection, ..)| caller.lists_user(&connection.user));
+            for (connection, ..) in of_user {
+                totals.connections += 1;
+                totals.channels += connection.channels;
+            }
+            let vhost = handle.look(Vhost::snapshot);
+            totals.exchanges += vhost.exchanges;
+            totals.queues += vhost.queues;
+            totals.consumers += vhost.consumers;
+            totals.ready += vhost.messages_ready;
+            totals.unacknowledged += vhost.messages_unacknowledged;
+            totals.statistics = show::sum(totals.statistics, vhost.statistics);
+        }
+        totals
+    }
+}
+
+/// What is listened on, for AMQP and for this API.
+pub(super) fn listeners(site: &Site) -> Vec<Value> {
+    let amqp = site.listeners.iter().map(|address| ("amqp", address));
+    let all = amqp.chain([("http", &site.address)]);
+    all.map(|(protocol, address)| {
+        json!({
+            "node": site.node,
+            "protocol": protocol,
+            "ip_address": address.ip().to_string(),
+            "port": address.port(),
+            "socket_opts": {},
+        })
+    })
+    .collect()
+}
+
+/// Where this API is.
+pub(super) fn contexts(site: &Site) -> Value {
+    json!([{
+        "node": site.node,
+        "description": "RabbitMQ Management",
+        "path": "/",
+        "ip": site.address.ip().to_string(),
+        "port": site.address.port().to_string(),
+    }])
+}
+
+async fn whoami(caller: Caller, wishes: Wishes) -> Answer {
+    Ok(wishes.show(json!({ "name": caller.user.name, "tags": caller.user.tags })))
+}
+
+async fn cluster_name(State(site): State<Api>, _: Caller, wishes: Wishes) -> Answer {
+    Ok(wishes.show(json!({ "name": name_of_cluster(&site) })))
+}
+
+async fn set_cluster_name(State(site): State<Api>, caller: Caller, body: Payload) -> Answer {
+    caller.needs_administrator()?;
+    let object = body.object_with(&["name"])?;
+    let name = Value::from(object.text("name")?);
+    site.change(|hosts| {
+        hosts.change(|registry| {
+            registry.global_parameters_mut().insert(CLUSTER_NAME.to_owned(), name);
+        })
+    })
+    .await?;
+    Ok(answer::done())
+}
+
+/// What the cluster, this one node, is called.
+fn name_of_cluster(site: &Site) -> Value {
+    let named = site.hosts.registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
+    named.unwrap_or_else(|| site.node.clone().into())
+}
+
+async fn extensions(_: Caller) -> Answer {
+    Ok(value(&json!([{ "javascript": "dispatcher.js" }])))
+}
+
+async fn feature_flags(_: Caller) -> Answer {
+    Ok(value(&json!([])))
+}
+
+/// How browsers log in; asked before anybody has.
+async fn auth() -> Answer {
+    Ok(value(&json!({ "oauth_enabled": false })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::exchange::ExchangeType;
+
+    #[test]
+    fn every_type_of_exchange_is_there() {
+        for (name, _) in EXCHANGE_TYPES {
+            assert!(ExchangeType::from_name(name.as_bytes()).is_some(), "{name}");
+        }
+    }
+}

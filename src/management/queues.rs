@@ -1,0 +1,217 @@
+//! Queues.
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::{delete, get};
+use leveret_codec::Method;
+use leveret_codec::method::queue;
+use serde_json::{Value, json};
+
+use super::access::Caller;
+use super::answer::{self, Failure};
+use super::body::Payload;
+use super::exchanges::{arguments, short};
+use super::list::Wishes;
+use super::local_client::LocalClient;
+use super::{Answer, Api, Site, consumers, policies, show};
+use crate::broker::policy::PolicyKind;
+use crate::broker::snapshot::QueueSnapshot;
+use crate::broker::vhost::{ConnectionId, Vhost};
+use crate::handle::VhostHandle;
+use crate::hosts::VhostRecord;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/queues", get(list))
+        .route("/queues/{vhost}", get(of_vhost))
+        .route("/queues/{vhost}/{queue}", get(one).put(declare).delete(remove))
+        .route("/queues/{vhost}/{queue}/contents", delete(purge))
+}
+
+/// Whether there is such a queue, which is asked before anything is done with it.
+pub(super) fn exists(site: &Site, vhost: &str, name: &str) -> bool {
+    site.hosts.vhost(vhost).is_some_and(|it| it.look(|it| it.queue(name.as_bytes()).is_some()))
+}
+
+async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    let vhosts = site.hosts.vhosts().into_iter();
+    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
+    let shown = listed.flat_map(|(vhost, handle)| queues(&site, &vhost, &handle));
+    wishes.list(shown.collect())
+}
+
+async fn of_vhost(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    wishes.list(queues(&site, &vhost, &site.vhost(&vhost)?))
+}
+
+fn queues(site: &Site, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
+    let view = View::new(site, vhost, handle);
+    handle.look(Vhost::queues).iter().map(|queue| view.shown(queue)).collect()
+}
+
+type Names = Path<(String, String)>;
+
+async fn one(
+    State(site): State<Api>,
+    caller: Caller,
+    Path((vhost, name)): Names,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    let handle = site.vhost(&vhost)?;
+    let (queue, consumers) = handle.look(|it| (it.queue(name.as_bytes()), it.consumers()));
+    let mut shown = View::new(&site, &vhost, &handle).shown(&queue.ok_or_else(Failure::missing)?);
+    let own: Vec<_> = consumers.into_iter().filter(|it| it.queue == name).collect();
+    shown["consumer_details"] = consumers::shown(&site, &vhost, &handle, &own).into();
+    shown["incoming"] = json!([]);
+    shown["deliveries"] = json!([]);
+    Ok(wishes.show(shown))
+}
+
+/// What is looked up beside a queue to show it.
+struct View<'a> {
+    site: &'a Site,
+    vhost: &'a str,
+    record: Option<VhostRecord>,
+    /// Who owns exclusive queues.
+    owners: HashMap<ConnectionId, Value>,
+}
+
+impl<'a> View<'a> {
+    fn new(site: &'a Site, vhost: &'a str, handle: &VhostHandle) -> Self {
+        let record = site.hosts.registry(|registry| registry.vhost(vhost).cloned());
+        let connections = handle.connections().into_iter();
+        let owners = connections.map(|(connection, peer, _)| {
+            let shown = json!({
+                "name": peer.name,
+                "peer_host": peer.address.ip().to_string(),
+                "peer_port": peer.address.port(),
+            });
+            (connection.id, shown)
+        });
+        View { site, vhost, record, owners: owners.collect() }
+    }
+
+    fn shown(&self, queue: &QueueSnapshot) -> Value {
+        let (ready, unacknowledged) = (queue.messages_ready, queue.messages_unacknowledged);
+        // why: what the consumers could take at this moment: all, unless something waits for them.
+        let capacity = f64::from(u8::from(queue.consumers > 0 && ready == 0));
+        let mut shown = json!({
+            "name": queue.name,
+            "vhost": self.vhost,
+            "type": queue.kind,
+            "durable": queue.durable,
+            "auto_delete": queue.auto_delete,
+            "exclusive": queue.exclusive,
+            "arguments": show::table(queue.arguments.as_table()),
+            "node": self.site.node,
+            "state": "running",
+            "consumers": queue.consumers,
+            "consumer_capacity": capacity,
+            "consumer_utilisation": capacity,
+            "messages_ram": ready + unacknowledged,
+            "message_bytes_ready": queue.message_bytes_ready,
+            "memory": queue.message_bytes_ready,
+            "policy": queue.policy,
+            "operator_policy": queue.operator_policy,
+            "effective_policy_definition": self.definition(queue),
+            "exclusive_consumer_tag": queue.exclusive_consumer,
+            "single_active_consumer_tag": queue.single_active_consumer,
+            "head_message_timestamp": queue.head_message_timestamp,
+            "message_stats": show::queue_statistics(&queue.statistics),
+        });
+        if let Some(owner) = queue.owner.and_then(|owner| self.owners.get(&owner)) {
+            shown["owner_pid_details"] = owner.clone();
+        }
+        if ready == 0 && unacknowledged == 0 && queue.consumers == 0 {
+            shown["idle_since"] = show::date(queue.idle_since).into();
+        }
+        if queue.kind == "quorum" {
+            shown["leader"] = self.site.node.as_str().into();
+            shown["members"] = json!([self.site.node]);
+            shown["online"] = json!([self.site.node]);
+            shown["single_active_consumer_ctag"] = json!(queue.single_active_consumer);
+        }
+        if let Value::Object(shown) = &mut shown {
+            show::queue_totals(shown, ready, unacknowledged);
+        }
+        shown
+    }
+
+    /// What the two policies in force say together.
+    fn definition(&self, queue: &QueueSnapshot) -> Value {
+        let Some(record) = &self.record else { return json!({}) };
+        let find = |kind, name: &Option<String>| {
+            name.as_ref().and_then(|name| record.policy_records(kind).get(name))
+        };
+        policies::merged(
+            find(PolicyKind::User, &queue.policy),
+            find(PolicyKind::Operator, &queue.operator_policy),
+        )
+    }
+}
+
+async fn declare(
+    State(site): State<Api>,
+    caller: Caller,
+    Path((vhost, name)): Names,
+    body: Payload,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    if site.hosts.vhost(&vhost).is_none() {
+        return Err(Failure::not_found("vhost_not_found"));
+    }
+    let object = body.object()?;
+    let arguments = arguments(&object)?;
+    let declare = queue::Declare {
+        queue: short(&name)?,
+        durable: object.flag("durable")?,
+        auto_delete: object.flag("auto_delete")?,
+        arguments: arguments.as_table(),
+        ..queue::Declare::default()
+    };
+    let is_new = !exists(&site, &vhost, &name);
+    let mut client = LocalClient::open(&site, &caller, &vhost)?;
+    let declared = client.call(Method::QueueDeclare(declare)).await;
+    declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
+}
+
+async fn remove(
+    State(site): State<Api>,
+    caller: Caller,
+    Path((vhost, name)): Names,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    if !exists(&site, &vhost, &name) {
+        return Err(Failure::missing());
+    }
+    let delete = queue::Delete {
+        queue: short(&name)?,
+        if_unused: wishes.is_true("if-unused"),
+        if_empty: wishes.is_true("if-empty"),
+        ..queue::Delete::default()
+    };
+    let mut client = LocalClient::open(&site, &caller, &vhost)?;
+    let deleted = client.call(Method::QueueDelete(delete)).await;
+    deleted.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
+}
+
+async fn purge(State(site): State<Api>, caller: Caller, Path((vhost, name)): Names) -> Answer {
+    caller.needs_vhost(&site, &vhost)?;
+    if !exists(&site, &vhost, &name) {
+        return Err(Failure::missing());
+    }
+    let purge = queue::Purge { queue: short(&name)?, ..queue::Purge::default() };
+    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let purged = client.call(Method::QueuePurge(purge)).await;
+    purged.map(|_| answer::done()).map_err(|refusal| refusal.of_use())
+}

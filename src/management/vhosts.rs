@@ -1,0 +1,128 @@
+//! Virtual hosts.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::get;
+use serde_json::{Map, Value, json};
+
+use super::access::Caller;
+use super::answer::{self, Failure};
+use super::body::Payload;
+use super::list::Wishes;
+use super::{Answer, Api, Site, show};
+use crate::broker::vhost::Vhost;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/vhosts", get(list))
+        .route("/vhosts/{vhost}", get(one).put(set).delete(remove))
+}
+
+async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+    let names: Vec<_> = site
+        .hosts
+        .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
+    let names = names.into_iter().filter(|name| caller.sees_vhost(&site, name));
+    wishes.list(names.filter_map(|name: String| vhost(&site, &name)).collect())
+}
+
+async fn one(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    wishes: Wishes,
+) -> Answer {
+    caller.needs_sight_of(&site, &name)?;
+    vhost(&site, &name).map(|vhost| wishes.show(vhost)).ok_or_else(Failure::missing)
+}
+
+async fn set(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Payload,
+) -> Answer {
+    caller.needs_administrator()?;
+    let object = body.object()?;
+    let said = |key| object.find(key).is_some();
+    let description =
+        said("description").then(|| object.text("description").map(str::to_owned)).transpose()?;
+    let tags = object.find("tags").map(tags_of).transpose()?;
+    let default_queue_type = said("default_queue_type")
+        .then(|| object.text("default_queue_type").map(str::to_owned))
+        .transpose()?;
+    let is_new = site
+        .change(move |hosts| {
+            let is_new = hosts.create_vhost(&name)?;
+            if description.is_some() || tags.is_some() || default_queue_type.is_some() {
+                hosts.change(|registry| {
+                    let Some(vhost) = registry.vhost_mut(&name) else { return };
+                    vhost.description =
+                        description.unwrap_or(std::mem::take(&mut vhost.description));
+                    vhost.tags = tags.unwrap_or(std::mem::take(&mut vhost.tags));
+                    vhost.default_queue_type =
+                        default_queue_type.or(vhost.default_queue_type.take());
+                })?;
+            }
+            Ok(is_new)
+        })
+        .await?;
+    Ok(answer::put(is_new))
+}
+
+async fn remove(State(site): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
+    caller.needs_administrator()?;
+    answer::deleted(site.hosts.delete_vhost(&name).await?)
+}
+
+fn vhost(site: &Site, name: &str) -> Option<Value> {
+    let record = site.hosts.registry(|registry| registry.vhost(name).cloned())?;
+    let running = site.hosts.vhost(name);
+    let now = running.as_ref().map(|handle| handle.look(Vhost::snapshot)).unwrap_or_default();
+    let state = if running.is_some() { "running" } else { "stopped" };
+    let mut metadata = json!({ "description": record.description, "tags": record.tags });
+    let mut shown = json!({
+        "name": name,
+        "description": record.description,
+        "tags": record.tags,
+        "tracing": false,
+        "cluster_state": Map::from_iter([(site.node.clone(), Value::from(state))]),
+        "message_stats": show::statistics(&now.statistics),
+    });
+    if let Some(kind) = record.default_queue_type {
+        shown["default_queue_type"] = kind.clone().into();
+        metadata["default_queue_type"] = kind.into();
+    }
+    shown["metadata"] = metadata;
+    if let Value::Object(shown) = &mut shown {
+        show::queue_totals(shown, now.messages_ready, now.messages_unacknowledged);
+    }
+    Some(shown)
+}
+
+/// Tags of a user or a virtual host: a list, or a text with commas.
+pub(super) fn tags_of(value: &Value) -> Result<Vec<String>, Failure> {
+    let wrong = || Failure::bad_request(json!(["invalid_tags", value]));
+    let tags: Vec<&str> = match value {
+        Value::String(text) => text.split(',').collect(),
+        Value::Array(list) => {
+            list.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(wrong)?
+        }
+        _ => return Err(wrong()),
+    };
+    let tags = tags.into_iter().map(str::trim).filter(|tag| !tag.is_empty());
+    Ok(tags.map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_a_list_or_a_text() {
+        assert_eq!(tags_of(&json!("administrator, monitoring")).unwrap().len(), 2);
+        assert_eq!(tags_of(&json!("")).unwrap(), Vec::<String>::new());
+        assert_eq!(tags_of(&json!(["a"])).unwrap(), ["a"]);
+        assert!(tags_of(&json!(1)).is_err() && tags_of(&json!([1])).is_err());
+    }
+}
