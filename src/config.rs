@@ -24,6 +24,8 @@ pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
 pub struct Config {
     /// The addresses to listen on. Port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// Definitions to bring into being before clients can connect, in RabbitMQ's JSON.
+    pub definitions: Option<Vec<u8>>,
     /// Where the management API is to be, if anywhere. Port 0 lets the system choose.
     pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
@@ -69,6 +71,7 @@ impl Default for Config {
         Config {
             listen: Vec::new(),
             management: None,
+            definitions: None,
             storage: Storage::Memory,
             seed: None,
             users: Vec::new(),

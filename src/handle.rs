@@ -187,11 +187,6 @@ impl VhostHandle {
         self.shared.alarm.send_replace(reason.map(str::to_owned));
     }
 
-    /// Why publishers are blocked, while they are.
-    pub(crate) fn alarm(&self) -> Option<String> {
-        self.shared.alarm.borrow().clone()
-    }
-
     /// Looks at what is there now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Vhost) -> T) -> T {
         look(&self.shared.state.lock().vhost)

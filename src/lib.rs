@@ -43,7 +43,7 @@ use std::time::Duration;
 
 pub use crate::broker::snapshot::QueueSnapshot;
 use crate::definitions::Definitions;
-pub use crate::hosts::{HostError, ImportError};
+pub use crate::hosts::{HostError, ImportError, RegistryError};
 pub use crate::server::StartError;
 
 use crate::auth::Authenticator;
@@ -181,6 +181,17 @@ impl fmt::Debug for Broker {
     }
 }
 
+/// The definitions in a data directory that no broker uses, in RabbitMQ's JSON: everything but
+/// messages.
+///
+/// # Errors
+/// When the directory is none of leveret's, is in use, or cannot be read.
+pub async fn export_definitions(data_dir: impl Into<PathBuf>) -> Result<Vec<u8>, StartError> {
+    let storage = Storage::Directory(data_dir.into());
+    let clock = Arc::new(SystemClock::new());
+    server::export_definitions(&Config { storage, ..Config::default() }, clock).await
+}
+
 /// What a broker is to be like. Unless told otherwise it listens on 127.0.0.1:5672, keeps
 /// everything in memory and lets in guest with the password guest, from this machine alone.
 #[derive(Default)]
@@ -271,6 +282,14 @@ impl BrokerBuilder {
     #[must_use]
     pub fn shutdown_timeout(mut self, time: Duration) -> Self {
         self.config.shutdown_timeout = time;
+        self
+    }
+
+    /// Brings into being what these definitions name, in RabbitMQ's JSON, before clients can connect;
+    /// see [`Broker::import_definitions`].
+    #[must_use]
+    pub fn definitions(mut self, json: impl Into<Vec<u8>>) -> Self {
+        self.config.definitions = Some(json.into());
         self
     }
 

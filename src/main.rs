@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use leveret::Broker;
-use leveret::cli::{self, Options};
+use leveret::cli::{self, Options, Task};
 use leveret::config::Storage;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -27,6 +27,10 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    if let (Task::ExportDefinitions, Storage::Directory(path)) = (options.task, &options.storage) {
+        let definitions = leveret::export_definitions(path).await?;
+        return Ok(std::io::stdout().lock().write_all(&definitions)?);
+    }
     let mut signals = Signals::new()?;
     let mut builder = match options.storage {
         Storage::Memory => Broker::builder().in_memory(),
@@ -34,6 +38,10 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     };
     for address in options.listen {
         builder = builder.listen(address);
+    }
+    if let Some(path) = options.definitions {
+        let unreadable = |error| format!("cannot read {}: {error}", path.display());
+        builder = builder.definitions(std::fs::read(&path).map_err(unreadable)?);
     }
     if let Some(address) = options.management {
         builder = builder.management(address);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
@@ -20,7 +20,13 @@ use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
 ///
 /// Started without options it is ready for clients on this machine: amqp://guest:guest@127.0.0.1:5672/
 #[derive(Debug, Parser)]
-#[command(name = "leveret", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(
+    name = "leveret",
+    version,
+    max_term_width = 100,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     /// Address and port to accept clients on; may be given several times. 0.0.0.0 is every
     /// interface of this machine, port 0 lets the system choose a free port.
@@ -66,6 +72,14 @@ struct Arguments {
     )]
     in_memory: bool,
 
+    /// Users, virtual hosts, permissions, policies, exchanges, queues and bindings to bring into
+    /// being at start, in RabbitMQ's JSON. What is there already is left as it is.
+    #[arg(long, value_name = "FILE", env = "LEVERET_DEFINITIONS", hide_env_values = true)]
+    definitions: Option<PathBuf>,
+
+    #[command(subcommand)]
+    task: Option<TaskArguments>,
+
     /// What to log on standard error: off, error, warn, info, debug or trace, also for parts of the
     /// program, as in "warn,leveret::server=debug".
     #[arg(
@@ -79,24 +93,64 @@ struct Arguments {
     log: String,
 }
 
+#[derive(Debug, Subcommand)]
+enum TaskArguments {
+    /// Works on the definitions in a data directory: everything but messages.
+    #[command(subcommand)]
+    Definitions(DefinitionsArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum DefinitionsArguments {
+    /// Writes the definitions in a data directory that no broker uses to standard output, in
+    /// RabbitMQ's JSON. A running broker gives them at /api/definitions of its management API.
+    Export {
+        /// The data directory.
+        #[arg(
+            long,
+            value_name = "DIR",
+            env = "LEVERET_DATA_DIR",
+            hide_env_values = true,
+            default_value = DEFAULT_DATA_DIR
+        )]
+        data_dir: PathBuf,
+    },
+}
+
 const EXAMPLES: &str = "\
 Examples:
   leveret                                   durable, in ./leveret-data, for this machine alone
   leveret --in-memory --listen 127.0.0.1:0  for a test: no files, any free port
   leveret --listen 0.0.0.0:5672             for other machines as well (guest stays local)
+  leveret --management 127.0.0.1:15672      with RabbitMQ's HTTP API
+  leveret definitions export > file.json    everything but messages of ./leveret-data
 
 An option beats its environment variable. LEVERET_LISTEN takes several addresses, with commas.
 The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.";
 
+/// What the program is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Task {
+    /// Be a broker.
+    #[default]
+    Serve,
+    /// Write the definitions to standard output.
+    ExportDefinitions,
+}
+
 /// What the program was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// What to do.
+    pub task: Task,
     /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
     /// Where the management API is to be, if anywhere.
     pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
+    /// A file of definitions to bring into being.
+    pub definitions: Option<PathBuf>,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -118,6 +172,18 @@ impl Options {
         let mut command = Arguments::command();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let arguments = Arguments::from_arg_matches(&matches)?;
+        if let Some(TaskArguments::Definitions(DefinitionsArguments::Export { data_dir })) =
+            arguments.task
+        {
+            return Ok(Options {
+                task: Task::ExportDefinitions,
+                listen: Vec::new(),
+                management: None,
+                storage: Storage::Directory(data_dir),
+                definitions: None,
+                log: arguments.log,
+            });
+        }
         let storage = match storage(
             arguments.in_memory.then(|| rank(&matches, "in_memory")),
             rank(&matches, "data_dir"),
@@ -131,9 +197,11 @@ impl Options {
             }
         };
         Ok(Options {
+            task: Task::Serve,
             listen: arguments.listen,
             management: arguments.management,
             storage,
+            definitions: arguments.definitions,
             log: arguments.log,
         })
     }
@@ -210,6 +278,8 @@ mod tests {
         assert_eq!(
             parse(&[]).unwrap(),
             Options {
+                task: Task::Serve,
+                definitions: None,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
                 management: None,
                 storage: Storage::Directory("./leveret-data".into()),
@@ -228,6 +298,8 @@ mod tests {
             "--management",
             "127.0.0.1:15672",
             "--in-memory",
+            "--definitions",
+            "topology.json",
             "--log",
             "warn,leveret=trace",
         ]);
@@ -235,6 +307,8 @@ mod tests {
         assert_eq!(
             options.unwrap(),
             Options {
+                task: Task::Serve,
+                definitions: Some("topology.json".into()),
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 management: Some("127.0.0.1:15672".parse().unwrap()),
                 storage: Storage::Memory,
@@ -243,6 +317,11 @@ mod tests {
         );
         let options = parse(&["--data-dir", "/var/lib/leveret"]).unwrap();
         assert_eq!(options.storage, Storage::Directory("/var/lib/leveret".into()));
+        let options = parse(&["definitions", "export", "--data-dir", "d"]).unwrap();
+        assert_eq!(
+            (options.task, options.storage),
+            (Task::ExportDefinitions, Storage::Directory("d".into()))
+        );
     }
 
     #[test]

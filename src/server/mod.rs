@@ -21,7 +21,8 @@ use self::connection::Context;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
-use crate::hosts::{HostError, Hosts};
+use crate::definitions::Definitions;
+use crate::hosts::{HostError, Hosts, ImportError};
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
@@ -45,6 +46,15 @@ pub enum StartError {
     /// A virtual host could not be started from what is in the data directory.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// There is no such directory to read from.
+    #[error("{} is no directory", .0.display())]
+    NoDirectory(std::path::PathBuf),
+    /// The definitions were not taken.
+    #[error(transparent)]
+    Definitions(#[from] ImportError),
+    /// The store could not be closed again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 fn why_not_listening(error: &io::Error) -> String {
@@ -81,6 +91,9 @@ impl Server {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
         let listeners = bind(config.addresses()).await?;
+        if let Some(json) = &config.definitions {
+            hosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
+        }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let context = Arc::new(Context {
@@ -123,6 +136,22 @@ impl Server {
         join_all(self.listening.drain(..)).await;
         self.hosts.stop().await
     }
+}
+
+/// The definitions in a data directory that no broker uses.
+pub(crate) async fn export_definitions(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Vec<u8>, StartError> {
+    if let Storage::Directory(path) = &config.storage
+        && !path.is_dir()
+    {
+        return Err(StartError::NoDirectory(path.clone()));
+    }
+    let (hosts, _) = open(config, clock, false).await?;
+    let definitions = hosts.export().to_json();
+    hosts.stop().await?;
+    Ok(definitions)
 }
 
 async fn open(

@@ -34,8 +34,8 @@ pub(crate) struct Ended {
 pub(crate) fn leveret(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     command.args(arguments);
-    for name in ["LEVERET_LISTEN", "LEVERET_DATA_DIR", "LEVERET_IN_MEMORY", "LEVERET_LOG"] {
-        command.env_remove(name);
+    for name in ["LISTEN", "MANAGEMENT", "DATA_DIR", "IN_MEMORY", "LOG"] {
+        command.env_remove(format!("LEVERET_{name}"));
     }
     command
 }
