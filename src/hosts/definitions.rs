@@ -96,9 +96,10 @@ impl Hosts {
             definitions.exchanges.extend(exchanges.map(|it| exchange_entry(&name, it)));
             let queues = queues.into_iter().filter(|queue| !queue.exclusive);
             definitions.queues.extend(queues.map(|it| queue_entry(&name, it)));
-            let bindings = bindings.into_iter().filter(|it| {
-                !it.source.is_empty() && !(it.to_queue && exclusive.contains(&it.destination))
-            });
+            let to_exclusive =
+                |it: &BindingSnapshot| it.to_queue && exclusive.contains(&it.destination);
+            let bindings = bindings.into_iter();
+            let bindings = bindings.filter(|it| !it.source.is_empty() && !to_exclusive(it));
             definitions.bindings.extend(bindings.map(|it| binding_entry(&name, it)));
         }
         definitions

@@ -1,6 +1,7 @@
 //! How connections end, and what goes with them.
 
 use leveret::broker::connection::ConnectionSettings;
+use leveret_codec::Value;
 use leveret_codec::method::{basic, channel, connection, queue};
 
 use crate::world::{World, s};
@@ -198,4 +199,58 @@ fn a_stopping_broker_tells_every_client() {
         client.call(connection::CloseOk {});
         assert!(client.is_cut_off());
     }
+}
+
+#[test]
+fn deliveries_of_several_channels_come_back_in_one_order() {
+    let world = World::new();
+    let (leaving, staying) = (world.client(), world.client());
+    let other = staying.channel(1);
+    let (first, second) = (leaving.channel(1), leaving.channel(2));
+    other.declare("q");
+    for body in ["a", "b", "c", "d"] {
+        other.publish("q", body);
+    }
+    for ch in [second, first, second] {
+        ch.get("q");
+    }
+    other.consume("q", "c");
+    leaving.vanish();
+    assert_eq!(other.bodies(), ["d", "a", "b", "c"]);
+}
+
+#[test]
+fn no_consumer_of_a_leaving_client_takes_the_place_of_another() {
+    for no_ack in [false, true] {
+        let world = World::new();
+        let (leaving, staying) = (world.client(), world.client());
+        let other = staying.channel(1);
+        let (active, waiting) = (leaving.channel(1), leaving.channel(2));
+        other.declare_with("q", &[("x-single-active-consumer", Value::Bool(true))]);
+        active.qos(1, false);
+        active.consume("q", "active");
+        waiting.send(basic::Consume { queue: s("q"), no_ack, ..Default::default() });
+        other.publish("q", "a");
+        other.publish("q", "b");
+        leaving.vanish();
+        assert_eq!(other.get("q"), "basic.get-ok 1 a (again) left=1");
+        assert_eq!(other.get("q"), "basic.get-ok 2 b left=0");
+    }
+}
+
+#[test]
+fn no_consumer_of_a_closing_channel_takes_the_place_of_another() {
+    let world = World::new();
+    let client = world.client();
+    let (ch, other) = (client.channel(1), client.channel(2));
+    ch.declare_with("q", &[("x-single-active-consumer", Value::Bool(true))]);
+    ch.qos(1, false);
+    ch.consume("q", "active");
+    ch.consume_no_ack("q", "waiting");
+    ch.publish("q", "a");
+    ch.publish("q", "b");
+    assert_eq!(ch.lines(), ["basic.deliver active 1 a"]);
+    assert_eq!(ch.close(), "channel.close-ok");
+    assert_eq!(other.get("q"), "basic.get-ok 1 a (again) left=1");
+    assert_eq!(other.get("q"), "basic.get-ok 2 b left=0");
 }

@@ -378,7 +378,6 @@ impl Life {
     fn client_op(&mut self, op: Op) {
         let mut expected = Expected::default();
         self.model.leaving.clear();
-        self.model.in_parts = false;
         let inputs = self.apply(op, &mut expected);
         for input in inputs {
             self.input(input, &expected);
@@ -573,8 +572,7 @@ impl Life {
         self.records += records.len() as u64;
         self.pending.extend(records);
         // While a timer is due the model may be ahead: what has expired is gone there already.
-        let now = Time::from_millis(self.model.now);
-        if self.core.vhost.next_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.timer_is_due() {
             return;
         }
         let durable = self.model.durable();
@@ -583,11 +581,15 @@ impl Life {
         self.moments.push(Moment { records: self.records, durable, entered });
     }
 
+    fn timer_is_due(&self) -> bool {
+        let now = Time::from_millis(self.model.now);
+        self.core.vhost.next_deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// Does what the broker's surroundings do at once: timers, writers.
     fn settle_down(&mut self) {
         loop {
-            let now = Time::from_millis(self.model.now);
-            if self.core.vhost.next_deadline().is_some_and(|deadline| deadline <= now) {
+            if self.timer_is_due() {
                 self.input(Input::Timeout, &Expected::default());
                 continue;
             }

@@ -177,8 +177,6 @@ pub(crate) struct Model {
     pub(crate) bindings: BTreeSet<Binding>,
     pub(crate) clients: BTreeMap<u64, Client>,
     pub(crate) channels: BTreeMap<(u64, u16), Channel>,
-    /// Whether what this step requeues comes back in several parts.
-    pub(crate) in_parts: bool,
     /// What entered durable queues since it was asked last, gone again or not.
     pub(crate) entered: BTreeMap<&'static str, Vec<Copy>>,
     /// Those that were closed in this step; what was due to them before may still come.
@@ -392,6 +390,23 @@ impl Model {
     }
 
     pub(crate) fn settle(&mut self, at: (u64, u16), tags: &[u64], outcome: Outcome) {
+        let requeued = self.settle_each(at, tags, outcome);
+        self.keep_limits(requeued);
+    }
+
+    fn keep_limits(&mut self, requeued: BTreeSet<&'static str>) {
+        for queue in requeued {
+            self.keep_limit(queue);
+        }
+    }
+
+    /// Settles deliveries; says to which queues some came back.
+    fn settle_each(
+        &mut self,
+        at: (u64, u16),
+        tags: &[u64],
+        outcome: Outcome,
+    ) -> BTreeSet<&'static str> {
         let mut requeued = BTreeSet::new();
         for tag in tags {
             let channel = self.channels.get_mut(&at).expect("it is open");
@@ -411,9 +426,7 @@ impl Model {
                 }
             }
         }
-        for queue in requeued {
-            self.keep_limit(queue);
-        }
+        requeued
     }
 
     pub(crate) fn close_channel(&mut self, at: (u64, u16)) {
@@ -438,8 +451,6 @@ impl Model {
     pub(crate) fn close_client(&mut self, client: u64) {
         let channels: Vec<_> =
             self.channels.keys().filter(|(of, _)| *of == client).copied().collect();
-        let leaves = |at: &&(u64, u16)| !self.channels[at].unacked.is_empty();
-        self.in_parts = channels.iter().filter(leaves).count() > 1;
         for &at in &channels {
             self.cancel_all(at);
         }
@@ -448,10 +459,13 @@ impl Model {
         for name in owned {
             self.delete_queue(name);
         }
-        for &at in &channels {
-            self.requeue_all(at);
+        let mut requeued = BTreeSet::new();
+        for at in channels {
+            let tags: Vec<u64> = self.channels[&at].unacked.keys().copied().collect();
+            requeued.extend(self.settle_each(at, &tags, Outcome::Requeued));
             self.channels.remove(&at);
         }
+        self.keep_limits(requeued);
         self.clients.remove(&client);
     }
 
@@ -459,9 +473,6 @@ impl Model {
     pub(crate) fn deliver(&mut self, seen: Vec<Seen>) {
         if seen.is_empty() {
             return;
-        }
-        if std::mem::take(&mut self.in_parts) {
-            return self.deliver_in_parts(&seen);
         }
         let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
         for it in &seen {
@@ -492,32 +503,6 @@ impl Model {
             assert!(before < Some(place), "{} was delivered out of order or twice", seen.body);
             let copy = copies[place].clone();
             self.take(&seen, copy);
-        }
-    }
-
-    /// The channels of a client go one by one, and what the first one leaves may be gone before the
-    /// next one's comes back: all that is known is that it was there.
-    fn deliver_in_parts(&mut self, seen: &[Seen]) {
-        let now = self.now;
-        let mut copies: Vec<Option<Copy>> = seen.iter().map(|_| None).collect();
-        for name in self.mortal_first() {
-            let queue = self.queues.get_mut(name).expect("it is there");
-            for (seen, copy) in seen.iter().zip(&mut copies).filter(|(it, _)| it.queue == name) {
-                let is_it = |copy: &Copy| copy.body == seen.body;
-                let place = queue.taken.iter().position(is_it);
-                *copy = place.map(|place| queue.taken.remove(place)).or_else(|| {
-                    let place = queue.ready.iter().position(is_it)?;
-                    Some(queue.ready.remove(place))
-                });
-            }
-            if queue.kind.dead_letters_to.is_some() {
-                self.let_expire(name);
-            }
-        }
-        for (seen, copy) in seen.iter().zip(copies) {
-            let copy = copy.unwrap_or_else(|| panic!("{} was delivered from nowhere", seen.body));
-            assert!(copy.expires_at.is_none_or(|at| at > now), "{} has expired", copy.body);
-            self.take(seen, copy);
         }
     }
 

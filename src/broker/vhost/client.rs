@@ -230,14 +230,13 @@ impl Vhost {
         let Some(client) = self.clients.get_mut(id) else { return };
         let channels = std::mem::take(&mut client.channels);
         let owned = std::mem::take(&mut client.owned_queues);
-        for &channel in channels.values() {
-            self.cancel_all(channel);
-        }
+        let channels: Vec<ChannelId> = channels.into_values().collect();
+        self.cancel_all(&channels);
         for queue in owned {
             self.delete_queue(queue);
         }
-        for channel in channels.into_values() {
-            self.requeue_all(channel);
+        self.requeue_all(&channels);
+        for channel in channels {
             self.channels.remove(channel);
         }
     }
@@ -291,8 +290,8 @@ impl Vhost {
     /// A fault that costs the client the channel.
     pub(super) fn close_channel(&mut self, via: Via, fault: &Fault, class_id: u16, method_id: u16) {
         self.flush_confirms(via.channel);
-        self.cancel_all(via.channel);
-        self.requeue_all(via.channel);
+        self.cancel_all(&[via.channel]);
+        self.requeue_all(&[via.channel]);
         if let Some(channel) = self.channels.get_mut(via.channel) {
             // why: what is left of it only waits for close-ok.
             *channel = Channel::new(via.connection, via.number);
@@ -310,8 +309,8 @@ impl Vhost {
 
     /// The client ends the channel, or confirms its end.
     pub(super) fn remove_channel(&mut self, via: Via) {
-        self.cancel_all(via.channel);
-        self.requeue_all(via.channel);
+        self.cancel_all(&[via.channel]);
+        self.requeue_all(&[via.channel]);
         self.channels.remove(via.channel);
         if let Some(client) = self.clients.get_mut(via.connection) {
             client.channels.remove(&via.number);

@@ -7,7 +7,7 @@ use super::client::Via;
 use super::reply_to::is_reply_to;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ConsumeArguments;
-use crate::broker::channel::ChannelId;
+use crate::broker::channel::{ChannelId, ChannelState};
 use crate::broker::consumer::{Consumer, ConsumerId};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::names;
@@ -127,12 +127,22 @@ impl Vhost {
         Ok(())
     }
 
-    /// Ends all subscriptions of a channel.
-    pub(super) fn cancel_all(&mut self, id: ChannelId) {
-        self.cancel_replies(id, None);
-        let Some(channel) = self.channels.get_mut(id) else { return };
-        for consumer in std::mem::take(&mut channel.consumers).into_values() {
-            self.unsubscribe(consumer);
+    /// Ends all subscriptions of channels that end.
+    ///
+    /// why: the channels are closed before, so that none of their consumers takes the place of
+    /// another and is served.
+    pub(super) fn cancel_all(&mut self, channels: &[ChannelId]) {
+        for &id in channels {
+            if let Some(channel) = self.channels.get_mut(id) {
+                channel.state = ChannelState::Closing;
+            }
+        }
+        for &id in channels {
+            self.cancel_replies(id, None);
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            for consumer in std::mem::take(&mut channel.consumers).into_values() {
+                self.unsubscribe(consumer);
+            }
         }
     }
 

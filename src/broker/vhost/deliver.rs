@@ -53,10 +53,9 @@ impl Vhost {
         let has_room =
             || self.clients.get(consumer.connection).is_some_and(super::Client::has_room);
         let has_credit = || {
-            consumer.no_ack
-                || self.channels.get(consumer.channel).is_some_and(|channel| {
-                    channel.state == ChannelState::Open && channel.has_credit()
-                })
+            self.channels.get(consumer.channel).is_some_and(|channel| {
+                channel.state == ChannelState::Open && (consumer.no_ack || channel.has_credit())
+            })
         };
         consumer.has_credit() && has_credit() && has_room() && active()
     }

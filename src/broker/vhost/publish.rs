@@ -157,7 +157,7 @@ impl Vhost {
         queues: &mut Vec<QueueId>,
     ) {
         let key = message.routing_key();
-        let keys = std::iter::once(key.as_bytes()).chain(copies.iter().map(|key| key.as_bytes()));
+        let keys = std::iter::once(key.as_bytes()).chain(copies.iter().map(ShortString::as_bytes));
         for key in keys {
             match exchange {
                 None => queues.extend(self.queue_names.get(key)),

@@ -15,7 +15,6 @@ use crate::broker::limits;
 use crate::broker::names;
 use crate::broker::queue::{Queue, QueueId};
 use crate::broker::record::{DurableQueueId, Record};
-use crate::broker::time::Time;
 
 impl Vhost {
     pub(super) fn queue_declare(&mut self, via: Via, declare: &queue::Declare<'_>) -> Checked<()> {
@@ -337,12 +336,9 @@ impl Vhost {
     pub(super) fn note_used(&mut self, id: QueueId) {
         if let Some(queue) = self.queues.get_mut(id) {
             queue.last_used = self.now;
-            if queue.arguments.expires_ms.is_some() {
-                // why: the deadline that was set before may lie too early, which is harmless, but
-                // one must be there.
-                queue.armed = Time::NEVER;
-                self.arm(id);
-            }
+            // why: a deadline that is set already may lie too early, which is harmless: it sets the
+            // next one. One more for each use would pile up.
+            self.arm(id);
         }
     }
 }

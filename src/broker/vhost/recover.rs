@@ -1,5 +1,6 @@
 //! A virtual host takes up what its store has kept.
 
+use hashbrown::HashMap;
 use leveret_codec::ShortString;
 
 use super::Vhost;
@@ -37,13 +38,15 @@ impl Vhost {
         for queue in recovered.queues {
             left_out.extend(self.recover_queue(queue).err());
         }
+        let durable_queues: HashMap<DurableQueueId, QueueId> =
+            self.queues.iter().filter_map(|(id, queue)| Some((queue.durable?, id))).collect();
         for binding in recovered.bindings {
             let Some(source) = self.exchanges.find(binding.source.as_bytes()) else { continue };
             let destination = match &binding.destination {
                 BoundTo::Exchange(name) => {
                     self.exchanges.find(name.as_bytes()).map(Destination::Exchange)
                 }
-                BoundTo::Queue(id) => self.durable_queue(*id).map(Destination::Queue),
+                BoundTo::Queue(id) => durable_queues.get(id).copied().map(Destination::Queue),
             };
             let Some(destination) = destination else { continue };
             let (key, arguments) = (binding.routing_key.as_short(), binding.arguments.as_table());
@@ -131,10 +134,5 @@ impl Vhost {
         }
         self.add_queue(queue);
         Ok(())
-    }
-
-    fn durable_queue(&self, id: DurableQueueId) -> Option<QueueId> {
-        // why: recovery asks once for each binding, and nobody else does; see `recover`.
-        self.queues.iter().find(|(_, queue)| queue.durable == Some(id)).map(|(id, _)| id)
     }
 }

@@ -78,10 +78,26 @@ impl Vhost {
         Ok(())
     }
 
-    /// Puts all deliveries of a channel that ends back into their queues.
-    pub(super) fn requeue_all(&mut self, id: ChannelId) {
-        self.drop_transaction(id);
-        self.requeue_unacked(id);
+    /// Puts all deliveries of channels that end back into their queues.
+    ///
+    /// why: all of them before any is sent again, so that what one channel had does not overtake
+    /// what another had before it.
+    pub(super) fn requeue_all(&mut self, channels: &[ChannelId]) {
+        let mut returned_to = Vec::new();
+        for &id in channels {
+            self.drop_transaction(id);
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            channel.unacked_of_consumers = 0;
+            for delivery in without_tags(channel.unacked.take_all()) {
+                self.settle_one(delivery, Outcome::Returned, &mut returned_to);
+            }
+        }
+        for &queue in &returned_to {
+            self.drop_head(queue);
+        }
+        for queue in returned_to {
+            self.dispatch(queue);
+        }
     }
 
     fn requeue_unacked(&mut self, id: ChannelId) {
