@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -59,6 +59,8 @@ fn help_names_every_option_and_its_variable() {
     for said in [
         "--listen",
         "LEVERET_LISTEN",
+        "--management",
+        "LEVERET_MANAGEMENT",
         "--data-dir",
         "LEVERET_DATA_DIR",
         "--in-memory",
@@ -104,6 +106,21 @@ fn a_taken_port_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let line = refusal(leveret(["--in-memory", "--listen", &address]));
     assert!(line.contains(&address) && line.contains("in use"), "{line}");
+}
+
+#[test]
+fn the_management_api_is_where_it_was_asked_for() {
+    let management = ["--management", "127.0.0.1:0"];
+    let (process, _) =
+        ready(leveret(["--in-memory", "--listen", "127.0.0.1:0"].iter().chain(&management)));
+    let line = process.stdout().lines().find(|line| line.starts_with("leveret management on "));
+    let address = line.and_then(|line| line.strip_prefix("leveret management on http://")).unwrap();
+    let address: SocketAddr = address.strip_suffix("/api").unwrap().parse().unwrap();
+    TcpStream::connect(address).unwrap();
+
+    let taken = address.to_string();
+    let line = refusal(leveret(["--in-memory", "--listen", "127.0.0.1:0", "--management", &taken]));
+    assert!(line.contains(&taken) && line.contains("in use"), "{line}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct QueueSnapshot {
     pub messages_unacknowledged: usize,
     /// Sum of the body sizes of the messages that wait, in octets.
     pub message_bytes_ready: u64,
+    /// Sum of the body sizes of the messages that are delivered and not acknowledged, in octets.
+    pub message_bytes_unacknowledged: u64,
     /// Consumers subscribed to it.
     pub consumers: usize,
     /// The tag of the consumer that has it for itself.

@@ -31,6 +31,8 @@ pub(super) struct Found {
     pub(super) vhost: String,
     pub(super) connection: ConnectionSnapshot,
     pub(super) peer: Arc<Peer>,
+    /// Whether an alarm keeps it from being read.
+    blocked: bool,
     /// Octets that it was sent.
     sent: u64,
 }
@@ -38,8 +40,11 @@ pub(super) struct Found {
 /// The connections of a virtual host, but not those of this API.
 pub(super) fn found(vhost: &str, handle: &VhostHandle) -> Vec<Found> {
     let all = handle.connections().into_iter().filter(|(_, peer, _)| !is_local(peer));
-    all.map(|(connection, peer, sent)| Found { vhost: vhost.to_owned(), connection, peer, sent })
-        .collect()
+    let found = all.map(|(connection, peer, sent)| {
+        let blocked = handle.look(|vhost| vhost.is_blocked(connection.id));
+        Found { vhost: vhost.to_owned(), connection, peer, blocked, sent }
+    });
+    found.collect()
 }
 
 /// The connections of all virtual hosts.
@@ -99,7 +104,14 @@ async fn close(
 }
 
 fn shown(site: &Site, found: &Found) -> Value {
-    let Found { vhost, connection, peer, sent } = found;
+    let Found { vhost, connection, peer, blocked, sent } = found;
+    let state = match (connection.running, blocked) {
+        (false, _) => "closing",
+        (true, true) => "blocked",
+        // It has not published since.
+        (true, false) if site.hosts.alarm().is_some() => "blocking",
+        (true, false) => "running",
+    };
     let properties = connection.client_properties.as_table();
     json!({
         "name": peer.name,
@@ -107,7 +119,7 @@ fn shown(site: &Site, found: &Found) -> Value {
         "node": site.node,
         "type": "network",
         "protocol": "AMQP 0-9-1",
-        "state": if connection.running { "running" } else { "closing" },
+        "state": state,
         "user": connection.user,
         "user_who_performed_action": connection.user,
         "auth_mechanism": peer.mechanism,

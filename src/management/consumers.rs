@@ -1,6 +1,6 @@
 //! Consumers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -54,14 +54,18 @@ pub(super) fn shown(
 ) -> Vec<Value> {
     let connections = found(vhost, handle).into_iter();
     let peers: HashMap<_, _> = connections.map(|it| (it.connection.id, it.peer)).collect();
-    let has_single_active: HashMap<String, bool> = handle.look(|vhost| {
-        let queues = vhost.queues().into_iter();
-        queues.map(|queue| (queue.name, queue.single_active_consumer.is_some())).collect()
+    let queues: BTreeSet<&str> = consumers.iter().map(|it| it.queue.as_str()).collect();
+    let single_active: BTreeSet<&str> = handle.look(|vhost| {
+        let is_single = |name: &&str| {
+            let queue = vhost.queue(name.as_bytes());
+            queue.is_some_and(|queue| queue.single_active_consumer.is_some())
+        };
+        queues.into_iter().filter(is_single).collect()
     });
     let one = |consumer: &ConsumerSnapshot| {
         let peer = peers.get(&consumer.connection)?;
-        let single = has_single_active.get(&consumer.queue).copied().unwrap_or(false);
-        let status = match (consumer.active, single) {
+        let is_single = single_active.contains(consumer.queue.as_str());
+        let status = match (consumer.active, is_single) {
             (true, true) => "single_active",
             (true, false) => "up",
             (false, _) => "waiting",

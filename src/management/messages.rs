@@ -46,9 +46,8 @@ async fn publish(
         return Err(Failure::missing());
     }
     let object = body.object_with(&["routing_key", "properties", "payload", "payload_encoding"])?;
-    let payload = match object.find("payload") {
-        Some(Value::String(payload)) => payload,
-        _ => return Err(Failure::bad_request("payload_not_string")),
+    let Some(Value::String(payload)) = object.find("payload") else {
+        return Err(Failure::bad_request("payload_not_string"));
     };
     let mut client = LocalClient::enter(&site, &caller, &vhost)?;
     let properties = encoded(&object.nested("properties")?)?;

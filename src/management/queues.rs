@@ -53,8 +53,9 @@ async fn of_vhost(
 }
 
 fn queues(site: &Site, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
-    let view = View::new(site, vhost, handle);
-    handle.look(Vhost::queues).iter().map(|queue| view.shown(queue)).collect()
+    let queues = handle.look(Vhost::queues);
+    let view = View::new(site, vhost, handle, &queues);
+    queues.iter().map(|queue| view.shown(queue)).collect()
 }
 
 type Names = Path<(String, String)>;
@@ -67,10 +68,12 @@ async fn one(
 ) -> Answer {
     caller.needs_vhost(&site, &vhost)?;
     let handle = site.vhost(&vhost)?;
-    let (queue, consumers) = handle.look(|it| (it.queue(name.as_bytes()), it.consumers()));
-    let mut shown = View::new(&site, &vhost, &handle).shown(&queue.ok_or_else(Failure::missing)?);
-    let own: Vec<_> = consumers.into_iter().filter(|it| it.queue == name).collect();
-    shown["consumer_details"] = consumers::shown(&site, &vhost, &handle, &own).into();
+    let (queue, consumers) =
+        handle.look(|it| (it.queue(name.as_bytes()), it.consumers_of_queue(name.as_bytes())));
+    let queue = queue.ok_or_else(Failure::missing)?;
+    let view = View::new(&site, &vhost, &handle, std::slice::from_ref(&queue));
+    let mut shown = view.shown(&queue);
+    shown["consumer_details"] = consumers::shown(&site, &vhost, &handle, &consumers).into();
     shown["incoming"] = json!([]);
     shown["deliveries"] = json!([]);
     Ok(wishes.show(shown))
@@ -86,10 +89,11 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(site: &'a Site, vhost: &'a str, handle: &VhostHandle) -> Self {
+    fn new(site: &'a Site, vhost: &'a str, handle: &VhostHandle, queues: &[QueueSnapshot]) -> Self {
         let record = site.hosts.registry(|registry| registry.vhost(vhost).cloned());
-        let connections = handle.connections().into_iter();
-        let owners = connections.map(|(connection, peer, _)| {
+        let has_owners = queues.iter().any(|queue| queue.owner.is_some());
+        let connections = if has_owners { handle.connections() } else { Vec::new() };
+        let owners = connections.into_iter().map(|(connection, peer, _)| {
             let shown = json!({
                 "name": peer.name,
                 "peer_host": peer.address.ip().to_string(),
@@ -102,6 +106,7 @@ impl<'a> View<'a> {
 
     fn shown(&self, queue: &QueueSnapshot) -> Value {
         let (ready, unacknowledged) = (queue.messages_ready, queue.messages_unacknowledged);
+        let bytes = queue.message_bytes_ready + queue.message_bytes_unacknowledged;
         // why: what the consumers could take at this moment: all, unless something waits for them.
         let capacity = f64::from(u8::from(queue.consumers > 0 && ready == 0));
         let mut shown = json!({
@@ -118,8 +123,11 @@ impl<'a> View<'a> {
             "consumer_capacity": capacity,
             "consumer_utilisation": capacity,
             "messages_ram": ready + unacknowledged,
+            "message_bytes": bytes,
             "message_bytes_ready": queue.message_bytes_ready,
-            "memory": queue.message_bytes_ready,
+            "message_bytes_unacknowledged": queue.message_bytes_unacknowledged,
+            "message_bytes_ram": bytes,
+            "memory": bytes,
             "policy": queue.policy,
             "operator_policy": queue.operator_policy,
             "effective_policy_definition": self.definition(queue),

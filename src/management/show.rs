@@ -143,7 +143,9 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Year, month and day of so many days after the first of January 1970.
 fn civil(days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     // why: 400 years are 146,097 days whenever they begin, which bounds the loops.
     let (mut year, mut left) = (1970 + 400 * (days / 146_097), days % 146_097);
     while left >= 365 + u64::from(leap(year)) {

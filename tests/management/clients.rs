@@ -79,6 +79,24 @@ fn a_connection_is_closed_with_a_usual_reason() {
 }
 
 #[test]
+fn an_alarm_is_seen_at_the_connections() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let mut client = Client::connect(arena.amqp());
+    client.declare("q", false);
+    let state = || guest.see("connections")[0]["state"].as_str().unwrap().to_owned();
+    assert_eq!(state(), "running");
+    arena.broker().set_alarm(Some("low on memory"));
+    assert_eq!(state(), "blocking");
+    let mut octets = Vec::new();
+    client.encode_publish(&mut octets, 1, ("", "q"), &[0, 0], b"x");
+    client.send(&octets).unwrap();
+    eventually("the publisher is blocked", || state() == "blocked");
+    arena.broker().set_alarm(None);
+    assert_eq!(state(), "running");
+}
+
+#[test]
 fn channels_and_consumers_are_shown() {
     let arena = Arena::start();
     let guest = arena.guest();
@@ -128,6 +146,11 @@ fn channels_and_consumers_are_shown() {
     assert_eq!(shown["message_stats"]["deliver"], 1);
     assert_eq!(channels[1]["confirm"], true);
 
+    let queue = guest.see("queues/%2F/q");
+    assert_eq!(
+        (&queue["message_bytes_unacknowledged"], &queue["message_bytes"]),
+        (&json!(1), &json!(1))
+    );
     let consumers = guest.see("consumers");
     assert_eq!(guest.see("consumers/%2F"), consumers);
     let consumer = &consumers[0];
