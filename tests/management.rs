@@ -15,6 +15,8 @@ mod admin;
 mod arena;
 #[path = "management/clients.rs"]
 mod clients;
+#[path = "management/definitions.rs"]
+mod definitions;
 #[path = "management/lists.rs"]
 mod lists;
 #[path = "management/messages.rs"]

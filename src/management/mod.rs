@@ -24,6 +24,7 @@ mod body;
 mod channels;
 mod connections;
 mod consumers;
+mod definitions;
 mod exchanges;
 mod health;
 mod limits;
@@ -131,6 +132,7 @@ fn router(site: Api) -> Router {
         .merge(connections::routes())
         .merge(channels::routes())
         .merge(consumers::routes())
+        .merge(definitions::routes())
         .merge(health::routes());
     Router::new().nest("/api", api).fallback(async || Failure::missing()).with_state(site)
 }

@@ -1,0 +1,79 @@
+//! Definitions: everything but messages, out and in.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use super::access::Caller;
+use super::answer::{self, Failure};
+use super::body::Payload;
+use super::{Answer, Api};
+use crate::definitions::{Definitions, DefinitionsError};
+use crate::hosts::ImportError;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/definitions", get(export_all).post(import_all).put(import_all))
+        .route("/definitions/{vhost}", get(export_one).post(import_one).put(import_one))
+}
+
+async fn export_all(State(site): State<Api>, caller: Caller) -> Answer {
+    caller.needs_administrator()?;
+    Ok(json(site.hosts.export().to_json()))
+}
+
+async fn export_one(State(site): State<Api>, caller: Caller, Path(vhost): Path<String>) -> Answer {
+    caller.needs_policymaker(&site, &vhost)?;
+    site.vhost(&vhost)?;
+    Ok(json(site.hosts.export().vhost_json(&vhost)))
+}
+
+async fn import_all(State(site): State<Api>, caller: Caller, body: Payload) -> Answer {
+    caller.needs_administrator()?;
+    let definitions = Definitions::parse(&body.0).map_err(unreadable)?;
+    import(site, definitions).await
+}
+
+async fn import_one(
+    State(site): State<Api>,
+    caller: Caller,
+    Path(vhost): Path<String>,
+    body: Payload,
+) -> Answer {
+    caller.needs_policymaker(&site, &vhost)?;
+    site.vhost(&vhost)?;
+    let definitions = Definitions::parse(&body.0).map_err(unreadable)?;
+    import(site, definitions.into_vhost(&vhost)).await
+}
+
+/// On a thread of its own, since it waits for the disk.
+async fn import(site: Api, definitions: Definitions) -> Answer {
+    let importing = tokio::task::spawn_blocking(move || site.hosts.import(&definitions));
+    match importing.await {
+        Ok(Ok(())) => Ok(answer::done()),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn refused(error: ImportError) -> Failure {
+    match error {
+        ImportError::NoSuchVhost(vhost) => Failure::bad_request(json!(["no_such_vhost", vhost])),
+        ImportError::Host(error) => error.into(),
+        error => Failure::bad_request(error.to_string()),
+    }
+}
+
+fn unreadable(error: DefinitionsError) -> Failure {
+    match error {
+        DefinitionsError::NotJson(_) => Failure::bad_request("not_json"),
+        error @ DefinitionsError::Invalid { .. } => Failure::bad_request(error.to_string()),
+    }
+}
+
+fn json(definitions: Vec<u8>) -> Response {
+    let kind = [(axum::http::header::CONTENT_TYPE, "application/json")];
+    (kind, definitions).into_response()
+}
