@@ -2,7 +2,7 @@
 
 use leveret_codec::{Method, Properties, ReplyCode, ShortStr, ShortString, encode, method::basic};
 
-use super::error::Fault;
+use super::error::{AtFault, Fault};
 use super::message::Message;
 
 /// One thing a client asks for, its content put together.
@@ -50,6 +50,12 @@ pub enum Command<'a> {
     },
     /// The connection is to be dropped without a word.
     Abort,
+}
+
+impl From<AtFault> for Command<'_> {
+    fn from(AtFault { fault, class_id, method_id }: AtFault) -> Self {
+        Command::Fault { fault, class_id, method_id, input_ends: false }
+    }
 }
 
 /// A message on its way to a consumer.

@@ -1,34 +1,26 @@
-//! One connection's octets, taken apart: frames, the handshake, content put together.
+//! One connection's octets, taken apart: frames, the handshake, commands.
 //!
 //! What comes out are [`Command`]s for the virtual host. This is a pure function of the octets that
 //! came in: it holds no socket, and what it has to say before the connection is open lies in an
 //! output buffer that the edge fetches. After the open everything that a client gets comes from the
 //! virtual host alone, in one order.
 //!
-//! spec: 4.2 (framing), 4.2.6 (content).
-//!
-//! invariant: nothing is buffered that did not arrive: an announced body size reserves no memory.
+//! spec: 4.2 (framing). Content is put together in `content`.
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use leveret_codec::decode::ContentHeader;
-use leveret_codec::error::{FrameError, MethodError};
+use leveret_codec::error::FrameError;
 use leveret_codec::method::basic;
-use leveret_codec::{
-    Decoder, Frame, Method, Properties, ReplyCode, ShortString, TableBuf, decode, frame,
-};
+use leveret_codec::{Decoder, Frame, Method, ReplyCode, TableBuf, decode, frame};
 
 use super::access::{AuthenticationFailure, Credentials, Rights, User};
 use super::command::Command;
+use super::content::Contents;
 use super::error::Fault;
+use super::frame_fault::{describe, method_fault, unknown_frame};
 use super::handshake::Handshake;
 use super::limits;
-use super::message::Message;
 use super::names;
-
-/// Class id of basic, the only class that carries content.
-const BASIC: u16 = 60;
 
 /// What a connection offers and how much it takes.
 #[derive(Clone, Debug)]
@@ -121,24 +113,20 @@ pub struct Connection {
     output: Vec<u8>,
     frame_max: u32,
     heartbeat_secs: u16,
-    /// Content that has begun and whose rest has not come yet, by channel.
-    contents: HashMap<u16, Content>,
-    /// Where messages are put together.
-    scratch: Vec<u8>,
+    contents: Contents,
 }
 
 impl Connection {
     /// A connection that waits for its protocol header.
     pub fn new(settings: ConnectionSettings) -> Self {
         Connection {
+            contents: Contents::new(settings.max_message_size),
             settings,
             decoder: Decoder::new(limits::FRAME_MIN),
             stage: Stage::ProtocolHeader,
             output: Vec::new(),
             frame_max: limits::FRAME_MIN,
             heartbeat_secs: 0,
-            contents: HashMap::new(),
-            scratch: Vec::new(),
         }
     }
 
@@ -282,8 +270,8 @@ impl Connection {
                 Err(Fault::new(ReplyCode::UnexpectedFrame, describe(frame.kind, frame.payload))
                     .into())
             }
-            (frame::HEADER, _) => self.content_header(frame),
-            (frame::BODY, _) => self.content_body(frame),
+            (frame::HEADER, _) => self.contents.header(frame),
+            (frame::BODY, _) => self.contents.body(frame),
             _ => Err(unknown_frame(frame).into()),
         };
         match result {
@@ -300,10 +288,8 @@ impl Connection {
         rest: &'a [u8],
         commands: &mut Vec<Command<'a>>,
     ) -> usize {
-        if !self.contents.is_empty()
-            && let Some(content) = self.contents.remove(&frame.channel)
-        {
-            commands.push(content.interrupted().into());
+        if let Err(error) = self.contents.method(frame.channel) {
+            commands.push(error.into());
             return 0;
         }
         match Method::decode(frame.payload) {
@@ -330,271 +316,16 @@ impl Connection {
         rest: &'a [u8],
         commands: &mut Vec<Command<'a>>,
     ) -> usize {
-        if let Some((message, used)) = self.whole_content(channel, publish, rest) {
-            let (mandatory, immediate) = (publish.mandatory, publish.immediate);
-            commands.push(Command::Publish { channel, mandatory, immediate, message });
-            return used;
-        }
-        self.contents.insert(
-            channel,
-            Content {
-                exchange: publish.exchange.into(),
-                routing_key: publish.routing_key.into(),
-                mandatory: publish.mandatory,
-                immediate: publish.immediate,
-                stage: ContentStage::Header,
-            },
-        );
-        0
-    }
-
-    /// The usual case, and the fast one: header and body of a publish lie right behind it.
-    ///
-    /// Anything unusual, a fault included, is left to the general way.
-    fn whole_content(
-        &mut self,
-        channel: u16,
-        publish: &basic::Publish<'_>,
-        rest: &[u8],
-    ) -> Option<(Message, usize)> {
-        let (first, mut used) = self.decoder.decode(rest).ok()??;
-        if first.kind != frame::HEADER || first.channel != channel {
-            return None;
-        }
-        let header = ContentHeader::decode(first.payload)?;
-        if header.class_id != BASIC
-            || header.weight != 0
-            || header.body_size > self.settings.max_message_size
-        {
-            return None;
-        }
-        let properties = Properties::parse(header.properties).ok()?;
-        let mut body: &[u8] = &[];
-        if header.body_size > 0 {
-            let (second, length) = self.decoder.decode(&rest[used..]).ok()??;
-            let whole = second.kind == frame::BODY
-                && second.channel == channel
-                && second.payload.len() as u64 == header.body_size;
-            if !whole {
-                return None;
+        match self.contents.whole(channel, publish, &self.decoder, rest) {
+            Some((message, used)) => {
+                let (mandatory, immediate) = (publish.mandatory, publish.immediate);
+                commands.push(Command::Publish { channel, mandatory, immediate, message });
+                used
             }
-            body = second.payload;
-            used += length;
-        }
-        let message = Message::assemble(
-            &mut self.scratch,
-            publish.exchange,
-            publish.routing_key,
-            properties,
-            body,
-        );
-        self.bound_scratch();
-        Some((message, used))
-    }
-
-    fn content_header<'a>(&mut self, frame: &Frame<'a>) -> ContentResult<'a> {
-        let Some(content) = self.contents.get_mut(&frame.channel) else {
-            return Err(not_a_method().into());
-        };
-        if !matches!(content.stage, ContentStage::Header) {
-            let error = content.interrupted();
-            self.contents.remove(&frame.channel);
-            return Err(error);
-        }
-        let header = ContentHeader::decode(frame.payload);
-        let refused = match header {
-            None => Some(AtFault::from(unknown_frame(frame))),
-            Some(header) if header.class_id != BASIC => Some(AtFault::publish(
-                ReplyCode::UnexpectedFrame,
-                format!(
-                    "expected content header for class {BASIC}, got one for class {} instead",
-                    header.class_id
-                ),
-            )),
-            Some(header) if header.weight != 0 => Some(content.interrupted()),
-            Some(header) if header.body_size > limits::ANNOUNCED_SIZE => Some(AtFault::publish(
-                ReplyCode::FrameError,
-                format!(
-                    "content body size {} exceeds maximum allowed size {}",
-                    header.body_size,
-                    limits::ANNOUNCED_SIZE
-                ),
-            )),
-            Some(_) => None,
-        };
-        let (Some(header), None) = (header, &refused) else {
-            self.contents.remove(&frame.channel);
-            return Err(refused.unwrap_or_else(|| unknown_frame(frame).into()));
-        };
-        content.stage = ContentStage::Body {
-            properties: header.properties.to_vec(),
-            announced: header.body_size,
-            arrived: 0,
-            body: Vec::new(),
-        };
-        if header.body_size == 0 { self.complete(frame.channel) } else { Ok(None) }
-    }
-
-    fn content_body<'a>(&mut self, frame: &Frame<'a>) -> ContentResult<'a> {
-        let Some(content) = self.contents.get_mut(&frame.channel) else {
-            return Err(not_a_method().into());
-        };
-        let ContentStage::Body { announced, arrived, body, .. } = &mut content.stage else {
-            let error = content.interrupted();
-            self.contents.remove(&frame.channel);
-            return Err(error);
-        };
-        *arrived += frame.payload.len() as u64;
-        if *arrived > *announced {
-            self.contents.remove(&frame.channel);
-            return Err(AtFault::publish(
-                ReplyCode::FrameError,
-                "content body frame exceeds remaining content size",
-            ));
-        }
-        // why: a message that will be refused for its size is read to its end, but not kept.
-        if *announced <= self.settings.max_message_size {
-            body.extend_from_slice(frame.payload);
-        }
-        if *arrived == *announced { self.complete(frame.channel) } else { Ok(None) }
-    }
-
-    fn complete<'a>(&mut self, channel: u16) -> ContentResult<'a> {
-        let Some(content) = self.contents.remove(&channel) else { return Ok(None) };
-        let ContentStage::Body { properties, announced, body, .. } = content.stage else {
-            return Ok(None);
-        };
-        let max = self.settings.max_message_size;
-        if announced > max {
-            let kind = if max == limits::ANNOUNCED_SIZE { "max" } else { "configured max" };
-            let text = format!("message size {announced} is larger than {kind} size {max}");
-            return Ok(Some(Command::Unacceptable {
-                channel,
-                fault: Fault::precondition_failed(text),
-                class_id: BASIC,
-                method_id: 40,
-            }));
-        }
-        // rabbitmq: its channel crashes of properties that cannot be decoded.
-        let properties = Properties::parse(&properties)
-            .map_err(|_| AtFault::from(Fault::new(ReplyCode::InternalError, "")))?;
-        let message = Message::assemble(
-            &mut self.scratch,
-            content.exchange.as_short(),
-            content.routing_key.as_short(),
-            properties,
-            &body,
-        );
-        self.bound_scratch();
-        let (mandatory, immediate) = (content.mandatory, content.immediate);
-        Ok(Some(Command::Publish { channel, mandatory, immediate, message }))
-    }
-
-    /// A large message must not leave a large buffer behind in every connection.
-    fn bound_scratch(&mut self) {
-        const KEPT: usize = 64 * 1024;
-        if self.scratch.capacity() > KEPT {
-            self.scratch = Vec::new();
-        }
-    }
-}
-
-/// A publish whose content has begun.
-#[derive(Debug)]
-struct Content {
-    exchange: ShortString,
-    routing_key: ShortString,
-    mandatory: bool,
-    immediate: bool,
-    stage: ContentStage,
-}
-
-#[derive(Debug)]
-enum ContentStage {
-    /// The content header is due.
-    Header,
-    /// Body frames are due.
-    Body {
-        properties: Vec<u8>,
-        /// Octets that the header announced.
-        announced: u64,
-        /// Octets that have arrived.
-        arrived: u64,
-        body: Vec<u8>,
-    },
-}
-
-type ContentResult<'a> = Result<Option<Command<'a>>, AtFault>;
-
-impl Content {
-    /// Something else came where this content should go on.
-    fn interrupted(&self) -> AtFault {
-        let text = match self.stage {
-            ContentStage::Header => format!(
-                "expected content header for class {BASIC}, got non content header frame instead"
-            ),
-            ContentStage::Body { .. } => {
-                "expected content body, got non content body frame instead".to_owned()
+            None => {
+                self.contents.begin(channel, publish);
+                0
             }
-        };
-        AtFault::publish(ReplyCode::UnexpectedFrame, text)
-    }
-}
-
-/// A fault and the method it is told with.
-struct AtFault {
-    fault: Fault,
-    class_id: u16,
-    method_id: u16,
-}
-
-impl AtFault {
-    fn publish(code: ReplyCode, text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        AtFault { fault: Fault::new(code, text), class_id: BASIC, method_id: 40 }
-    }
-}
-
-impl From<Fault> for AtFault {
-    fn from(fault: Fault) -> Self {
-        AtFault { fault, class_id: 0, method_id: 0 }
-    }
-}
-
-impl From<AtFault> for Command<'_> {
-    fn from(AtFault { fault, class_id, method_id }: AtFault) -> Self {
-        Command::Fault { fault, class_id, method_id, input_ends: false }
-    }
-}
-
-fn not_a_method() -> Fault {
-    Fault::new(ReplyCode::UnexpectedFrame, "expected method frame, got non method frame instead")
-}
-
-fn unknown_frame(frame: &Frame<'_>) -> Fault {
-    let text = format!("{}: unknown_frame", describe(frame.kind, frame.payload));
-    Fault::new(ReplyCode::FrameError, text)
-}
-
-/// What is wrong with a method, or nothing when RabbitMQ would not say.
-fn method_fault(frame: &Frame<'_>, error: &MethodError<'_>) -> Option<AtFault> {
-    match *error {
-        MethodError::Short => Some(unknown_frame(frame).into()),
-        MethodError::Malformed { class_id, method_id, arguments, .. } => {
-            let text = format!("cannot decode {}", names::erlang_octets(arguments));
-            let fault = Fault::new(ReplyCode::FrameError, text);
-            Some(AtFault { fault, class_id, method_id })
         }
-        MethodError::NotUtf8 { .. } => {
-            Some(Fault::new(ReplyCode::FrameError, "Malformed UTF-8 in shortstr").into())
-        }
-        MethodError::Unknown { .. } | MethodError::BadTable { .. } => None,
     }
-}
-
-/// `type 1, all octets = <<...>>`, of a longer payload the first 16.
-fn describe(kind: u8, payload: &[u8]) -> String {
-    const SHOWN: usize = 16;
-    let (which, shown) =
-        if payload.len() <= SHOWN { ("all", payload) } else { ("first 16", &payload[..SHOWN]) };
-    format!("type {kind}, {which} octets = {}", names::erlang_binary(shown))
 }

@@ -68,6 +68,23 @@ impl Fault {
     }
 }
 
+/// A fault and the method it is told with.
+#[derive(Debug)]
+pub struct AtFault {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The class of the method, zero when there is none.
+    pub class_id: u16,
+    /// The method, zero when there is none.
+    pub method_id: u16,
+}
+
+impl From<Fault> for AtFault {
+    fn from(fault: Fault) -> Self {
+        AtFault { fault, class_id: 0, method_id: 0 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
