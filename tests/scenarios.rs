@@ -16,22 +16,36 @@ mod closing;
 mod confirms;
 #[path = "scenarios/connection.rs"]
 mod connection;
+#[path = "scenarios/consistent_hash.rs"]
+mod consistent_hash;
 #[path = "scenarios/consume.rs"]
 mod consume;
+#[path = "scenarios/consumer_timeout.rs"]
+mod consumer_timeout;
 #[path = "scenarios/content.rs"]
 mod content;
 #[path = "scenarios/dead_letters.rs"]
 mod dead_letters;
+#[path = "scenarios/deduplication.rs"]
+mod deduplication;
+#[path = "scenarios/definitions.rs"]
+mod definitions;
+#[path = "scenarios/delayed.rs"]
+mod delayed;
 #[path = "scenarios/exchange.rs"]
 mod exchange;
 #[path = "scenarios/get.rs"]
 mod get;
 #[path = "scenarios/limits.rs"]
 mod limits;
+#[path = "scenarios/notices.rs"]
+mod notices;
 #[path = "scenarios/outbox.rs"]
 mod outbox;
 #[path = "scenarios/permission.rs"]
 mod permission;
+#[path = "scenarios/policy.rs"]
+mod policy;
 #[path = "scenarios/prefetch.rs"]
 mod prefetch;
 #[path = "scenarios/publish.rs"]
@@ -40,6 +54,10 @@ mod publish;
 mod queue;
 #[path = "scenarios/quorum.rs"]
 mod quorum;
+#[path = "scenarios/quotas.rs"]
+mod quotas;
+#[path = "scenarios/random.rs"]
+mod random;
 #[path = "scenarios/reply_to.rs"]
 mod reply_to;
 #[path = "scenarios/restart.rs"]
@@ -48,6 +66,8 @@ mod restart;
 mod routing;
 #[path = "scenarios/settle.rs"]
 mod settle;
+#[path = "scenarios/topic_permission.rs"]
+mod topic_permission;
 #[path = "scenarios/transactions.rs"]
 mod transactions;
 #[path = "scenarios/ttl.rs"]

@@ -56,7 +56,7 @@ impl Consumer {
 pub struct Rotation {
     /// All of them with their priority, in the order they subscribed.
     members: Vec<(ConsumerId, i32)>,
-    /// Those that may take a message, as far as is known.
+    /// Those that may take a message, as far as is known. No line is empty.
     waiting: BTreeMap<Reverse<i32>, VecDeque<ConsumerId>>,
     /// The one that has the queue for itself, if it asked for that.
     exclusive: Option<ConsumerId>,
@@ -110,9 +110,10 @@ impl Rotation {
     /// over: that of the highest priority, among equals the oldest.
     pub fn unsubscribe(&mut self, id: ConsumerId) -> Option<ConsumerId> {
         self.members.retain(|(member, _)| *member != id);
-        for line in self.waiting.values_mut() {
+        self.waiting.retain(|_, line| {
             line.retain(|member| *member != id);
-        }
+            !line.is_empty()
+        });
         if self.exclusive == Some(id) {
             self.exclusive = None;
         }
@@ -131,22 +132,25 @@ impl Rotation {
 
     /// The consumer whose turn it is.
     pub fn next(&self) -> Option<ConsumerId> {
-        self.waiting.values().find_map(|line| line.front().copied())
+        self.waiting.first_key_value().and_then(|(_, line)| line.front().copied())
     }
 
     /// Sends the consumer whose turn it was to the end of its line.
     pub fn rotate(&mut self) {
-        if let Some(line) = self.waiting.values_mut().find(|line| !line.is_empty())
-            && line.len() > 1
+        if let Some(mut line) = self.waiting.first_entry()
+            && line.get().len() > 1
         {
-            line.rotate_left(1);
+            line.get_mut().rotate_left(1);
         }
     }
 
     /// Takes the consumer whose turn it was out of the line.
     pub fn leave(&mut self) {
-        if let Some(line) = self.waiting.values_mut().find(|line| !line.is_empty()) {
-            line.pop_front();
+        if let Some(mut line) = self.waiting.first_entry() {
+            line.get_mut().pop_front();
+            if line.get().is_empty() {
+                line.remove();
+            }
         }
     }
 }

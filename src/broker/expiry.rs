@@ -1,10 +1,9 @@
 //! Deadlines: what is to be looked at when.
 //!
 //! A deadline is a hint, never a fact: when it comes, the owner is asked whether its time has
-//! really come, and sets the next one. So nothing has to be taken out when plans change.
+//! really come, and sets the next one.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 use super::exchange::ExchangeId;
 use super::queue::QueueId;
@@ -24,21 +23,26 @@ pub enum Deadline {
     Close(ConnectionId),
 }
 
-/// Deadlines, soonest first.
+/// Deadlines, soonest first. Each owner has one at most.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    heap: BinaryHeap<Reverse<(Time, Deadline)>>,
+    order: BTreeSet<(Time, Deadline)>,
 }
 
 impl Deadlines {
     /// Adds one.
     pub fn add(&mut self, at: Time, deadline: Deadline) {
-        self.heap.push(Reverse((at, deadline)));
+        self.order.insert((at, deadline));
+    }
+
+    /// Takes one out that is not wanted any more.
+    pub fn remove(&mut self, at: Time, deadline: Deadline) {
+        self.order.remove(&(at, deadline));
     }
 
     /// When the next one comes.
     pub fn next(&self) -> Option<Time> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.order.first().map(|(at, _)| *at)
     }
 
     /// Takes one whose time has come.
@@ -46,6 +50,6 @@ impl Deadlines {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, deadline))| deadline)
+        self.order.pop_first().map(|(_, deadline)| deadline)
     }
 }

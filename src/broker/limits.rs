@@ -61,6 +61,11 @@ pub const UNACKED_CHECK_MS: u64 = 60_000;
 /// How many messages of a queue one turn of the timer lets expire before others get their turn.
 pub const EXPIRED_A_TURN: usize = 1_000;
 
+/// How many octets may wait to be written to a connection before answers of direct reply-to are lost.
+///
+/// why: far above what deliveries can reach, so that a client which reads loses none.
+pub const OUTBOX_REPLIES_OCTETS: usize = 64 * OUTBOX_OCTETS;
+
 /// Of how many unknown arguments a virtual host warns; clients make them up, so it must end.
 pub const NOTICED_ARGUMENTS: usize = 100;
 

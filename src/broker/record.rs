@@ -121,7 +121,7 @@ pub enum BoundTo {
 }
 
 /// All that makes a durable binding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BindingDefinition {
     /// The exchange that routes.
     pub source: ShortString,

@@ -74,13 +74,17 @@ impl UnackedList {
         std::mem::take(&mut self.slots).into_iter().filter_map(present).collect()
     }
 
-    /// Puts a delivery that was taken back to its place.
-    pub fn put_back(&mut self, tag: u64, delivery: Unacked) {
-        match self.slots.binary_search_by_key(&tag, |(tag, _)| *tag) {
-            Ok(index) => self.slots[index].1 = Some(delivery),
-            Err(index) => self.slots.insert(index, (tag, Some(delivery))),
-        }
-        self.live += 1;
+    /// Puts deliveries that were taken back to their places.
+    ///
+    /// why: all at once; each alone would move half of the others.
+    pub fn put_back(&mut self, deliveries: impl IntoIterator<Item = (u64, Unacked)>) {
+        let kept = std::mem::take(&mut self.slots).into_iter();
+        let kept = kept.filter(|(_, delivery)| delivery.is_some());
+        let returned = deliveries.into_iter().map(|(tag, delivery)| (tag, Some(delivery)));
+        let mut slots: Vec<_> = kept.chain(returned).collect();
+        slots.sort_by_key(|(tag, _)| *tag);
+        self.live = slots.len();
+        self.slots = slots.into();
     }
 
     /// All of them, in order, with their tags.
@@ -165,12 +169,10 @@ mod tests {
     fn one_that_is_put_back_is_found_at_its_place() {
         let mut list = list([1, 2, 3, 4]);
         let taken = list.take_through(3).expect("3 is there");
-        for (tag, delivery) in taken {
-            list.put_back(tag, delivery);
-        }
+        list.put_back(taken);
         assert_eq!(tags(&list), [1, 2, 3, 4]);
         let two = list.take(2).expect("2 is there");
-        list.put_back(2, two);
+        list.put_back([(2, two)]);
         assert_eq!(tags(&list), [1, 2, 3, 4]);
         assert_eq!(list.len(), 4);
     }

@@ -21,7 +21,7 @@ use super::segment::Segment;
 pub(super) struct State {
     exchanges: BTreeMap<ShortString, (Rank, ExchangeDefinition)>,
     pub(super) queues: BTreeMap<DurableQueueId, Queue>,
-    bindings: BTreeMap<BoundTo, Vec<(Rank, BindingDefinition)>>,
+    bindings: BTreeMap<BoundTo, BTreeMap<BindingDefinition, Rank>>,
     last_rank: Rank,
     pub(super) last_queue_id: DurableQueueId,
     /// The queues, also deleted ones, that have a directory.
@@ -94,7 +94,7 @@ impl State {
         self.exchanges.remove(name);
         self.bindings.remove(&BoundTo::Exchange(name.clone()));
         self.bindings.retain(|_, bindings| {
-            bindings.retain(|(_, binding)| binding.source != *name);
+            bindings.retain(|binding, _| binding.source != *name);
             !bindings.is_empty()
         });
     }
@@ -115,14 +115,12 @@ impl State {
     fn bind(&mut self, binding: &BindingDefinition) {
         let rank = self.next_rank();
         let bindings = self.bindings.entry(binding.destination.clone()).or_default();
-        if bindings.iter().all(|(_, known)| known != binding) {
-            bindings.push((rank, binding.clone()));
-        }
+        bindings.entry(binding.clone()).or_insert(rank);
     }
 
     fn unbind(&mut self, binding: &BindingDefinition) {
         if let Some(bindings) = self.bindings.get_mut(&binding.destination) {
-            bindings.retain(|(_, known)| known != binding);
+            bindings.remove(binding);
             if bindings.is_empty() {
                 self.bindings.remove(&binding.destination);
             }
@@ -136,7 +134,9 @@ impl State {
 
     /// The bindings in the order they were made.
     pub(super) fn bindings(&self) -> Vec<&BindingDefinition> {
-        in_order(self.bindings.values().flatten())
+        let mut bindings: Vec<_> = self.bindings.values().flatten().collect();
+        bindings.sort_unstable_by_key(|(_, rank)| **rank);
+        bindings.into_iter().map(|(binding, _)| binding).collect()
     }
 
     /// Whether a message lives in the log file, which is the oldest.

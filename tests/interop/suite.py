@@ -33,7 +33,7 @@ class Containers(types.ModuleType):
         ports: dict[str, int]
 
     class DockerClient:
-        def __init__(self, host):
+        def __init__(self, host=None):
             pass
 
         def run(self, image, ports, environment=None):
@@ -99,6 +99,20 @@ class Counts:
             f"{outcomes.count('skipped')} skipped",
             flush=True,
         )
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_container():
+    """What the suite of aiormq takes from a file that its package lacks."""
+    return Containers.DockerClient().run(None, [])
+
+
+@pytest.fixture(scope="session")
+def amqp_direct_url(rabbitmq_container):
+    from yarl import URL
+
+    host, port = rabbitmq_container.host, rabbitmq_container.ports["5672/tcp"]
+    return URL(f"amqp://guest:guest@{host}:{port}//")
 
 
 def pytest_configure(config):

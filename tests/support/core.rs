@@ -20,10 +20,11 @@ use leveret::broker::command::Outgoing;
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
 use leveret::broker::handshake;
+use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
 use leveret::broker::snapshot::QueueSnapshot;
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Definition, Notice, Vhost, VhostSettings};
 use leveret::store::{MemoryDisk, Options, Store};
 use leveret_codec::method::{basic, channel, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
@@ -119,7 +120,16 @@ impl World {
     ) -> Client {
         let heartbeat = settings.heartbeat_secs;
         let mut client = Client::unopened(self, settings);
-        client.shake_hands(capabilities, heartbeat);
+        client.shake_hands("guest", capabilities, heartbeat);
+        client
+    }
+
+    /// A client that is logged in as another of the [`USERS`] than guest.
+    pub(crate) fn client_of(&self, user: &str) -> Client {
+        let settings = ConnectionSettings::default();
+        let heartbeat = settings.heartbeat_secs;
+        let mut client = Client::unopened(self, settings);
+        client.shake_hands(user, &[], heartbeat);
         client
     }
 
@@ -179,8 +189,36 @@ impl World {
     /// From now on guest may do this and no more: patterns for configure, write and read.
     pub(crate) fn permit(&self, configure: &str, write: &str, read: &str) {
         let permissions = Permissions::parse(configure, write, read).expect("patterns");
-        let rights = Arc::new(Rights { permissions: Some(permissions), ..Default::default() });
-        self.input(|vhost, now| vhost.handle_rights(now, "guest", &rights));
+        self.rights("guest", Rights { permissions: Some(permissions), ..Default::default() });
+    }
+
+    /// From now on a user has these rights.
+    pub(crate) fn rights(&self, user: &str, rights: Rights) {
+        let rights = Arc::new(rights);
+        self.input(|vhost, now| vhost.handle_rights(now, user, &rights));
+    }
+
+    /// From now on these policies are in force.
+    pub(crate) fn policies(&self, policies: &PolicySet) {
+        let policies = Arc::new(policies.clone());
+        self.input(|vhost, now| vhost.handle_policies(now, policies));
+    }
+
+    /// From now on there may be so many queues.
+    pub(crate) fn max_queues(&self, max: Option<u64>) {
+        self.input(|vhost, now| vhost.handle_max_queues(now, max));
+    }
+
+    /// Definitions name something; says what is wrong with it.
+    pub(crate) fn define(&self, definition: &Definition) -> Result<(), String> {
+        let mut result = Ok(());
+        self.input(|vhost, now| result = vhost.handle_definition(now, definition));
+        result.map_err(|fault| fault.to_string())
+    }
+
+    /// What an operator should have heard of since the last time.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        self.inner.borrow_mut().vhost.take_notices()
     }
 
     /// An alarm is raised, or all are over.
@@ -463,13 +501,14 @@ impl Client {
         }
     }
 
-    fn shake_hands(&mut self, capabilities: &[(&str, Value<'_>)], heartbeat: u16) {
+    fn shake_hands(&mut self, user: &str, capabilities: &[(&str, Value<'_>)], heartbeat: u16) {
         let capabilities = table(capabilities);
         let properties = table(&[("capabilities", Value::Table(capabilities.as_table()))]);
+        let response = format!("\0{user}\0{user}");
         let start_ok = connection::StartOk {
             client_properties: properties.as_table(),
             mechanism: s("PLAIN"),
-            response: b"\0guest\0guest",
+            response: response.as_bytes(),
             locale: s("en_US"),
         };
         let (channel_max, frame_max) = (2047, 131_072);
@@ -483,8 +522,7 @@ impl Client {
     }
 
     /// Sends octets of the handshake and says what came back before the connection was open:
-    /// methods, raw octets, and how the socket ends. Only guest has the password guest; there is
-    /// one virtual host.
+    /// methods, raw octets, and how the socket ends. There is one virtual host.
     pub(crate) fn handshake(&mut self, octets: &[u8]) -> String {
         let mut commands = Vec::new();
         let mut connection = self.connection.borrow_mut();
@@ -615,13 +653,16 @@ impl Client {
     }
 }
 
-/// Guest, with the password guest.
+/// Who may log in, each with the name for a password, and the tags they have.
+pub(crate) const USERS: [(&str, &[&str]); 3] =
+    [("guest", &[]), ("ann", &["administrator"]), ("postman", &["impersonator"])];
+
 fn authenticate(credentials: &Credentials) -> Result<User, AuthenticationFailure> {
-    if credentials.user == "guest" && credentials.password == b"guest" {
-        Ok(User::new("guest"))
-    } else {
-        Err(AuthenticationFailure::Refused)
-    }
+    let known = USERS.iter().find(|(name, _)| {
+        credentials.user == *name && credentials.password == name.as_bytes()
+    });
+    let (name, tags) = known.ok_or(AuthenticationFailure::Refused)?;
+    Ok(User { name: (*name).into(), tags: tags.iter().map(|tag| (*tag).into()).collect() })
 }
 
 /// The frame of a method.

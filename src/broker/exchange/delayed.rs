@@ -59,14 +59,19 @@ impl Delayed {
         self.held.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// The deadline to be set, unless one that is early enough is set already.
-    pub fn take_alarm(&mut self) -> Option<Time> {
+    /// The deadline that was set, to be taken back, and the one to be set; nothing when one that is
+    /// early enough is set already.
+    pub fn take_alarm(&mut self) -> Option<(Option<Time>, Time)> {
         let due = self.next_due()?;
         if self.armed.is_some_and(|armed| armed <= due) {
             return None;
         }
-        self.armed = Some(due);
-        Some(due)
+        Some((self.armed.replace(due), due))
+    }
+
+    /// The deadline that is set.
+    pub fn armed(&self) -> Option<Time> {
+        self.armed
     }
 
     /// The deadline that was set has come.
@@ -78,6 +83,16 @@ impl Delayed {
     pub fn next_position(&mut self) -> Position {
         self.last_position += 1;
         self.last_position
+    }
+
+    /// Whether the store keeps nothing for it.
+    pub fn is_homeless(&self) -> bool {
+        self.durable.is_none()
+    }
+
+    /// Nothing up to `last` is given again: what a restart found.
+    pub fn reserve_positions(&mut self, last: Position) {
+        self.last_position = self.last_position.max(last);
     }
 
     /// Holds a message at its place.

@@ -90,6 +90,11 @@ impl Client {
         &mut self.outputs
     }
 
+    /// Whether it may get answers of direct reply-to.
+    pub(super) fn has_room_for_replies(&self) -> bool {
+        self.in_outbox < limits::OUTBOX_REPLIES_OCTETS
+    }
+
     /// Whether consumers of it may get more.
     pub(super) fn has_room(&self) -> bool {
         self.in_outbox < limits::OUTBOX_OCTETS

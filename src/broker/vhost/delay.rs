@@ -11,32 +11,32 @@ use crate::broker::exchange::{Exchange, ExchangeId};
 use crate::broker::expiry::Deadline;
 use crate::broker::limits;
 use crate::broker::message::Message;
-use crate::broker::record::{DurableQueueId, Placement, QueueDefinition, Record, RecoveredMessage};
+use crate::broker::record::{
+    DurableQueueId, Placement, Position, QueueDefinition, Record, RecoveredMessage,
+};
 use crate::broker::time::Time;
 
 impl Vhost {
     /// Gives a durable exchange that delays messages its place in the store.
     pub(super) fn keep_delayed(&mut self, exchange: &mut Exchange) {
         let Some(delayed) = &mut exchange.delayed else { return };
-        self.last_queue_id.0 += 1;
-        let id = self.last_queue_id;
+        let id = self.new_keeper_id();
         delayed.durable = Some(id);
-        self.record(Record::QueueDeclared(QueueDefinition {
-            id,
-            name: ShortString::default(),
-            auto_delete: false,
-            arguments: keeper_arguments(exchange.name.as_bytes()),
-        }));
+        self.record(Record::QueueDeclared(keeper_definition(id, &exchange.name)));
     }
 
-    /// Holds a message back, if its exchange and its header say so.
-    pub(super) fn delay(&mut self, id: ExchangeId, message: &Message) -> bool {
-        let now = self.now;
-        let Some(delayed) = self.delayed(id) else { return false };
-        let Some((delay_ms, message)) = delay_of(message) else { return false };
+    /// Holds a message back, if its exchange and its header say so. Says whether it was taken: what
+    /// cannot be kept is refused.
+    pub(super) fn delay(&mut self, id: ExchangeId, message: &Message) -> Option<bool> {
+        let (now, failed) = (self.now, self.store_failed);
+        let delayed = self.delayed(id)?;
+        let (delay_ms, message) = delay_of(message)?;
         let due = now.plus_millis(delay_ms);
         let position = delayed.next_position();
         let keeper = delayed.durable.filter(|_| message.is_persistent());
+        if keeper.is_some() && failed {
+            return Some(false);
+        }
         let held = Held { message: message.clone(), recorded: keeper.is_some() };
         delayed.hold(due, position, held);
         if let Some(queue) = keeper {
@@ -44,7 +44,7 @@ impl Vhost {
             self.record(Record::Enqueued { message, placements: smallvec![placement] });
         }
         self.arm_delayed(id);
-        true
+        Some(true)
     }
 
     /// Routes what is due, in steps.
@@ -89,11 +89,20 @@ impl Vhost {
         &mut self,
         exchange: &[u8],
         keeper: DurableQueueId,
+        last_position: Position,
         messages: Vec<RecoveredMessage>,
     ) {
-        let Some(id) = self.exchanges.find(exchange) else { return };
+        let exchange = self.exchanges.find(exchange);
+        let Some(id) = exchange.filter(|id| self.delayed(*id).is_some()) else {
+            self.orphaned_keepers.push(keeper);
+            return;
+        };
         let Some(delayed) = self.delayed(id) else { return };
-        delayed.durable = Some(keeper);
+        if let Some(earlier) = delayed.durable.replace(keeper) {
+            self.orphaned_keepers.push(earlier);
+        }
+        let Some(delayed) = self.delayed(id) else { return };
+        delayed.reserve_positions(last_position);
         for message in messages {
             let due = message.expires_at.unwrap_or(Time::EPOCH);
             let held = Held { message: message.message, recorded: true };
@@ -102,13 +111,52 @@ impl Vhost {
         self.arm_delayed(id);
     }
 
-    fn arm_delayed(&mut self, id: ExchangeId) {
-        if let Some(due) = self.delayed(id).and_then(Delayed::take_alarm) {
-            self.deadlines.add(due, Deadline::Exchange(id));
+    /// Mends what a crash tore apart: a keeper that keeps nothing goes, an exchange without one gets
+    /// one.
+    pub(super) fn mend_keepers(&mut self) {
+        for id in std::mem::take(&mut self.orphaned_keepers) {
+            self.record(Record::QueueDeleted { id });
         }
+        let without: Vec<ExchangeId> = self
+            .exchanges
+            .iter()
+            .filter(|(_, it)| it.durable && it.delayed.as_ref().is_some_and(Delayed::is_homeless))
+            .map(|(id, _)| id)
+            .collect();
+        for id in without {
+            let keeper = self.new_keeper_id();
+            if let Some(delayed) = self.delayed(id) {
+                delayed.durable = Some(keeper);
+            }
+            let name = self.exchanges.get(id).map(|it| it.name.clone()).unwrap_or_default();
+            self.record(Record::QueueDeclared(keeper_definition(keeper, &name)));
+        }
+    }
+
+    fn new_keeper_id(&mut self) -> DurableQueueId {
+        self.last_queue_id.0 += 1;
+        self.last_queue_id
+    }
+
+    fn arm_delayed(&mut self, id: ExchangeId) {
+        let Some((before, due)) = self.delayed(id).and_then(Delayed::take_alarm) else { return };
+        if let Some(before) = before {
+            self.deadlines.remove(before, Deadline::Exchange(id));
+        }
+        self.deadlines.add(due, Deadline::Exchange(id));
     }
 
     fn delayed(&mut self, id: ExchangeId) -> Option<&mut Delayed> {
         self.exchanges.get_mut(id)?.delayed.as_mut()
+    }
+}
+
+/// The queue without a name that the store keeps for a delayed exchange.
+fn keeper_definition(id: DurableQueueId, exchange: &ShortString) -> QueueDefinition {
+    QueueDefinition {
+        id,
+        name: ShortString::default(),
+        auto_delete: false,
+        arguments: keeper_arguments(exchange.as_bytes()),
     }
 }

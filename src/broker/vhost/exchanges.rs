@@ -11,6 +11,7 @@ use crate::broker::access::Permission;
 use crate::broker::arguments::ExchangeArguments;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeId, ExchangeType};
+use crate::broker::expiry::Deadline;
 use crate::broker::message::sorted_entries;
 use crate::broker::names;
 use crate::broker::record::{BindingDefinition, BoundTo, ExchangeDefinition, Record};
@@ -72,8 +73,10 @@ impl Vhost {
         let mut exchange =
             Exchange::new(name.clone(), kind, durable, auto_delete, internal, arguments)?;
         if exchange.durable {
-            self.record(Record::ExchangeDeclared(definition(&exchange)));
+            // why: the keeper first. Torn in between, a keeper without an exchange is deleted at the
+            // next start; an exchange without a keeper would lose what it holds.
             self.keep_delayed(&mut exchange);
+            self.record(Record::ExchangeDeclared(definition(&exchange)));
         }
         let id = self.exchanges.insert(exchange);
         self.apply_exchange_policy(id);
@@ -136,13 +139,28 @@ impl Vhost {
     }
 
     /// Deletes an exchange with its bindings, and those that go with their last binding.
+    ///
+    /// invariant: a work list, not a recursion: clients can make long chains of such exchanges.
     fn delete_exchange(&mut self, id: ExchangeId) {
+        let mut going = vec![id];
+        while let Some(id) = going.pop() {
+            self.delete_one_exchange(id, &mut going);
+        }
+    }
+
+    /// Deletes an exchange with its bindings; those that go with it are added to `going`.
+    fn delete_one_exchange(&mut self, id: ExchangeId, going: &mut Vec<ExchangeId>) {
         let Some(exchange) = self.exchanges.remove(id) else { return };
+        if let Some(delayed) = &exchange.delayed {
+            if let Some(armed) = delayed.armed() {
+                self.deadlines.remove(armed, Deadline::Exchange(id));
+            }
+            if let Some(id) = delayed.durable {
+                self.record(Record::QueueDeleted { id });
+            }
+        }
         if exchange.durable {
             self.record(Record::ExchangeDeleted { name: exchange.name.clone() });
-        }
-        if let Some(id) = exchange.delayed.as_ref().and_then(|delayed| delayed.durable) {
-            self.record(Record::QueueDeleted { id });
         }
         for binding in exchange.bindings() {
             self.forget_binding(id, binding);
@@ -151,7 +169,9 @@ impl Vhost {
             let binding = Binding { destination: Destination::Exchange(id), key, arguments };
             if let Some(source_exchange) = self.exchanges.get_mut(source) {
                 source_exchange.unbind(&binding);
-                self.auto_delete_exchange(source);
+                if source_exchange.auto_delete && source_exchange.is_unused() {
+                    going.push(source);
+                }
             }
         }
     }

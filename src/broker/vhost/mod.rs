@@ -106,6 +106,8 @@ pub struct Vhost {
     alarm: Option<ShortString>,
     /// Whether the timer will look for deliveries that wait too long for their acknowledgement.
     watching_unacked: bool,
+    /// What the store keeps for delayed exchanges that are not there: known during recovery alone.
+    orphaned_keepers: Vec<DurableQueueId>,
     /// What an operator should hear of.
     notices: Vec<Notice>,
     /// Arguments that a notice was made of.
@@ -153,6 +155,7 @@ impl Vhost {
             last_queue_id: DurableQueueId(0),
             alarm: None,
             watching_unacked: false,
+            orphaned_keepers: Vec::new(),
             notices: Vec::new(),
             noticed_arguments: BTreeSet::new(),
             max_queues: None,

@@ -37,7 +37,6 @@ impl Vhost {
         queue.policy = policy.map(|policy| policy.name.clone());
         queue.operator_policy = operator.map(|policy| policy.name.clone());
         queue.arguments = effective_queue_arguments(&queue.declared, policy, operator);
-        queue.armed = Time::NEVER;
         self.arm(id);
     }
 

@@ -68,14 +68,12 @@ impl Vhost {
             if wishes.replies { self.with_reply_address(via, &message)? } else { message };
 
         let before = self.last_lsn;
-        if let Some(exchange) = exchange
-            && self.delay(exchange, &message)
-        {
+        if let Some(accepted) = exchange.and_then(|exchange| self.delay(exchange, &message)) {
             // rabbitmq: it goes nowhere yet, so a mandatory one comes back.
             if mandatory {
                 self.unroutable(via, mandatory, &message);
             }
-            self.note_published(via, true, before);
+            self.note_published(via, accepted, before);
             return Ok(());
         }
         let mut queues = std::mem::take(&mut self.routed);
@@ -391,7 +389,7 @@ impl Vhost {
             _ => Vec::new(),
         };
         let message = dead_letter(&dead.message, &dead.death);
-        if exchange.is_some_and(|exchange| self.delay(exchange, &message)) {
+        if exchange.is_some_and(|exchange| self.delay(exchange, &message).is_some()) {
             return;
         }
         let mut queues = std::mem::take(&mut self.routed);

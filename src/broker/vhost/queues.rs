@@ -11,6 +11,7 @@ use crate::broker::access::Permission;
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named, unknown_arguments};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::Destination;
+use crate::broker::expiry::Deadline;
 use crate::broker::limits;
 use crate::broker::names;
 use crate::broker::queue::{Queue, QueueId};
@@ -202,6 +203,7 @@ impl Vhost {
     pub(super) fn delete_queue(&mut self, id: QueueId) {
         let Some(queue) = self.queues.remove(id) else { return };
         self.queue_names.remove(queue.name.as_bytes());
+        self.deadlines.remove(queue.armed, Deadline::Queue(id));
         if let Some(id) = queue.durable {
             self.record(Record::QueueDeleted { id });
         }

@@ -58,6 +58,7 @@ impl Vhost {
         // why: taking up is no change; it is in the store already.
         self.records.clear();
         self.last_lsn = recovered.last_lsn;
+        self.mend_keepers();
         // why: only now. Deliveries that came back may be more than a limit allows, and what is
         // dropped of them is a change.
         let queues: Vec<QueueId> = self.queues.iter().map(|(id, _)| id).collect();
@@ -95,7 +96,8 @@ impl Vhost {
     fn recover_queue(&mut self, recovered: RecoveredQueue) -> Result<(), LeftOut> {
         let definition = recovered.definition;
         if let Some(exchange) = keeper_of(definition.name.as_bytes(), &definition.arguments) {
-            self.recover_delayed(&exchange, definition.id, recovered.messages);
+            let last_position = recovered.last_position;
+            self.recover_delayed(&exchange, definition.id, last_position, recovered.messages);
             return Ok(());
         }
         let arguments =

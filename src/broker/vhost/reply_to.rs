@@ -121,9 +121,9 @@ impl Vhost {
             message: message.clone(),
         };
         let connection = channel.connection;
-        // why: there is no queue that an answer could wait in; a client that does not read loses
-        // it, as one that is gone does.
-        if self.clients.get(connection).is_some_and(super::Client::has_room) {
+        // why: there is no queue that an answer could wait in; a client that does not read at all
+        // loses it, as one that is gone does.
+        if self.clients.get(connection).is_some_and(super::Client::has_room_for_replies) {
             self.send(connection, Outgoing::Deliver(delivery));
         }
     }

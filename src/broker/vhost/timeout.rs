@@ -113,6 +113,8 @@ impl Vhost {
             at = at.min(since.plus_millis(expires_ms));
         }
         if at < queue.armed {
+            // why: one deadline a queue; those that were set before would pile up.
+            self.deadlines.remove(queue.armed, Deadline::Queue(id));
             queue.armed = at;
             self.deadlines.add(at, Deadline::Queue(id));
         }

@@ -106,10 +106,10 @@ impl Vhost {
     pub(super) fn drop_transaction(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         let Some(transaction) = &mut channel.transaction else { return };
-        for settlement in std::mem::take(&mut transaction.settlements) {
-            for (tag, delivery) in settlement.deliveries {
-                channel.unacked.put_back(tag, delivery);
-            }
+        let settlements = std::mem::take(&mut transaction.settlements);
+        if !settlements.is_empty() {
+            let deliveries = settlements.into_iter().flat_map(|settlement| settlement.deliveries);
+            channel.unacked.put_back(deliveries);
         }
     }
 
