@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -287,6 +288,9 @@ fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
     deadline.filter(|deadline| armed.is_none_or(|armed| *deadline < armed))
 }
 
+/// How often a blocked connection is looked at.
+const BLOCKED_LOOK: Duration = Duration::from_secs(1);
+
 /// One open connection's side of the handle.
 ///
 /// invariant: the core hears of the disconnect exactly once, whatever becomes of the connection's
@@ -317,11 +321,22 @@ impl Session {
         })
     }
 
-    /// Waits until no alarm blocks publishers.
+    /// Waits until no alarm blocks publishers, or this connection is on its way to its end.
     pub(crate) async fn wait_until_unblocked(&self) {
         let mut alarm = self.handle.shared.alarm.subscribe();
-        // why: the sender lives as long as the virtual host, so there is no end to wait for.
-        let _ = alarm.wait_for(Option::is_none).await;
+        let mut look = tokio::time::interval(BLOCKED_LOOK);
+        loop {
+            tokio::select! {
+                // why: the sender lives as long as the virtual host, so there is no end to it.
+                _ = alarm.wait_for(Option::is_none) => return,
+                // why: a connection that is closed meanwhile must be read from, for its close-ok.
+                _ = look.tick() => {
+                    if !self.handle.look(|vhost| vhost.is_blocked(self.connection)) {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// Notes how many octets the client has sent since the beginning.

@@ -9,6 +9,7 @@
 //! do not wait for room, and drops them.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 use crate::broker::record::Record;
@@ -30,7 +31,13 @@ pub(super) fn spawn(
 
 fn run(handle: &VhostHandle, mut store: Store) -> Result<(), StoreError> {
     let mut records = Vec::new();
-    match write_all(handle, &mut store, &mut records) {
+    let writing = AssertUnwindSafe(|| write_all(handle, &mut store, &mut records));
+    // why: a thread that dies silently would let every publisher wait for its confirms for ever.
+    let written = catch_unwind(writing).unwrap_or_else(|_| {
+        tracing::error!("the log thread failed inside the broker; please report this");
+        Err(StoreError::Poisoned)
+    });
+    match written {
         Ok(()) => store.close(),
         Err(error) => {
             tracing::error!(

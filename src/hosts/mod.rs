@@ -6,9 +6,8 @@
 //!
 //! Nothing here is on the way of a message.
 //!
-//! invariant: the lock order is registry, then running hosts, then a vhost. Waiting for a disk is
-//! done with the registry's lock held, which makes changes of definitions one after another; no
-//! message waits for it.
+//! invariant: the lock order is changing, admission, registry, running hosts, then a vhost. Waiting for
+//! a disk is done with `changing` alone held: whoever only looks at the registry never waits.
 
 mod definitions;
 mod log_thread;
@@ -37,7 +36,7 @@ use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
 use crate::broker::handshake;
 use crate::broker::time::Time;
-use crate::broker::vhost::VhostSettings;
+use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::handle::{Farewell, Peer, Session, VhostHandle};
 use crate::outbox::Outbox;
@@ -118,7 +117,12 @@ pub(crate) struct Hosts {
 struct Inner {
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
-    registry: Mutex<Registry>,
+    /// Replaced whole by a change, once that is kept.
+    registry: RwLock<Arc<Registry>>,
+    /// Held by whoever changes the registry, so that one change follows another.
+    changing: Mutex<()>,
+    /// Held while a connection is let in, so that no two of them take the last place.
+    admission: Mutex<()>,
     running: RwLock<BTreeMap<String, Host>>,
     /// Open connections of each user.
     users: Mutex<BTreeMap<String, usize>>,
@@ -139,12 +143,18 @@ impl Hosts {
         users: &[(String, Vec<u8>)],
         strangers: bool,
     ) -> Result<(Self, Vec<(String, Report)>), HostError> {
-        let registry = Registry::open(disk.clone())?;
+        let mut registry = Registry::open(disk.clone())?;
+        registry.add_first_users(users)?;
+        if strangers {
+            registry.open_to_strangers();
+        }
         let hosts = Hosts {
             inner: Arc::new(Inner {
                 clock,
                 disk,
-                registry: Mutex::new(registry),
+                registry: RwLock::new(Arc::new(registry)),
+                changing: Mutex::new(()),
+                admission: Mutex::new(()),
                 running: RwLock::new(BTreeMap::new()),
                 users: Mutex::new(BTreeMap::new()),
                 alarm: Mutex::new(None),
@@ -152,25 +162,27 @@ impl Hosts {
             }),
         };
         let mut reports = Vec::new();
-        let mut registry = hosts.inner.registry.lock();
-        registry.add_first_users(users)?;
-        if strangers {
-            registry.open_to_strangers();
+        let registry = hosts.current();
+        for (name, _) in registry.vhosts() {
+            let report = hosts.run(&registry, name)?;
+            reports.push((name.to_owned(), report));
         }
-        let names: Vec<_> = registry.vhosts().map(|(name, _)| name.to_owned()).collect();
-        for name in names {
-            let report = hosts.run(&registry, &name)?;
-            reports.push((name, report));
-        }
-        drop(registry);
         Ok((hosts, reports))
+    }
+
+    /// The registry as it is now.
+    fn current(&self) -> Arc<Registry> {
+        self.inner.registry.read().clone()
     }
 
     /// Starts the virtual host of this name, which is in the registry.
     fn run(&self, registry: &Registry, name: &str) -> Result<Report, HostError> {
         let Some(record) = registry.vhost(name) else { return Ok(Report::default()) };
         let disk = Arc::new(Subdirectory::new(self.inner.disk.clone(), &record.directory()));
-        let settings = VhostSettings { seed: self.inner.seed.wrapping_add(record.number()) };
+        let settings = VhostSettings {
+            seed: self.inner.seed.wrapping_add(record.number()),
+            policies: Arc::new(record.policies()),
+        };
         let (host, report) = Host::start(name, disk, self.inner.clock.clone(), &settings)?;
         host.handle.set_alarm(self.alarm().as_deref());
         self.inner.running.write().insert(name.to_owned(), host);
@@ -183,12 +195,17 @@ impl Hosts {
         let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
             return;
         };
+        // why: patterns are read here, before the vhost is locked.
+        let policies = Arc::new(record.policies());
+        let users = handle.look(Vhost::users);
+        let rights = users.into_iter().map(|user| {
+            let rights = Arc::new(registry.rights(name, &user));
+            (user, rights)
+        });
+        let rights = rights.collect();
         handle.change(|vhost, now| {
-            for user in vhost.users() {
-                let rights = Arc::new(registry.rights(name, &user));
-                vhost.handle_rights(now, &user, &rights);
-            }
-            vhost.handle_policies(now, Arc::new(record.policies()));
+            vhost.handle_all_rights(now, &rights);
+            vhost.handle_policies(now, policies);
             vhost.handle_max_queues(now, record.limit("max-queues"));
         });
     }
@@ -206,7 +223,7 @@ impl Hosts {
 
     /// Looks at users, virtual hosts and what belongs to them.
     pub(crate) fn registry<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
-        look(&self.inner.registry.lock())
+        look(&self.current())
     }
 
     /// Changes the registry, keeps the change and tells those whom it concerns.
@@ -214,9 +231,12 @@ impl Hosts {
         &self,
         change: impl FnOnce(&mut Registry) -> T,
     ) -> Result<T, HostError> {
-        let mut registry = self.inner.registry.lock();
+        let _changing = self.inner.changing.lock();
+        let mut registry = Registry::clone(&self.current());
         let result = change(&mut registry);
         registry.save()?;
+        let registry = Arc::new(registry);
+        *self.inner.registry.write() = registry.clone();
         for (name, _) in self.vhosts() {
             self.apply(&registry, &name);
         }
@@ -256,12 +276,14 @@ impl Hosts {
 
     /// Makes a virtual host, unless it is there. Says whether it is new.
     pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, HostError> {
-        let mut registry = self.inner.registry.lock();
+        let _changing = self.inner.changing.lock();
+        let mut registry = Registry::clone(&self.current());
         if !registry.add_vhost(name) {
             return Ok(false);
         }
         registry.save()?;
         self.run(&registry, name)?;
+        *self.inner.registry.write() = Arc::new(registry);
         Ok(true)
     }
 
@@ -269,9 +291,11 @@ impl Hosts {
     /// there.
     pub(crate) async fn delete_vhost(&self, name: &str) -> Result<bool, HostError> {
         let (record, host) = {
-            let mut registry = self.inner.registry.lock();
+            let _changing = self.inner.changing.lock();
+            let mut registry = Registry::clone(&self.current());
             let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
             registry.save()?;
+            *self.inner.registry.write() = Arc::new(registry);
             (record, self.inner.running.write().remove(name))
         };
         if let Some(host) = host {
@@ -281,10 +305,10 @@ impl Hosts {
         }
         let disk = self.inner.disk.clone();
         let directory = record.directory();
-        let removed = disk.remove_directory(&directory);
-        removed.map_err(|source| {
-            HostError::Registry(RegistryError::Io { action: "remove", path: directory, source })
-        })?;
+        let path = directory.clone();
+        let removing = tokio::task::spawn_blocking(move || disk.remove_directory(&path));
+        let removed = removing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        removed.map_err(|source| RegistryError::Io { action: "remove", path: directory, source })?;
         Ok(true)
     }
 
@@ -304,14 +328,13 @@ impl Hosts {
         credentials: &Credentials,
         peer: SocketAddr,
     ) -> Result<User, AuthenticationFailure> {
-        let registry = self.inner.registry.lock();
+        let registry = self.current();
         let Credentials { user: name, password, .. } = credentials;
         let Some(user) = registry.user(name) else {
             return Err(AuthenticationFailure::Refused);
         };
         let hash: Option<PasswordHash> = user.password.clone();
         let tags = user.tags.clone();
-        drop(registry);
         // rabbitmq: an empty password never gets in, whatever is stored.
         if password.is_empty() || !hash.is_some_and(|hash| hash.verify(password)) {
             return Err(AuthenticationFailure::Refused);
@@ -335,13 +358,14 @@ impl Hosts {
     ) -> Result<Session, Fault> {
         let refused = |text: String| Fault::new(ReplyCode::NotAllowed, text);
         let user = info.user.name.clone();
-        let registry = self.inner.registry.lock();
+        let _admission = self.inner.admission.lock();
+        let registry = self.current();
         let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
             return Err(refused(format!("vhost {name} not found")));
         };
         let access = format!("access to vhost '{name}' refused for user '{user}'");
         if let Some(max) = record.limit("max-connections")
-            && handle.look(|vhost| vhost.snapshot().connections as u64) >= max
+            && handle.look(|vhost| vhost.connection_count() as u64) >= max
         {
             return Err(refused(format!("{access}: connection limit ({max}) is reached")));
         }
@@ -357,7 +381,6 @@ impl Hosts {
             return Err(refused(access));
         }
         info.rights = Arc::new(registry.rights(name, &user));
-        drop(registry);
 
         *self.inner.users.lock().entry(user.clone()).or_default() += 1;
         let inner = self.inner.clone();

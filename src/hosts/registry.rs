@@ -203,6 +203,7 @@ impl PolicyRecord {
 }
 
 /// Users, virtual hosts and what belongs to them.
+#[derive(Clone)]
 pub(crate) struct Registry {
     disk: Arc<dyn Disk>,
     users: BTreeMap<String, UserRecord>,

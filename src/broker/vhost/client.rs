@@ -233,6 +233,7 @@ impl Vhost {
     /// the client that is leaving.
     pub(super) fn release_client(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        client.blocked = false;
         let channels = std::mem::take(&mut client.channels);
         let owned = std::mem::take(&mut client.owned_queues);
         let channels: Vec<ChannelId> = channels.into_values().collect();

@@ -10,6 +10,7 @@ use crate::broker::channel::ChannelState;
 use crate::broker::command::{Delivery, Outgoing};
 use crate::broker::consumer::ConsumerId;
 use crate::broker::error::{Checked, Fault};
+use crate::broker::limits;
 use crate::broker::names;
 use crate::broker::queue::{Entry, QueueId};
 use crate::broker::unacked::Unacked;
@@ -18,9 +19,12 @@ impl Vhost {
     /// Gives the messages of a queue to the consumers that can take them.
     pub(super) fn dispatch(&mut self, id: QueueId) {
         loop {
-            self.expire_head(id, usize::MAX);
-            if self.queues.get(id).is_none_or(|queue| queue.ready.is_empty()) {
-                return;
+            self.expire_head(id, limits::EXPIRED_A_TURN);
+            let front = self.queues.get(id).and_then(|queue| queue.ready.front());
+            let Some(front) = front else { return };
+            if front.is_expired(self.now) {
+                // why: the timer goes on with them in its next turn, and with this queue then.
+                break;
             }
             let Some(consumer) = self.next_consumer(id) else { break };
             let entry = self.queues.get_mut(id).and_then(|queue| queue.ready.pop_front());

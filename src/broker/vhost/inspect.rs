@@ -152,6 +152,11 @@ impl Vhost {
         }
     }
 
+    /// How many connections are open.
+    pub fn connection_count(&self) -> usize {
+        self.clients.len()
+    }
+
     /// All connections as they are now.
     pub fn connections(&self) -> Vec<ConnectionSnapshot> {
         self.clients.iter().map(|(id, client)| connection_snapshot(id, client)).collect()

@@ -64,6 +64,8 @@ use publish::Dead;
 pub struct VhostSettings {
     /// Where the names that the broker makes up start from. The same seed gives the same names.
     pub seed: u64,
+    /// The policies that are in force from the beginning.
+    pub policies: Arc<PolicySet>,
 }
 
 /// Something that is no fault, but that an operator should hear of.
@@ -144,7 +146,7 @@ impl Vhost {
             queues: Arena::default(),
             queue_names: HashMap::new(),
             exchanges: Exchanges::default(),
-            policies: Arc::default(),
+            policies: settings.policies.clone(),
             reply_addresses: HashMap::new(),
             deadlines: Deadlines::default(),
             chance: fastrand::Rng::with_seed(settings.seed),

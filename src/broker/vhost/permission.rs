@@ -3,7 +3,7 @@
 //! rabbitmq: a user has three patterns in a virtual host. What a name must match is in the method
 //! that asks; the default exchange goes by the name `amq.default`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use leveret_codec::{ShortStr, ShortString};
@@ -24,11 +24,16 @@ impl Vhost {
 
     /// What a user may do has changed. It counts for open connections too.
     pub fn handle_rights(&mut self, now: Time, user: &str, rights: &Arc<Rights>) {
+        self.handle_all_rights(now, &BTreeMap::from([(user.to_owned(), rights.clone())]));
+    }
+
+    /// What users may do has changed. It counts for open connections too.
+    pub fn handle_all_rights(&mut self, now: Time, rights: &BTreeMap<String, Arc<Rights>>) {
         self.now = now;
         let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
         for id in clients {
             if let Some(client) = self.clients.get_mut(id)
-                && client.user().name == user
+                && let Some(rights) = rights.get(&client.user().name)
             {
                 client.set_rights(rights.clone());
             }

@@ -16,6 +16,9 @@ impl Vhost {
     /// The policies have changed.
     pub fn handle_policies(&mut self, now: Time, policies: Arc<PolicySet>) {
         self.now = now;
+        if *policies == *self.policies {
+            return;
+        }
         self.policies = policies;
         let exchanges: Vec<_> = self.exchanges.iter().map(|(id, _)| id).collect();
         for id in exchanges {

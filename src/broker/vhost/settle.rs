@@ -92,6 +92,7 @@ impl Vhost {
                 self.settle_one(delivery, Outcome::Returned, &mut returned_to);
             }
         }
+        once_each(&mut returned_to);
         for &queue in &returned_to {
             self.drop_head(queue);
         }
@@ -125,6 +126,8 @@ impl Vhost {
         if let Some(channel) = self.channels.get_mut(id) {
             channel.statistics.ack += acknowledged;
         }
+        once_each(&mut touched.queues);
+        once_each(&mut touched.consumers);
         for &queue in &touched.queues {
             self.drop_head(queue);
         }
@@ -138,6 +141,7 @@ impl Vhost {
                 note(&mut touched.queues, queue);
             }
         }
+        once_each(&mut touched.queues);
         for queue in touched.queues {
             self.dispatch(queue);
         }
@@ -184,12 +188,17 @@ pub(super) fn without_tags(deliveries: Vec<(u64, Unacked)>) -> impl Iterator<Ite
     deliveries.into_iter().map(|(_, delivery)| delivery)
 }
 
-/// Adds an id to a short list that has each once.
+/// Adds an id to a list, which is made to have each once later.
 ///
-/// why: many deliveries at once mostly come from the same queue and the same consumer, so the last
-/// one is looked at first.
+/// why: many deliveries at once mostly come from the same queue and the same consumer.
 fn note<T: PartialEq>(list: &mut Vec<T>, id: T) {
-    if list.last() != Some(&id) && !list.contains(&id) {
+    if list.last() != Some(&id) {
         list.push(id);
     }
+}
+
+/// Makes a list have each id once, in the order of ids.
+fn once_each<T: Ord>(list: &mut Vec<T>) {
+    list.sort_unstable();
+    list.dedup();
 }

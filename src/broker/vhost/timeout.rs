@@ -85,7 +85,7 @@ impl Vhost {
             self.delete_queue(id);
             return;
         }
-        self.expire_head(id, limits::EXPIRED_A_TURN);
+        self.dispatch(id);
         self.arm(id);
     }
 
