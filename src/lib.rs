@@ -135,8 +135,9 @@ impl Broker {
     }
 
     /// Brings everything into being that definitions name, in RabbitMQ's JSON: users, virtual hosts,
-    /// permissions, policies, exchanges, queues, bindings. What is there already is left as it is;
-    /// taking the same definitions twice changes nothing.
+    /// permissions, policies, exchanges, queues, bindings. Exchanges and queues that are there already
+    /// are left as they are; users, permissions, policies and parameters are set to what the
+    /// definitions say.
     ///
     /// # Errors
     /// In one line that names the place, when they make no sense. What came before that place is
@@ -268,6 +269,14 @@ impl BrokerBuilder {
     #[must_use]
     pub fn heartbeat_secs(mut self, secs: u16) -> Self {
         self.config.connection.heartbeat_secs = secs;
+        self
+    }
+
+    /// Refuses messages with a larger body than this, in octets, with 406. 128 MiB unless set; never
+    /// more than 512 MiB.
+    #[must_use]
+    pub fn max_message_size(mut self, octets: u64) -> Self {
+        self.config.connection.max_message_size = octets.min(broker::limits::ANNOUNCED_SIZE);
         self
     }
 

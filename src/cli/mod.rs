@@ -14,6 +14,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::broker::limits;
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
@@ -72,8 +73,20 @@ struct Arguments {
     )]
     in_memory: bool,
 
+    /// Largest message body that is taken, in octets.
+    #[arg(
+        long,
+        value_name = "OCTETS",
+        env = "LEVERET_MAX_MESSAGE_SIZE",
+        hide_env_values = true,
+        default_value_t = limits::MESSAGE_SIZE,
+        value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
+    )]
+    max_message_size: u64,
+
     /// Users, virtual hosts, permissions, policies, exchanges, queues and bindings to bring into
-    /// being at start, in RabbitMQ's JSON. What is there already is left as it is.
+    /// being at each start, in RabbitMQ's JSON. Queues and exchanges that are there already are left
+    /// as they are; users, permissions, policies and parameters are set to what the file says.
     #[arg(long, value_name = "FILE", env = "LEVERET_DEFINITIONS", hide_env_values = true)]
     definitions: Option<PathBuf>,
 
@@ -149,6 +162,8 @@ pub struct Options {
     pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
+    /// Largest message body that is taken, in octets.
+    pub max_message_size: u64,
     /// A file of definitions to bring into being.
     pub definitions: Option<PathBuf>,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -180,6 +195,7 @@ impl Options {
                 listen: Vec::new(),
                 management: None,
                 storage: Storage::Directory(data_dir),
+                max_message_size: arguments.max_message_size,
                 definitions: None,
                 log: arguments.log,
             });
@@ -201,6 +217,7 @@ impl Options {
             listen: arguments.listen,
             management: arguments.management,
             storage,
+            max_message_size: arguments.max_message_size,
             definitions: arguments.definitions,
             log: arguments.log,
         })
@@ -279,6 +296,7 @@ mod tests {
             parse(&[]).unwrap(),
             Options {
                 task: Task::Serve,
+                max_message_size: 134_217_728,
                 definitions: None,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
                 management: None,
@@ -298,6 +316,8 @@ mod tests {
             "--management",
             "127.0.0.1:15672",
             "--in-memory",
+            "--max-message-size",
+            "1000",
             "--definitions",
             "topology.json",
             "--log",
@@ -308,6 +328,7 @@ mod tests {
             options.unwrap(),
             Options {
                 task: Task::Serve,
+                max_message_size: 1000,
                 definitions: Some("topology.json".into()),
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 management: Some("127.0.0.1:15672".parse().unwrap()),
@@ -330,6 +351,7 @@ mod tests {
             &["--listen", "localhost"][..],
             &["--listen", "127.0.0.1"],
             &["--management", "15672"],
+            &["--max-message-size", "0"],
             &["--log", "leveret=loud"],
             &["--data-dir", "d", "--in-memory"],
             &["--port", "5672"],

@@ -308,7 +308,11 @@ impl Hosts {
         let path = directory.clone();
         let removing = tokio::task::spawn_blocking(move || disk.remove_directory(&path));
         let removed = removing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        removed.map_err(|source| RegistryError::Io { action: "remove", path: directory, source })?;
+        removed.map_err(|source| RegistryError::Io {
+            action: "remove",
+            path: directory,
+            source,
+        })?;
         Ok(true)
     }
 

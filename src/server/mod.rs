@@ -29,6 +29,14 @@ use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 /// files as it may have.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the room on the disk is looked at.
+const DISK_LOOK: Duration = Duration::from_secs(1);
+
+/// While less than this is free on the disk of the data directory, publishers are blocked.
+///
+/// rabbitmq: `disk_free_limit`, 50 MB; here it must hold what is on its way to the disk too.
+const DISK_RESERVE_OCTETS: u64 = 128 * 1024 * 1024;
+
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -74,6 +82,16 @@ pub(crate) struct Server {
     reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
+    /// Looks after the room on the disk.
+    watching: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+    }
 }
 
 impl Server {
@@ -86,7 +104,7 @@ impl Server {
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
         let strangers = authenticator.is_some();
-        let (hosts, reports) = open(&config, clock, strangers).await?;
+        let (hosts, reports, disk) = open(&config, clock, strangers).await?;
         if config.storage != Storage::Memory {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
@@ -95,6 +113,10 @@ impl Server {
             hosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
+        let watching = match &config.storage {
+            Storage::Memory => None,
+            Storage::Directory(_) => disk.map(|disk| tokio::spawn(watch_disk(disk, hosts.clone()))),
+        };
         let (stopping, stopped) = watch::channel(false);
         let context = Arc::new(Context {
             hosts: hosts.clone(),
@@ -110,7 +132,7 @@ impl Server {
                 tokio::spawn(listen(listener, context.clone(), config.shutdown_timeout))
             })
             .collect();
-        Ok(Server { hosts, addresses, reports, stopping, listening })
+        Ok(Server { hosts, addresses, reports, stopping, listening, watching })
     }
 
     /// The addresses that are listened on, with the ports that the system chose.
@@ -148,7 +170,7 @@ pub(crate) async fn export_definitions(
     {
         return Err(StartError::NoDirectory(path.clone()));
     }
-    let (hosts, _) = open(config, clock, false).await?;
+    let (hosts, ..) = open(config, clock, false).await?;
     let definitions = hosts.export().to_json();
     hosts.stop().await?;
     Ok(definitions)
@@ -158,16 +180,45 @@ async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
     strangers: bool,
-) -> Result<(Hosts, Vec<(String, store::Report)>), StartError> {
+) -> Result<(Hosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
     let Config { storage, seed, users, .. } = config.clone();
     let opening = tokio::task::spawn_blocking(move || {
-        let disk: Arc<dyn Disk> = match storage {
-            Storage::Memory => Arc::new(MemoryDisk::default()),
-            Storage::Directory(path) => Arc::new(FileDisk::open(&path)?),
+        let (disk, directory): (Arc<dyn Disk>, _) = match storage {
+            Storage::Memory => (Arc::new(MemoryDisk::default()), None),
+            Storage::Directory(path) => {
+                let disk = Arc::new(FileDisk::open(&path)?);
+                (disk.clone(), Some(disk))
+            }
         };
-        Ok(Hosts::start(disk, clock, seed, &users, strangers)?)
+        let (hosts, reports) = Hosts::start(disk, clock, seed, &users, strangers)?;
+        Ok((hosts, reports, directory))
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Blocks publishers while the disk of the data directory is nearly full.
+///
+/// why: a write that finds no room poisons the store; better nobody tries.
+async fn watch_disk(disk: Arc<FileDisk>, hosts: Hosts) {
+    let mut look = tokio::time::interval(DISK_LOOK);
+    let mut is_short = false;
+    loop {
+        look.tick().await;
+        let Ok(free) = disk.free_bytes() else { continue };
+        let was_short = std::mem::replace(&mut is_short, free < DISK_RESERVE_OCTETS);
+        if is_short != was_short {
+            if is_short {
+                tracing::error!(
+                    free,
+                    needed = DISK_RESERVE_OCTETS,
+                    "low on disk: publishers are blocked"
+                );
+            } else {
+                tracing::info!(free, "room on the disk again: publishers go on");
+            }
+            hosts.set_alarm(is_short.then_some("low on disk"));
+        }
+    }
 }
 
 fn note_recovery(vhost: &str, report: &store::Report) {
