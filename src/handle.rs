@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -288,9 +287,6 @@ fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
     deadline.filter(|deadline| armed.is_none_or(|armed| *deadline < armed))
 }
 
-/// How often a blocked connection is looked at.
-const BLOCKED_LOOK: Duration = Duration::from_secs(1);
-
 /// One open connection's side of the handle.
 ///
 /// invariant: the core hears of the disconnect exactly once, whatever becomes of the connection's
@@ -321,22 +317,16 @@ impl Session {
         })
     }
 
-    /// Waits until no alarm blocks publishers, or this connection is on its way to its end.
+    /// Waits until no alarm blocks publishers.
     pub(crate) async fn wait_until_unblocked(&self) {
         let mut alarm = self.handle.shared.alarm.subscribe();
-        let mut look = tokio::time::interval(BLOCKED_LOOK);
-        loop {
-            tokio::select! {
-                // why: the sender lives as long as the virtual host, so there is no end to it.
-                _ = alarm.wait_for(Option::is_none) => return,
-                // why: a connection that is closed meanwhile must be read from, for its close-ok.
-                _ = look.tick() => {
-                    if !self.handle.look(|vhost| vhost.is_blocked(self.connection)) {
-                        return;
-                    }
-                }
-            }
-        }
+        // why: the sender lives as long as the virtual host, so there is no end to wait for.
+        let _ = alarm.wait_for(Option::is_none).await;
+    }
+
+    /// Whether the client is blocked still; one that is on its way to its end is not.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.handle.look(|vhost| vhost.is_blocked(self.connection))
     }
 
     /// Notes how many octets the client has sent since the beginning.

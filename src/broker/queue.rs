@@ -180,6 +180,8 @@ pub struct Queue {
     pub ready: Ready,
     /// Messages that are delivered and not settled.
     pub unacknowledged: usize,
+    /// Sum of their body sizes, in octets.
+    pub unacknowledged_octets: u64,
     /// Who gets the messages.
     pub consumers: Rotation,
     /// What is bound to it, as the exchanges see it.
@@ -216,6 +218,7 @@ impl Queue {
             policy: None,
             operator_policy: None,
             unacknowledged: 0,
+            unacknowledged_octets: 0,
             consumers: Rotation::default(),
             bindings: BindingSet::default(),
             last_used: now,
@@ -324,12 +327,20 @@ impl Queue {
             || arguments.max_length_bytes.is_some_and(|max| self.ready.octets() > max)
     }
 
-    /// Notes that a message is on its way to a client.
+    /// Notes that a message is on its way to a client that will settle it.
     pub fn note_delivered(&mut self, entry: &Entry) {
+        self.unacknowledged += 1;
+        self.unacknowledged_octets += entry.message.body().len() as u64;
         if self.durable.is_some() {
             let lane = self.ready.lane(entry.priority);
             lane.delivered = lane.delivered.max(entry.position);
         }
+    }
+
+    /// Notes that a message that was delivered is settled.
+    pub fn note_settled(&mut self, entry: &Entry) {
+        self.unacknowledged -= 1;
+        self.unacknowledged_octets -= entry.message.body().len() as u64;
     }
 
     /// Whether this is the first delivery since the store was told of deliveries.

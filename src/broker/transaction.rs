@@ -5,6 +5,7 @@
 
 use leveret_codec::ShortString;
 
+use super::exchange::ExchangeId;
 use super::message::Message;
 use super::record::Lsn;
 use super::unacked::Unacked;
@@ -31,6 +32,8 @@ pub struct HeldPublish {
     pub expiration_ms: Option<u64>,
     /// Where it goes, as far as these queues are there when it is committed.
     pub queues: Vec<ShortString>,
+    /// The exchanges that delay it from the commit on, each with the message as it was published.
+    pub holders: Vec<(ExchangeId, Message)>,
 }
 
 /// Deliveries whose settlement is held back.

@@ -32,7 +32,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Whether there is such a queue, which is asked before anything is done with it.
 pub(super) fn exists(site: &Site, vhost: &str, name: &str) -> bool {
-    site.hosts.vhost(vhost).is_some_and(|it| it.look(|it| it.queue(name.as_bytes()).is_some()))
+    site.hosts.vhost(vhost).is_some_and(|it| it.look(|it| it.has_queue(name.as_bytes())))
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {

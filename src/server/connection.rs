@@ -42,6 +42,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// many batches.
 const LARGE_BATCH_OCTETS: usize = 32 * 1024;
 
+/// How often a blocked connection is looked at.
+const BLOCKED_LOOK: Duration = Duration::from_secs(1);
+
 /// How often a connection without heartbeats gives back memory that it does not use.
 const TIDY_PERIOD: Duration = Duration::from_secs(30);
 
@@ -261,7 +264,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     return Ended::Gone;
                 }
             }
-            if blocked {
+            while blocked && session.is_blocked() {
                 // rabbitmq: while it is blocked a silent client is not given up.
                 tokio::select! {
                     biased;
@@ -270,6 +273,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                         _ => Ended::WriteFailed,
                     },
                     () = session.wait_until_unblocked() => {}
+                    // why: a connection that is closed meanwhile must be read from, for its close-ok.
+                    () = tokio::time::sleep(BLOCKED_LOOK) => {}
                 }
                 monitor.reset();
             }

@@ -56,3 +56,123 @@ fn who_cannot_hear_it_is_blocked_all_the_same() {
     assert!(client.lines().is_empty());
     assert!(!client.is_blocked());
 }
+
+#[test]
+fn a_publish_that_fails_blocks_too() {
+    let world = World::new();
+    let client = capable(&world);
+    let ch = client.channel(1);
+    world.alarm(Some(LOW));
+    ch.publish_to("missing", "k", "a");
+    assert_eq!(
+        client.lines_with_channels(),
+        [
+            "0: connection.blocked low on memory",
+            "1: channel.close 404 60,40 NOT_FOUND - no exchange 'missing' in vhost '/'",
+        ]
+    );
+    assert!(client.is_blocked());
+}
+
+#[test]
+fn the_reason_is_told_as_it_is_and_one_more_reason_is_not() {
+    let world = World::new();
+    let client = capable(&world);
+    let ch = client.channel(1);
+    world.alarm(Some("low on disk & memory"));
+    ch.publish("q", "a");
+    assert_eq!(client.lines(), ["connection.blocked low on disk & memory"]);
+    world.alarm(Some("low on disk"));
+    ch.publish("q", "b");
+    assert!(client.lines().is_empty() && client.is_blocked());
+    world.alarm(None);
+    assert_eq!(client.lines(), ["connection.unblocked"]);
+}
+
+#[test]
+fn the_next_alarm_blocks_and_is_told_again() {
+    let world = World::new();
+    let client = capable(&world);
+    let ch = client.channel(1);
+    for _ in 0..2 {
+        world.alarm(Some(LOW));
+        assert!(!client.is_blocked(), "not before the first publish");
+        ch.publish("q", "a");
+        world.alarm(None);
+        ch.publish("q", "a");
+        let expected = ["connection.blocked low on memory", "connection.unblocked"];
+        assert_eq!(client.lines(), expected);
+    }
+}
+
+#[test]
+fn all_channels_of_a_connection_are_blocked_together_and_told_once() {
+    let world = World::new();
+    let client = capable(&world);
+    let (one, two) = (client.channel(1), client.channel(2));
+    world.alarm(Some(LOW));
+    one.publish("q", "a");
+    two.publish("q", "a");
+    assert_eq!(client.lines_with_channels(), ["0: connection.blocked low on memory"]);
+}
+
+#[test]
+fn who_connects_during_an_alarm_is_welcome_until_it_publishes() {
+    let world = World::new();
+    world.alarm(Some(LOW));
+    let client = capable(&world);
+    let ch = client.channel(1);
+    ch.declare("q");
+    assert!(!client.is_blocked());
+    ch.publish("q", "a");
+    assert!(client.is_blocked());
+    assert_eq!(client.lines(), ["connection.blocked low on memory"]);
+}
+
+#[test]
+fn a_consumer_goes_on_with_what_is_there_and_what_dead_letters() {
+    let world = World::new();
+    let (publisher, consumer) = (capable(&world), capable(&world));
+    let (from, ch) = (publisher.channel(1), consumer.channel(1));
+    from.declare("dead");
+    from.declare_with(
+        "q",
+        &[
+            ("x-dead-letter-exchange", crate::world::text("")),
+            ("x-dead-letter-routing-key", crate::world::text("dead")),
+        ],
+    );
+    from.publish("q", "a");
+    from.publish("q", "b");
+    world.alarm(Some(LOW));
+    ch.consume("q", "c");
+    ch.ack(1);
+    ch.reject(2, false);
+    assert_eq!((world.counts("q"), world.counts("dead")), ("0/0".into(), "1/0".into()));
+    assert!(!consumer.is_blocked() && !publisher.is_blocked());
+}
+
+#[test]
+fn a_blocked_connection_still_gets_its_deliveries() {
+    let world = World::new();
+    let (client, other) = (capable(&world), capable(&world));
+    let (ch, from) = (client.channel(1), other.channel(1));
+    ch.declare("q");
+    ch.consume("q", "c");
+    world.alarm(Some(LOW));
+    ch.publish("nowhere", "a");
+    from.publish("q", "b");
+    assert_eq!(ch.lines(), ["basic.deliver c 1 b"]);
+}
+
+#[test]
+fn who_leaves_while_it_is_blocked_is_not_told_of_the_end() {
+    let world = World::new();
+    let client = capable(&world);
+    world.alarm(Some(LOW));
+    client.channel(1).publish("q", "a");
+    client.vanish();
+    client.lines();
+    world.alarm(None);
+    assert!(client.lines().is_empty());
+}

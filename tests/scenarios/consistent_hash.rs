@@ -90,11 +90,8 @@ fn a_weight_must_be_a_positive_number() {
         (5, "-3", "The binding key must be greater than 0"),
     ] {
         let answer = client.channel(number).try_bind("q", "x", weight, &[]);
-        // why: how an empty binary is printed is not this test's business.
         let close = "channel.close 406 50,20 PRECONDITION_FAILED - ";
-        let expected = format!("{close}{text}");
-        let empty = format!("{close}The binding key must be an integer: <<\"\">>");
-        assert!(answer == expected || (weight.is_empty() && answer == empty), "{answer}");
+        assert_eq!(answer, format!("{close}{text}"));
     }
     let bind = leveret_codec::method::exchange::Bind {
         destination: s("y"),
@@ -168,7 +165,7 @@ fn a_property_may_be_hashed_in_place_of_the_key() {
             ..Default::default()
         };
         for key in 0..20 {
-            ch.publish_with("x", &key.to_string(), fields.clone(), "m");
+            ch.publish_with("x", &key.to_string(), fields, "m");
         }
         let mut same = counts(ch);
         same.sort_unstable();

@@ -122,30 +122,33 @@ fn arguments_must_make_sense() {
     let world = World::new();
     let client = world.client();
     let size = ("x-cache-size", Value::I32(1));
-    let cases: [(u16, &[(&str, Value<'_>)], &str); 5] = [
-        (1, &[], "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0"),
+    for (number, arguments, text) in [
+        (
+            1,
+            [].as_slice(),
+            "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0",
+        ),
         (
             2,
-            &[("x-cache-size", Value::I32(0))],
+            [("x-cache-size", Value::I32(0))].as_slice(),
             "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0",
         ),
         (
             3,
-            &[("x-cache-size", text("many"))],
+            [("x-cache-size", text("many"))].as_slice(),
             "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0",
         ),
         (
             4,
-            &[size, ("x-cache-ttl", Value::I32(-1))],
+            [size, ("x-cache-ttl", Value::I32(-1))].as_slice(),
             "Invalid argument, 'x-cache-ttl' must be an integer greater than 0",
         ),
         (
             5,
-            &[size, ("x-cache-persistence", text("paper"))],
+            [size, ("x-cache-persistence", text("paper"))].as_slice(),
             "Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'",
         ),
-    ];
-    for (number, arguments, text) in cases {
+    ] {
         let arguments = table(arguments);
         let declare = exchange::Declare {
             exchange: s("x"),

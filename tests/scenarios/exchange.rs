@@ -464,3 +464,23 @@ fn an_unbound_exchange_gets_no_more() {
     ch.publish_to("a", "", "two");
     assert_eq!(ch.drain_bodies("q"), ["one"]);
 }
+
+#[test]
+fn an_alternate_exchange_gets_nothing_while_one_of_several_keys_finds_a_queue() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.exchange("rest", "fanout");
+    ch.declare("rest");
+    ch.bind("rest", "rest", "");
+    ch.exchange_with("x", "direct", &[("alternate-exchange", text("rest"))]);
+    ch.declare("q");
+    ch.bind("q", "x", "known");
+    for (key, copy) in [("known", "unknown"), ("unknown", "known"), ("unknown", "other")] {
+        let mut keys = leveret_codec::table::ArrayBuilder::default();
+        keys.push(&text(copy));
+        ch.publish_headers("x", key, &[("CC", Value::Array(keys.as_array()))], key);
+    }
+    assert_eq!(ch.drain_bodies("q"), ["known", "unknown"]);
+    assert_eq!(ch.drain_bodies("rest"), ["unknown"]);
+}

@@ -157,6 +157,29 @@ fn user_id_must_be_the_users_own() {
 }
 
 #[test]
+fn an_impersonator_publishes_in_the_name_of_others() {
+    let world = World::new();
+    let postman = world.client_of("postman");
+    let ch = postman.channel(1);
+    ch.declare("q");
+    let from = |name| PropertyFields { user_id: Some(s(name)), ..Default::default() };
+    ch.publish_with("", "q", from("guest"), "a");
+    ch.publish_with("", "q", from("postman"), "b");
+    let messages = ch.drain("q");
+    assert_eq!(messages[0].fields().user_id, Some(s("guest")));
+    assert_eq!(messages[1].fields().user_id, Some(s("postman")));
+    // Another tag does not do.
+    let ann = world.client_of("ann");
+    let ch = ann.channel(1);
+    ch.publish_with("", "q", from("guest"), "a");
+    assert_eq!(
+        ch.lines(),
+        ["channel.close 406 60,40 PRECONDITION_FAILED - user_id property set to 'guest' but \
+          authenticated user was 'ann'"]
+    );
+}
+
+#[test]
 fn an_expiration_must_be_a_number_of_milliseconds() {
     refused(expiration("abc"), "invalid expiration 'abc': no_integer");
     refused(expiration(""), "invalid expiration '': no_integer");

@@ -49,7 +49,10 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new() -> Self {
-        Core { vhost: Vhost::new("/", &VhostSettings { seed: 1, ..Default::default() }), ids: BTreeMap::new() }
+        Core {
+            vhost: Vhost::new("/", &VhostSettings { seed: 1, ..Default::default() }),
+            ids: BTreeMap::new(),
+        }
     }
 
     /// Puts one input in and takes out what clients get.

@@ -67,6 +67,7 @@ struct Inner {
     clients: Vec<(ConnectionId, Rc<RefCell<Receiver>>)>,
     store: Store,
     disk: MemoryDisk,
+    options: Options,
     /// Records that are not written yet, while the disk is slow.
     unwritten: Vec<Record>,
     disk_is_slow: bool,
@@ -76,13 +77,19 @@ struct Inner {
 impl World {
     /// An empty virtual host on an empty disk, at [`START`].
     pub(crate) fn new() -> Self {
-        World::on(MemoryDisk::default(), START)
+        World::on(MemoryDisk::default(), Options::default(), START, Arc::default())
     }
 
-    fn on(disk: MemoryDisk, now: Time) -> Self {
+    /// One whose store has small files, so that little is enough to make it move messages.
+    pub(crate) fn with_small_files() -> Self {
+        let options = Options { log_file_bytes: 1000, log_files: 2, segment_bytes: 1000 };
+        World::on(MemoryDisk::default(), options, START, Arc::default())
+    }
+
+    fn on(disk: MemoryDisk, options: Options, now: Time, policies: Arc<PolicySet>) -> Self {
         let (store, recovered, _) =
-            Store::open(Arc::new(disk.clone()), Options::default()).expect("the store opens");
-        let mut vhost = Vhost::new("/", &VhostSettings { seed: 7 });
+            Store::open(Arc::new(disk.clone()), options).expect("the store opens");
+        let mut vhost = Vhost::new("/", &VhostSettings { seed: 7, policies });
         let left_out = vhost.recover(now, recovered);
         assert_eq!(left_out, []);
         let inner = Inner {
@@ -91,6 +98,7 @@ impl World {
             clients: Vec::new(),
             store,
             disk,
+            options,
             unwritten: Vec::new(),
             disk_is_slow: false,
             in_batch: false,
@@ -102,8 +110,13 @@ impl World {
 
     /// The broker is killed and comes up again: a new world with what was on the disk.
     pub(crate) fn restarted(&self) -> World {
+        self.restarted_under(&PolicySet::default())
+    }
+
+    /// The same, with these policies in force from the beginning.
+    pub(crate) fn restarted_under(&self, policies: &PolicySet) -> World {
         let inner = self.inner.borrow();
-        World::on(inner.disk.kill(), inner.now)
+        World::on(inner.disk.kill(), inner.options, inner.now, Arc::new(policies.clone()))
     }
 
     /// A client whose connection is open, with the capabilities of an ordinary one.
@@ -285,6 +298,9 @@ impl Inner {
     fn write(&mut self) {
         let records = std::mem::take(&mut self.unwritten);
         let lsn: Lsn = self.store.write(&records).expect("the disk works");
+        while self.store.checkpoint_due() {
+            self.store.checkpoint_step().expect("the disk works");
+        }
         self.vhost.handle_synced(self.now, lsn);
     }
 }
@@ -658,9 +674,9 @@ pub(crate) const USERS: [(&str, &[&str]); 3] =
     [("guest", &[]), ("ann", &["administrator"]), ("postman", &["impersonator"])];
 
 fn authenticate(credentials: &Credentials) -> Result<User, AuthenticationFailure> {
-    let known = USERS.iter().find(|(name, _)| {
-        credentials.user == *name && credentials.password == name.as_bytes()
-    });
+    let known = USERS
+        .iter()
+        .find(|(name, _)| credentials.user == *name && credentials.password == name.as_bytes());
     let (name, tags) = known.ok_or(AuthenticationFailure::Refused)?;
     Ok(User { name: (*name).into(), tags: tags.iter().map(|tag| (*tag).into()).collect() })
 }

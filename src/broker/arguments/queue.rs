@@ -112,6 +112,15 @@ impl QueueArguments {
         })
     }
 
+    /// Reads the exchange for the dead alone.
+    pub fn parse_dead_letter_exchange(
+        queue: &[u8],
+        vhost: &str,
+        arguments: &TableBuf,
+    ) -> Checked<Option<ShortString>> {
+        exchange_name("x-dead-letter-exchange", &queue_phrase(queue, vhost), arguments.as_table())
+    }
+
     /// Checks that this kind of queue can be what else was declared.
     pub fn check_properties(
         &self,

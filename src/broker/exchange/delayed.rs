@@ -97,7 +97,6 @@ impl Delayed {
 
     /// Holds a message at its place.
     pub fn hold(&mut self, due: Time, position: Position, held: Held) {
-        self.last_position = self.last_position.max(position);
         self.held.insert((due, position), held);
     }
 
@@ -125,23 +124,29 @@ pub fn delayed_type(arguments: Table<'_>) -> Checked<ExchangeType> {
     }
 }
 
-/// How long a message is to be held, in milliseconds, and the message as it will be routed.
-///
-/// rabbitmq: whoever gets it sees the delay negated, so that passing it on does not hold it again.
-pub fn delay_of(message: &Message) -> Option<(u64, Message)> {
-    let properties: Properties<'_> = message.properties();
-    let headers = properties.headers()?;
-    let value = headers.find(DELAY)?;
-    let delay_ms = match value {
+/// Whether a message of these properties is to be held.
+pub fn is_delayed(properties: Properties<'_>) -> bool {
+    delay_ms(properties).is_some()
+}
+
+fn delay_ms(properties: Properties<'_>) -> Option<i64> {
+    let delay_ms = match properties.headers()?.find(DELAY)? {
         Value::LongStr(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
         Value::F32(delay) => delay as i64,
         Value::F64(delay) => delay as i64,
         value => value.as_i64()?,
     };
-    if !(1..=LONGEST_DELAY_MS).contains(&delay_ms) {
-        return None;
-    }
-    let negated = match value {
+    (1..=LONGEST_DELAY_MS).contains(&delay_ms).then_some(delay_ms)
+}
+
+/// How long a message is to be held, in milliseconds, and the message as it will be routed.
+///
+/// rabbitmq: whoever gets it sees the delay negated, so that passing it on does not hold it again.
+pub fn delay_of(message: &Message) -> Option<(u64, Message)> {
+    let properties: Properties<'_> = message.properties();
+    let delay_ms = delay_ms(properties)?;
+    let headers = properties.headers()?;
+    let negated = match headers.find(DELAY)? {
         Value::I16(_) => Value::I16((-delay_ms) as i16),
         Value::I32(_) => Value::I32((-delay_ms) as i32),
         _ => Value::I64(-delay_ms),

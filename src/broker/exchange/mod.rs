@@ -23,7 +23,7 @@ use super::time::Time;
 use super::topic::TopicTable;
 use consistent_hash::Ring;
 use deduplication::Seen;
-use delayed::{Delayed, delayed_type};
+use delayed::{Delayed, delayed_type, is_delayed};
 
 /// Refers to an exchange of a virtual host.
 pub type ExchangeId = Id<Exchange>;
@@ -144,12 +144,37 @@ impl RoutingTable {
 pub struct Routed<'a> {
     /// The routing key.
     pub key: &'a [u8],
+    /// Further routing keys.
+    pub copies: &'a [ShortString],
     /// The content properties.
     pub properties: Properties<'a>,
     /// When it is routed.
     pub now: Time,
     /// A number of chance, for the exchange that draws.
     pub chance: u64,
+}
+
+impl<'a> Routed<'a> {
+    fn keys(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        std::iter::once(self.key).chain(self.copies.iter().map(ShortString::as_bytes))
+    }
+}
+
+/// Where a message goes.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// The queues; one may be there more than once.
+    pub queues: Vec<QueueId>,
+    /// The exchanges that hold it back.
+    pub holders: Vec<ExchangeId>,
+}
+
+impl Routes {
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.queues.clear();
+        self.holders.clear();
+    }
 }
 
 /// An exchange.
@@ -297,15 +322,23 @@ impl Exchange {
     }
 
     /// Calls `found` for each destination of a message, some perhaps more than once.
+    ///
+    /// rabbitmq: where one destination is chosen of several, further keys choose no more of them.
     fn route(&mut self, message: Routed<'_>, mut found: impl FnMut(Destination)) {
         match &mut self.table {
             RoutingTable::Direct(keys) => {
-                if let Some(destinations) = keys.get(message.key) {
-                    destinations.iter().copied().for_each(found);
+                for key in message.keys() {
+                    if let Some(destinations) = keys.get(key) {
+                        destinations.iter().copied().for_each(&mut found);
+                    }
                 }
             }
             RoutingTable::Fanout(all) => all.iter().copied().for_each(found),
-            RoutingTable::Topic(patterns) => patterns.for_each_match(message.key, |to| found(*to)),
+            RoutingTable::Topic(patterns) => {
+                for key in message.keys() {
+                    patterns.for_each_match(key, |to| found(*to));
+                }
+            }
             RoutingTable::ConsistentHash(ring) => {
                 ring.choose(message.key, &message.properties.fields()).into_iter().for_each(found);
             }
@@ -403,23 +436,29 @@ impl Exchanges {
         self.arena.is_empty()
     }
 
-    /// Appends the queues that a message published to `from` goes to, through exchanges bound to
-    /// exchanges and, where one finds nothing at all, its alternate exchange. A queue may be
-    /// appended more than once.
+    /// Appends where a message published to `from` goes, through exchanges bound to exchanges and,
+    /// where one finds nothing at all, its alternate exchange.
     ///
     /// invariant: each exchange is asked at most once, so circles end.
-    pub fn route(&mut self, from: ExchangeId, message: Routed<'_>, queues: &mut Vec<QueueId>) {
+    pub fn route(&mut self, from: ExchangeId, message: Routed<'_>, routes: &mut Routes) {
         let mut met = std::mem::take(&mut self.met);
         met.clear();
         met.push(from);
         let mut next = 0;
-        while let Some(exchange) = met.get(next).and_then(|id| self.arena.get_mut(*id)) {
+        while let Some(&id) = met.get(next)
+            && let Some(exchange) = self.arena.get_mut(id)
+        {
             next += 1;
+            // rabbitmq: wherever it is met, be it first or on the way.
+            if exchange.delayed.is_some() && is_delayed(message.properties) {
+                routes.holders.push(id);
+                continue;
+            }
             let mut found_any = false;
             exchange.route(message, |destination| {
                 found_any = true;
                 match destination {
-                    Destination::Queue(queue) => queues.push(queue),
+                    Destination::Queue(queue) => routes.queues.push(queue),
                     Destination::Exchange(other) if !met.contains(&other) => met.push(other),
                     Destination::Exchange(_) => {}
                 }

@@ -78,6 +78,7 @@ impl Vhost {
                 if name.is_empty() {
                     return Err(Fault::precondition_failed("a queue in definitions has a name"));
                 }
+                self.check_queue_limit(name)?;
                 let arguments = QueueArguments::parse(name.as_bytes(), &self.name, arguments)?;
                 self.make_queue(name.clone(), *durable, None, *auto_delete, arguments)?;
                 Ok(())

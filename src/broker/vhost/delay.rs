@@ -25,17 +25,17 @@ impl Vhost {
         self.record(Record::QueueDeclared(keeper_definition(id, &exchange.name)));
     }
 
-    /// Holds a message back, if its exchange and its header say so. Says whether it was taken: what
+    /// Holds a message back in an exchange, as its header says. Says whether it was taken: what
     /// cannot be kept is refused.
-    pub(super) fn delay(&mut self, id: ExchangeId, message: &Message) -> Option<bool> {
+    pub(super) fn delay(&mut self, id: ExchangeId, message: &Message) -> bool {
         let (now, failed) = (self.now, self.store_failed);
-        let delayed = self.delayed(id)?;
-        let (delay_ms, message) = delay_of(message)?;
+        let Some(delayed) = self.delayed(id) else { return true };
+        let Some((delay_ms, message)) = delay_of(message) else { return true };
         let due = now.plus_millis(delay_ms);
         let position = delayed.next_position();
         let keeper = delayed.durable.filter(|_| message.is_persistent());
         if keeper.is_some() && failed {
-            return Some(false);
+            return false;
         }
         let held = Held { message: message.clone(), recorded: keeper.is_some() };
         delayed.hold(due, position, held);
@@ -44,7 +44,7 @@ impl Vhost {
             self.record(Record::Enqueued { message, placements: smallvec![placement] });
         }
         self.arm_delayed(id);
-        Some(true)
+        true
     }
 
     /// Routes what is due, in steps.
@@ -76,12 +76,10 @@ impl Vhost {
         let copies = copies.unwrap_or_default();
         let blind = copies.has_bcc;
         let copies: Vec<_> = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
-        let mut queues = std::mem::take(&mut self.routed);
-        queues.clear();
-        self.route(Some(id), &message, &copies, &mut queues);
+        let routes = self.route(Some(id), &message, &copies);
         let message = if blind { without_bcc(&message) } else { message };
-        self.enqueue(message, expiration_ms, &queues);
-        self.routed = queues;
+        self.enqueue(message, expiration_ms, &routes.queues);
+        self.routes = routes;
     }
 
     /// What the store kept for a delayed exchange.

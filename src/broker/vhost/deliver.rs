@@ -99,7 +99,6 @@ impl Vhost {
             let message = queue.message_for_client(&entry, false);
             consumer.unacknowledged += 1;
             channel.unacked_of_consumers += 1;
-            queue.unacknowledged += 1;
             queue.note_delivered(&entry);
             let listed = entry.recorded && queue.note_delivering();
             let consumer = Some(consumer_id);
@@ -177,7 +176,6 @@ impl Vhost {
             let durable = queue.durable.filter(|_| entry.recorded);
             self.settle_record(durable, entry.position);
         } else {
-            queue.unacknowledged += 1;
             queue.note_delivered(&entry);
             if entry.recorded && queue.note_delivering() {
                 self.delivering.push(id);

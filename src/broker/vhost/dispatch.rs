@@ -25,6 +25,10 @@ impl Vhost {
         }
         match command {
             Command::Publish { channel, mandatory, immediate, message } => {
+                // rabbitmq: to publish is enough, whatever becomes of it.
+                if self.alarm.is_some() {
+                    self.block(id);
+                }
                 if let Some(via) = self.via(id, channel, PUBLISH) {
                     let result = self.publish(via, mandatory, immediate, message);
                     self.check(via, PUBLISH, result);

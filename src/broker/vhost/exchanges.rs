@@ -213,6 +213,9 @@ impl Vhost {
         self.may_with_exchange(via, Permission::Read, source.as_bytes())?;
         // rabbitmq: unbinding what is not there is no fault.
         let source = self.exchanges.find(source.as_bytes());
+        if let Some(source) = source {
+            self.may_with_topic(via, Permission::Read, source, unbind.routing_key)?;
+        }
         let destination = self.exchanges.find(destination.as_bytes());
         if let (Some(source), Some(destination)) = (source, destination) {
             let destination = Destination::Exchange(destination);

@@ -1,6 +1,5 @@
 //! A look at everything, as values: for management, tests and whoever embeds the broker.
 
-use hashbrown::HashMap;
 use leveret_codec::TableBuf;
 
 use super::client::ClientState;
@@ -16,10 +15,8 @@ use crate::broker::snapshot::{
 impl Vhost {
     /// All queues as they are now, by name.
     pub fn queues(&self) -> Vec<QueueSnapshot> {
-        let octets = self.unacknowledged_octets();
-        let of = |id| octets.get(&id).copied().unwrap_or(0);
-        let mut queues: Vec<_> =
-            self.queues.iter().map(|(id, queue)| self.queue_snapshot(queue, of(id))).collect();
+        let queues = self.queues.iter();
+        let mut queues: Vec<_> = queues.map(|(_, queue)| self.queue_snapshot(queue)).collect();
         queues.sort_by(|a, b| a.name.cmp(&b.name));
         queues
     }
@@ -27,31 +24,15 @@ impl Vhost {
     /// One queue as it is now.
     pub fn queue(&self, name: &[u8]) -> Option<QueueSnapshot> {
         let id = self.queue_names.get(name)?;
-        let queue = self.queues.get(*id)?;
-        let octets = match queue.unacknowledged {
-            0 => 0,
-            _ => self.unacknowledged_octets().get(id).copied().unwrap_or(0),
-        };
-        Some(self.queue_snapshot(queue, octets))
+        self.queues.get(*id).map(|queue| self.queue_snapshot(queue))
     }
 
-    /// The body sizes of what is delivered and not acknowledged, summed for each queue.
-    ///
-    /// why: counted when it is asked for, so that no delivery pays for it.
-    fn unacknowledged_octets(&self) -> HashMap<QueueId, u64> {
-        let mut octets: HashMap<QueueId, u64> = HashMap::new();
-        for (_, channel) in self.channels.iter() {
-            let held = channel.transaction.iter().flat_map(|it| &it.settlements);
-            let held = held.flat_map(|settlement| &settlement.deliveries).map(|(_, it)| it);
-            for unacked in channel.unacked.iter().map(|(_, it)| it).chain(held) {
-                *octets.entry(unacked.queue).or_default() +=
-                    unacked.entry.message.body().len() as u64;
-            }
-        }
-        octets
+    /// Whether there is a queue of this name.
+    pub fn has_queue(&self, name: &[u8]) -> bool {
+        self.queue_names.contains_key(name)
     }
 
-    fn queue_snapshot(&self, queue: &Queue, unacknowledged_octets: u64) -> QueueSnapshot {
+    fn queue_snapshot(&self, queue: &Queue) -> QueueSnapshot {
         let tag = |id| self.consumers.get(id).map(|consumer| consumer.tag.to_string());
         let head = queue.ready.front();
         QueueSnapshot {
@@ -67,7 +48,7 @@ impl Vhost {
             messages_ready: queue.ready.len(),
             messages_unacknowledged: queue.unacknowledged,
             message_bytes_ready: queue.ready.octets(),
-            message_bytes_unacknowledged: unacknowledged_octets,
+            message_bytes_unacknowledged: queue.unacknowledged_octets,
             consumers: queue.consumers.len(),
             exclusive_consumer: queue.consumers.exclusive().and_then(tag),
             single_active_consumer: queue.consumers.single_active().and_then(tag),

@@ -48,7 +48,7 @@ use super::confirm::Confirm;
 use super::connection::ConnectionInfo;
 use super::consumer::Consumer;
 use super::error::Fault;
-use super::exchange::{Exchange, ExchangeType, Exchanges};
+use super::exchange::{Exchange, ExchangeType, Exchanges, Routes};
 use super::expiry::Deadlines;
 use super::id::Arena;
 use super::policy::PolicySet;
@@ -128,8 +128,8 @@ pub struct Vhost {
     delivering: Vec<QueueId>,
     /// Messages that died and are to be routed on.
     work: VecDeque<Dead>,
-    /// The queues that the message at hand goes to; kept for its memory.
-    routed: Vec<QueueId>,
+    /// Where the message at hand goes; kept for its memory.
+    routes: Routes,
     statistics: MessageStatistics,
     default_exchange_statistics: ExchangeStatistics,
 }
@@ -167,7 +167,7 @@ impl Vhost {
             committing: Vec::new(),
             delivering: Vec::new(),
             work: VecDeque::new(),
-            routed: Vec::new(),
+            routes: Routes::default(),
             statistics: MessageStatistics::default(),
             default_exchange_statistics: ExchangeStatistics::default(),
         };
@@ -295,7 +295,7 @@ impl Vhost {
     /// # Panics
     /// When a sum disagrees with what is summed.
     pub fn check_counters(&self) {
-        let mut by_queue: HashMap<QueueId, usize> = HashMap::new();
+        let mut by_queue: HashMap<QueueId, (usize, usize)> = HashMap::new();
         let mut by_consumer = HashMap::new();
         for (_, channel) in self.channels.iter() {
             let mut of_consumers = 0;
@@ -303,7 +303,9 @@ impl Vhost {
             let held = held.flat_map(|settlement| &settlement.deliveries);
             let held = held.map(|(tag, unacked)| (*tag, unacked));
             for (_, unacked) in channel.unacked.iter().chain(held) {
-                *by_queue.entry(unacked.queue).or_default() += 1;
+                let (count, octets) = by_queue.entry(unacked.queue).or_default();
+                *count += 1;
+                *octets += unacked.entry.message.body().len();
                 if let Some(consumer) = unacked.consumer {
                     of_consumers += 1;
                     *by_consumer.entry(consumer).or_insert(0) += 1;
@@ -312,8 +314,10 @@ impl Vhost {
             assert_eq!(of_consumers, channel.unacked_of_consumers, "unacked of a channel");
         }
         for (id, queue) in self.queues.iter() {
-            let counted = by_queue.get(&id).copied().unwrap_or(0);
+            let (counted, octets) = by_queue.get(&id).copied().unwrap_or_default();
             assert_eq!(counted, queue.unacknowledged, "unacked of queue {}", queue.name);
+            let known = queue.unacknowledged_octets;
+            assert_eq!(octets as u64, known, "unacked octets of queue {}", queue.name);
             assert_eq!(queue.ready.iter().count(), queue.ready.len(), "ready of {}", queue.name);
             let octets: usize = queue.ready.iter().map(|entry| entry.message.body().len()).sum();
             assert_eq!(octets as u64, queue.ready.octets(), "octets of {}", queue.name);

@@ -39,7 +39,12 @@ impl Vhost {
             self.policies.for_queue(queue.name.as_bytes(), queue.declared.queue_type);
         queue.policy = policy.map(|policy| policy.name.clone());
         queue.operator_policy = operator.map(|policy| policy.name.clone());
+        let expires_ms = queue.arguments.expires_ms;
         queue.arguments = effective_queue_arguments(&queue.declared, policy, operator);
+        // rabbitmq: another time to expire counts from now on.
+        if queue.arguments.expires_ms != expires_ms {
+            queue.last_used = self.now;
+        }
         self.arm(id);
     }
 

@@ -13,7 +13,7 @@ use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
 use crate::broker::error::{Checked, Fault};
-use crate::broker::exchange::{ExchangeId, Routed};
+use crate::broker::exchange::{ExchangeId, Routed, Routes};
 use crate::broker::message::Message;
 use crate::broker::names;
 use crate::broker::queue::{Entry, QueueId};
@@ -68,33 +68,23 @@ impl Vhost {
             if wishes.replies { self.with_reply_address(via, &message)? } else { message };
 
         let before = self.last_lsn;
-        if let Some(accepted) = exchange.and_then(|exchange| self.delay(exchange, &message)) {
-            // rabbitmq: it goes nowhere yet, so a mandatory one comes back.
-            if mandatory {
-                self.unroutable(via, mandatory, &message);
-            }
-            self.note_published(via, accepted, before);
-            return Ok(());
-        }
-        let mut queues = std::mem::take(&mut self.routed);
-        queues.clear();
-        self.route(exchange, &message, &wishes.copies, &mut queues);
+        let routes = self.route(exchange, &message, &wishes.copies);
         if exchange.is_none() && is_address(message.routing_key().as_bytes()) {
             self.deliver_reply(&message);
         }
+        // why: what is delayed keeps its BCC, whose keys count when the time is up.
+        let holders = routes.holders.iter().map(|holder| (*holder, message.clone())).collect();
         let message = if wishes.blind { without_bcc(&message) } else { message };
         if self.is_transactional(via) {
-            self.routed = queues;
+            self.routes = routes;
             let expiration_ms = wishes.expiration_ms;
-            self.hold_publish(via, mandatory, message, expiration_ms, &wishes.copies);
+            self.hold_publish(via, mandatory, message, holders, expiration_ms, &wishes.copies);
             return Ok(());
         }
-        self.note_routed(exchange, queues.len());
-        if queues.is_empty() {
-            self.unroutable(via, mandatory, &message);
-        }
-        let accepted = self.enqueue(message, wishes.expiration_ms, &queues);
-        self.routed = queues;
+        self.note_routed(exchange, routes.queues.len());
+        let accepted =
+            self.pass_on(via, mandatory, message, holders, wishes.expiration_ms, &routes.queues);
+        self.routes = routes;
         self.note_published(via, accepted, before);
         Ok(())
     }
@@ -146,37 +136,59 @@ impl Vhost {
         Ok(wishes)
     }
 
-    /// Appends the queues that a message goes to, each once.
+    /// A message that was published, or is committed, goes where it was routed. Says whether all of
+    /// them took it.
+    pub(super) fn pass_on(
+        &mut self,
+        via: Via,
+        mandatory: bool,
+        message: Message,
+        holders: Vec<(ExchangeId, Message)>,
+        expiration_ms: Option<u64>,
+        queues: &[QueueId],
+    ) -> bool {
+        // rabbitmq: what is delayed has no queue yet, so a mandatory one comes back.
+        if queues.is_empty() && (mandatory || holders.is_empty()) {
+            self.unroutable(via, mandatory, &message);
+        }
+        let mut accepted = true;
+        for (holder, whole) in holders {
+            accepted &= self.delay(holder, &whole);
+        }
+        accepted & self.enqueue(message, expiration_ms, queues)
+    }
+
+    /// Where a message goes, each queue once. The answer is to be put back into `routes`.
     pub(super) fn route(
         &mut self,
         exchange: Option<ExchangeId>,
         message: &Message,
         copies: &[ShortString],
-        queues: &mut Vec<QueueId>,
-    ) {
+    ) -> Routes {
+        let mut routes = std::mem::take(&mut self.routes);
+        routes.clear();
         let key = message.routing_key();
-        let keys = std::iter::once(key.as_bytes()).chain(copies.iter().map(ShortString::as_bytes));
-        for key in keys {
-            match exchange {
-                None => queues.extend(self.queue_names.get(key)),
-                Some(exchange) => {
-                    let properties = message.properties();
-                    let chance = self.chance.u64(..);
-                    let routed = Routed { key, properties, now: self.now, chance };
-                    self.exchanges.route(exchange, routed, queues);
-                }
+        let key = key.as_bytes();
+        match exchange {
+            None => {
+                let keys = std::iter::once(key).chain(copies.iter().map(ShortString::as_bytes));
+                routes.queues.extend(keys.filter_map(|key| self.queue_names.get(key)));
+            }
+            Some(exchange) => {
+                let properties = message.properties();
+                let chance = self.chance.u64(..);
+                let routed = Routed { key, copies, properties, now: self.now, chance };
+                self.exchanges.route(exchange, routed, &mut routes);
             }
         }
-        if queues.len() > 1 {
-            queues.sort_unstable();
-            queues.dedup();
+        if routes.queues.len() > 1 {
+            routes.queues.sort_unstable();
+            routes.queues.dedup();
         }
+        routes
     }
 
     pub(super) fn count_publish(&mut self, via: Via) {
-        if self.alarm.is_some() {
-            self.block(via.connection);
-        }
         self.statistics.publish += 1;
         if let Some(channel) = self.channels.get_mut(via.channel) {
             channel.statistics.publish += 1;
@@ -389,20 +401,18 @@ impl Vhost {
             _ => Vec::new(),
         };
         let message = dead_letter(&dead.message, &dead.death);
-        if exchange.is_some_and(|exchange| self.delay(exchange, &message).is_some()) {
-            return;
+        let mut routes = self.route(exchange, &message, &copies);
+        for &holder in &routes.holders {
+            self.delay(holder, &message);
         }
-        let mut queues = std::mem::take(&mut self.routed);
-        queues.clear();
-        self.route(exchange, &message, &copies, &mut queues);
         if dead.death.reason != Reason::Rejected {
-            queues.retain(|id| {
+            routes.queues.retain(|id| {
                 let queue = self.queues.get(*id);
                 queue.is_some_and(|queue| !is_cycle(&message, &queue.name))
             });
         }
-        self.enqueue(message, None, &queues);
-        self.routed = queues;
+        self.enqueue(message, None, &routes.queues);
+        self.routes = routes;
     }
 }
 

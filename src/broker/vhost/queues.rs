@@ -53,6 +53,10 @@ impl Vhost {
         declare: &queue::Declare<'_>,
     ) -> Checked<QueueId> {
         let server_named = name.is_empty();
+        let arguments = declare.arguments.to_owned_table();
+        if server_named {
+            check_server_named(&arguments)?;
+        }
         if names::is_reserved(name.as_bytes()) {
             return Err(reserved("queue", &name));
         }
@@ -64,15 +68,15 @@ impl Vhost {
             self.check_same_queue(id, via, durable, declare)?;
             return Ok(id);
         }
-        if server_named {
-            check_server_named(&declare.arguments.to_owned_table())?;
-        }
-        let arguments = declare.arguments.to_owned_table();
-        let arguments = QueueArguments::parse(name.as_bytes(), &self.name, &arguments)?;
-        if let Some(exchange) = &arguments.dead_letter_exchange {
+        self.check_queue_limit(&name)?;
+        // rabbitmq: who may dead-letter is asked before the other arguments are looked at.
+        let dead_letter_exchange =
+            QueueArguments::parse_dead_letter_exchange(name.as_bytes(), &self.name, &arguments)?;
+        if let Some(exchange) = dead_letter_exchange {
             self.may_with_queue(via, Permission::Read, &name)?;
             self.may_with_exchange(via, Permission::Write, exchange.as_bytes())?;
         }
+        let arguments = QueueArguments::parse(name.as_bytes(), &self.name, &arguments)?;
         let owner = declare.exclusive.then_some(via.connection);
         self.make_queue(name, durable, owner, declare.auto_delete, arguments)
     }
@@ -91,15 +95,6 @@ impl Vhost {
         if arguments.queue_type == QueueType::Stream {
             return Err(Fault::not_implemented("streams are not built yet in leveret"));
         }
-        // rabbitmq: names that are there already still pass.
-        if let Some(max) = self.max_queues
-            && self.queues.len() as u64 >= max
-        {
-            return Err(Fault::precondition_failed(format!(
-                "cannot declare queue '{name}': queue limit in vhost '{}' ({max}) is reached",
-                self.name
-            )));
-        }
         let durable_id = durable.then(|| {
             self.last_queue_id.0 += 1;
             self.last_queue_id
@@ -114,6 +109,21 @@ impl Vhost {
             client.owned_queues.insert(id);
         }
         Ok(id)
+    }
+
+    /// Whether there may be one more queue.
+    ///
+    /// rabbitmq: looked at before its arguments; names that are there already still pass.
+    pub(super) fn check_queue_limit(&self, name: &ShortString) -> Checked<()> {
+        match self.max_queues {
+            Some(max) if self.queues.len() as u64 >= max => {
+                Err(Fault::precondition_failed(format!(
+                    "cannot declare queue '{name}': queue limit in vhost '{}' ({max}) is reached",
+                    self.name
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// rabbitmq: takes arguments that it does not know, silently.
@@ -255,10 +265,10 @@ impl Vhost {
         not_the_default(&exchange)?;
         self.may_with_exchange(via, Permission::Read, exchange.as_bytes())?;
         let source = self.existing_exchange(&exchange)?;
-        self.may_with_topic(via, Permission::Read, source, bind.routing_key)?;
+        let key = expanded_key(bind.queue, bind.routing_key, &name);
+        self.may_with_topic(via, Permission::Read, source, key)?;
         let queue = self.existing_queue(&name)?;
         self.check_access(queue, via)?;
-        let key = expanded_key(bind.queue, bind.routing_key, &name);
         self.bind(source, Destination::Queue(queue), key, bind.arguments)?;
         if !bind.nowait {
             self.reply(via.connection, via.number, &queue::BindOk {});
@@ -273,11 +283,14 @@ impl Vhost {
         not_the_default(&exchange)?;
         self.may_with_exchange(via, Permission::Read, exchange.as_bytes())?;
         let source = self.exchanges.find(exchange.as_bytes());
+        let key = expanded_key(unbind.queue, unbind.routing_key, &name);
+        if let Some(source) = source {
+            self.may_with_topic(via, Permission::Read, source, key)?;
+        }
         let queue = self.queue_names.get(name.as_bytes()).copied();
         // rabbitmq: unbinding what is not there is no fault.
         if let (Some(source), Some(queue)) = (source, queue) {
             self.check_access(queue, via)?;
-            let key = expanded_key(unbind.queue, unbind.routing_key, &name);
             self.unbind(source, Destination::Queue(queue), key, unbind.arguments);
         }
         self.reply(via.connection, via.number, &queue::UnbindOk {});

@@ -160,7 +160,7 @@ impl Vhost {
     fn settle_one(&mut self, delivery: Unacked, outcome: Outcome, returned_to: &mut Vec<QueueId>) {
         let Unacked { queue: id, mut entry, .. } = delivery;
         let Some(queue) = self.queues.get_mut(id) else { return };
-        queue.unacknowledged -= 1;
+        queue.note_settled(&entry);
         match outcome {
             Outcome::Done => {
                 queue.statistics.ack += 1;

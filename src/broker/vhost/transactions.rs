@@ -8,6 +8,7 @@ use super::client::Via;
 use super::settle::without_tags;
 use crate::broker::channel::ChannelId;
 use crate::broker::error::{Checked, Fault};
+use crate::broker::exchange::ExchangeId;
 use crate::broker::message::Message;
 use crate::broker::queue::QueueId;
 use crate::broker::transaction::{HeldPublish, Transaction};
@@ -36,6 +37,7 @@ impl Vhost {
         via: Via,
         mandatory: bool,
         message: Message,
+        holders: Vec<(ExchangeId, Message)>,
         expiration_ms: Option<u64>,
         copies: &[ShortString],
     ) {
@@ -44,13 +46,19 @@ impl Vhost {
             names.extend_from_slice(copies);
             names
         } else {
-            let queues = self.routed.iter().filter_map(|id| self.queues.get(*id));
+            let queues = self.routes.queues.iter().filter_map(|id| self.queues.get(*id));
             queues.map(|queue| queue.name.clone()).collect()
         };
         let transaction =
             self.channels.get_mut(via.channel).and_then(|channel| channel.transaction.as_mut());
         if let Some(transaction) = transaction {
-            transaction.publishes.push(HeldPublish { message, mandatory, expiration_ms, queues });
+            transaction.publishes.push(HeldPublish {
+                message,
+                mandatory,
+                expiration_ms,
+                queues,
+                holders,
+            });
         }
     }
 
@@ -85,12 +93,9 @@ impl Vhost {
             names.filter_map(|name| self.queue_names.get(name.as_bytes()).copied()).collect();
         queues.sort_unstable();
         queues.dedup();
-        let HeldPublish { message, mandatory, expiration_ms, .. } = publish;
+        let HeldPublish { message, mandatory, expiration_ms, holders, .. } = publish;
         self.count_publish(via);
-        if queues.is_empty() {
-            self.unroutable(via, mandatory, &message);
-        }
-        self.enqueue(message, expiration_ms, &queues)
+        self.pass_on(via, mandatory, message, holders, expiration_ms, &queues)
     }
 
     /// rabbitmq: held publishes are forgotten, held settlements too; the deliveries may be settled
