@@ -1,8 +1,9 @@
 """A pytest plugin that runs the suite of a client library against a broker that is not the suite's.
 
 Excluded tests are skipped, each with the reason that `exclusions.txt` gives. The last line of the run
-counts: `interop: NAME: N passed, M failed, K skipped`, where NAME is in INTEROP_SUITE. An exclusion
-that no test is subject to is counted as a failure, so that the list holds nothing that is over.
+counts: `interop: NAME: N passed, M failed, K skipped`, where NAME is in INTEROP_SUITE. In a run of
+the whole suite (INTEROP_WHOLE) an exclusion that no test is subject to is a failure, so that the list
+holds nothing that is over.
 
 The suites of aiormq and aio-pika start RabbitMQ in a container. Here their module for that is replaced
 by one whose every container is the broker of RABBITMQ_HOST and RABBITMQ_5672_TCP.
@@ -66,6 +67,7 @@ def exclusions():
 class Counts:
     def __init__(self):
         self.outcomes = {}
+        self.again = 0
         self.stale = []
 
     def pytest_collection_modifyitems(self, items):
@@ -73,14 +75,16 @@ class Counts:
             # In a pattern only the asterisk is special; a parametrised test has brackets.
             glob = pattern.replace("[", "[[]")
             matching = [item for item in items if fnmatch.fnmatchcase(item.nodeid, glob)]
-            if not matching:
+            if not matching and "INTEROP_WHOLE" in os.environ:
                 self.stale.append(pattern)
             for item in matching:
                 item.add_marker(pytest.mark.skip(reason=f"excluded: {reason}"))
 
     def pytest_runtest_logreport(self, report):
+        if report.outcome == "rerun":
+            self.again += 1
         # A test whose tear-down fails has failed, whatever came before.
-        if report.when == "call" or report.outcome != "passed":
+        elif report.when == "call" or report.outcome != "passed":
             if self.outcomes.get(report.nodeid) != "failed":
                 self.outcomes[report.nodeid] = report.outcome
 
@@ -96,7 +100,7 @@ class Counts:
         print(
             f"interop: {SUITE}: {outcomes.count('passed')} passed, "
             f"{outcomes.count('failed') + len(self.stale)} failed, "
-            f"{outcomes.count('skipped')} skipped",
+            f"{outcomes.count('skipped')} skipped" + (f", {self.again} run again" if self.again else ""),
             flush=True,
         )
 
@@ -117,5 +121,5 @@ def amqp_direct_url(rabbitmq_container):
 
 def pytest_configure(config):
     for name in ("env", "flaky"):
-        config.addinivalue_line("markers", f"{name}: the suite's own; nothing is run again here")
+        config.addinivalue_line("markers", f"{name}: the suite's own")
     config.pluginmanager.register(Counts(), "interop-counts")
