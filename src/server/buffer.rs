@@ -1,7 +1,7 @@
 //! The octets that were read and not used up yet: small for a connection that says little, large
 //! for one that sends fast.
 
-use std::ops::Range;
+use bytes::{Buf, BytesMut};
 
 /// Enough for what an idle connection sends; thousands of them cost little.
 const SMALLEST: usize = 4 * 1024;
@@ -12,58 +12,51 @@ const LARGEST: usize = 256 * 1024;
 
 /// A buffer that is read into at its end and used up from its front.
 pub(super) struct ReadBuffer {
-    /// All of it initialized, so that reading into it needs no unsafe code.
-    octets: Vec<u8>,
-    /// The part that is filled.
-    filled: Range<usize>,
+    octets: BytesMut,
+    /// How much it holds before it grows.
+    size: usize,
+    /// How much there was before the read that goes on.
+    before: usize,
 }
 
 impl ReadBuffer {
     pub(super) fn new() -> Self {
-        ReadBuffer { octets: vec![0; SMALLEST], filled: 0..0 }
+        ReadBuffer { octets: BytesMut::with_capacity(SMALLEST), size: SMALLEST, before: 0 }
     }
 
     /// What has been read and not used up.
     pub(super) fn filled(&self) -> &[u8] {
-        &self.octets[self.filled.clone()]
+        &self.octets
     }
 
     /// The first `octets` of what is filled are done with.
     pub(super) fn consume(&mut self, octets: usize) {
-        self.filled.start += octets;
-        debug_assert!(self.filled.start <= self.filled.end);
-        if self.filled.is_empty() {
-            self.filled = 0..0;
-        }
+        self.octets.advance(octets);
     }
 
-    /// Where to read to; never empty.
+    /// Where to read to, behind what is filled; it has room.
     ///
-    /// A part of a frame that is left over moves to the front. There is always room behind it: the
-    /// decoder refuses a frame above `frame_max` by its header, so what is left over is bounded.
-    pub(super) fn space(&mut self) -> &mut [u8] {
-        if self.filled.start > 0 {
-            self.octets.copy_within(self.filled.clone(), 0);
-            self.filled = 0..self.filled.len();
-        }
-        if self.filled.end == self.octets.len() {
-            self.octets.resize(2 * self.octets.len(), 0);
-        }
-        &mut self.octets[self.filled.end..]
+    /// A part of a frame that is left over may move to the front. How much that is, is bounded: the
+    /// decoder refuses a frame above `frame_max` by its header.
+    pub(super) fn space(&mut self) -> &mut BytesMut {
+        self.before = self.octets.len();
+        let room = self.size.saturating_sub(self.before).max(SMALLEST);
+        self.octets.reserve(room);
+        &mut self.octets
     }
 
-    /// So many octets were read to [`space`](ReadBuffer::space). Grows when they left nothing free:
-    /// there is more where they came from.
-    pub(super) fn fill(&mut self, octets: usize) {
-        self.filled.end += octets;
-        if self.filled.end == self.octets.len() && self.octets.len() < LARGEST {
-            self.octets.resize(2 * self.octets.len(), 0);
+    /// Something was read to [`space`](ReadBuffer::space): how much. Grows when it left nothing
+    /// free: there is more where it came from.
+    pub(super) fn fill(&mut self) -> usize {
+        if self.octets.len() == self.octets.capacity() && self.size < LARGEST {
+            self.size *= 2;
         }
+        self.octets.len() - self.before
     }
 
     /// Gives back the memory of faster times, when nothing is in it.
     pub(super) fn shrink(&mut self) {
-        if self.filled.is_empty() && self.octets.len() > SMALLEST {
+        if self.octets.is_empty() && self.size > SMALLEST {
             *self = ReadBuffer::new();
         }
     }
@@ -71,28 +64,32 @@ impl ReadBuffer {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut;
+
     use super::*;
 
     /// As a socket does that has more than fits.
     fn read(buffer: &mut ReadBuffer, octet: u8) -> usize {
         let space = buffer.space();
-        let length = space.len();
-        space.fill(octet);
-        buffer.fill(length);
-        length
+        let room = space.capacity() - space.len();
+        space.put_bytes(octet, room);
+        assert_eq!(buffer.fill(), room);
+        room
     }
 
     #[test]
     fn it_grows_while_reads_fill_it_and_shrinks_when_told() {
         let mut buffer = ReadBuffer::new();
+        assert!(buffer.space().capacity() < 2 * SMALLEST);
         for _ in 0..20 {
             let length = read(&mut buffer, 1);
             assert_eq!(buffer.filled().len(), length);
             buffer.consume(length);
         }
-        assert_eq!(buffer.space().len(), LARGEST);
+        let capacity = buffer.space().capacity();
+        assert!((LARGEST..2 * LARGEST).contains(&capacity), "{capacity}");
         buffer.shrink();
-        assert_eq!(buffer.space().len(), SMALLEST);
+        assert!(buffer.space().capacity() < 2 * SMALLEST);
     }
 
     #[test]
@@ -101,8 +98,8 @@ mod tests {
         let length = read(&mut buffer, 1);
         buffer.consume(length - 3);
         buffer.shrink();
-        buffer.space()[..2].fill(2);
-        buffer.fill(2);
+        buffer.space().put_bytes(2, 2);
+        assert_eq!(buffer.fill(), 2);
         assert_eq!(buffer.filled(), [1, 1, 1, 2, 2]);
     }
 

@@ -344,8 +344,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads what is there, at least one octet; false at the end of the stream.
     async fn read(&mut self) -> io::Result<bool> {
-        let octets = self.socket.read(self.buffer.space()).await?;
-        self.buffer.fill(octets);
+        self.socket.read_buf(self.buffer.space()).await?;
+        let octets = self.buffer.fill();
         self.received += octets as u64;
         Ok(octets > 0)
     }
