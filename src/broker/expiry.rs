@@ -53,3 +53,25 @@ impl Deadlines {
         self.order.pop_first().map(|(_, deadline)| deadline)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::id::Id;
+
+    #[test]
+    fn what_is_taken_out_does_not_come_and_the_rest_comes_in_order() {
+        let mut deadlines = Deadlines::default();
+        let [a, b] = [0, 1].map(|number| Deadline::Queue(Id::numbered(number)));
+        let [early, late] = [10, 20].map(Time::from_millis);
+        deadlines.add(late, a);
+        deadlines.add(early, b);
+        deadlines.add(early, a);
+        deadlines.remove(early, a);
+        assert_eq!(deadlines.next(), Some(early));
+        assert_eq!(deadlines.take_due(late), Some(b));
+        assert_eq!(deadlines.take_due(early), None, "the other is late");
+        assert_eq!(deadlines.take_due(late), Some(a));
+        assert_eq!(deadlines.next(), None);
+    }
+}

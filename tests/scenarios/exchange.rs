@@ -295,6 +295,33 @@ fn an_auto_delete_exchange_goes_with_its_last_binding() {
 }
 
 #[test]
+fn a_long_chain_of_auto_delete_exchanges_goes_without_recursion() {
+    const LENGTH: usize = 20_000;
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    let mut before = String::new();
+    for number in 0..LENGTH {
+        let name = format!("x{number}");
+        ch.call(exchange::Declare {
+            exchange: s(&name),
+            kind: s("fanout"),
+            auto_delete: true,
+            ..Default::default()
+        });
+        if !before.is_empty() {
+            ch.bind_exchange(&name, &before, "");
+        }
+        before = name;
+    }
+    ch.bind("q", &before, "");
+    ch.call(leveret_codec::method::queue::Delete { queue: s("q"), ..Default::default() });
+    assert!(!ch.has_exchange("x0"));
+    assert!(!ch.has_exchange(&before));
+}
+
+#[test]
 fn auto_delete_goes_up_a_chain_of_sources_and_not_down() {
     let world = World::new();
     let client = world.client();
