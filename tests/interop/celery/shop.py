@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 from celery import Celery
+from celery.backends.filesystem import FilesystemBackend
 from celery.exceptions import Reject
+from kombu.utils.encoding import ensure_bytes
 from kombu import Exchange, Queue
 
 BROKER, RESULTS = os.environ["BROKER"], Path(os.environ["RESULTS"])
@@ -18,6 +20,17 @@ ORDERS = Queue(
     routing_key="order.#",
     queue_arguments={"x-dead-letter-exchange": "refused", "x-max-priority": 10},
 )
+
+
+def set_whole(self, key, value):
+    """Celery writes a result's file in place, and who asks meanwhile reads a part of it."""
+    path = Path(os.fsdecode(self._filename(key)))
+    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    draft.write_bytes(ensure_bytes(value))
+    draft.replace(path)
+
+
+FilesystemBackend.set = set_whole
 
 
 def application(backend, **configuration):
