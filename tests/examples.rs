@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 
 use support::client::{Client, PERSISTENT};
-use support::process::{Process, leveret};
+use support::process::{self, Process};
 
 /// An example, run as its documentation says.
 fn example(name: &str, uri: &str) -> Process {
@@ -27,10 +27,11 @@ fn embed() {
     assert!(ended.stdout.contains("queue greetings: 0 ready\n"), "{}", ended.stdout);
 }
 
+/// The broker is killed between the two: what was published is there all the same.
 #[test]
-fn producer_and_consumer() {
-    let started = Process::start(leveret(["--in-memory", "--listen", "127.0.0.1:0"])).ready();
-    let (_broker, address) = started.unwrap_or_else(|ended| panic!("no start: {}", ended.stderr));
+fn producer_and_consumer_across_a_kill() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (broker, address) = process::start_durable(home.path());
     let uri = format!("amqp://{address}/%2f");
     // Twice: what is declared already must not be in the way.
     for _ in 0..2 {
@@ -41,6 +42,9 @@ fn producer_and_consumer() {
     let mut client = Client::connect(address);
     client.publish_safely(1, ("shop.orders", "new"), PERSISTENT, b"scribble");
 
+    broker.kill();
+    let _broker = process::restart_durable(home.path(), address);
+    let mut client = Client::connect(address);
     let mut consumer = example("consumer", &uri);
     let order = r#"fulfilled {"order_id": "ord-123", "user_id": "u-001", "total": 49.99}"#;
     for expected in [
