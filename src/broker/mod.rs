@@ -35,6 +35,7 @@ pub mod id;
 pub mod limits;
 pub mod message;
 pub mod names;
+pub mod paging;
 pub mod policy;
 pub mod queue;
 pub mod record;

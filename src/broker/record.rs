@@ -7,7 +7,9 @@
 use leveret_codec::{ShortString, TableBuf};
 use smallvec::SmallVec;
 
+use super::exchange::delayed::keeper_of;
 use super::message::Message;
+use super::paging::Cold;
 use super::time::Time;
 
 /// The place of a record in the core's order, counted from 1. A confirm waits for its record's.
@@ -70,6 +72,18 @@ pub enum Record {
         /// The highest position delivered.
         position: Position,
     },
+    /// Messages of a queue that counts were delivered and came back, all in the range that are still
+    /// there.
+    Returned {
+        /// The queue.
+        queue: DurableQueueId,
+        /// The first position.
+        first: Position,
+        /// The last position, itself included.
+        last: Position,
+        /// How often each has come back by now.
+        returns: u32,
+    },
 }
 
 /// One copy of a message in a queue.
@@ -109,6 +123,15 @@ pub struct QueueDefinition {
     pub auto_delete: bool,
     /// The arguments of its declaration.
     pub arguments: TableBuf,
+}
+
+impl QueueDefinition {
+    /// Whether its messages are needed all at once and not by position: those of a queue with
+    /// priorities, and those that a delayed exchange holds. No part of it is ever cold.
+    pub fn is_kept_in_memory(&self) -> bool {
+        self.arguments.as_table().find(b"x-max-priority").is_some()
+            || keeper_of(self.name.as_bytes(), &self.arguments).is_some()
+    }
 }
 
 /// What a binding leads to.
@@ -153,8 +176,13 @@ pub struct Recovered {
 pub struct RecoveredQueue {
     /// What was declared.
     pub definition: QueueDefinition,
-    /// The messages that were not settled, by position.
+    /// The messages that were not settled, by position; without those of the cold part.
     pub messages: Vec<RecoveredMessage>,
+    /// What is on the disk alone. Messages in memory may lie before it, behind it and inside of it.
+    pub cold: Option<Cold>,
+    /// How often messages have come back, as far as that was recorded (see [`Record::Returned`]), by
+    /// position; also of messages in the cold part.
+    pub returns: Vec<(Position, u32)>,
     /// The highest position ever given, as far as the store knows.
     pub last_position: Position,
     /// For each priority, up to which position messages were delivered (see

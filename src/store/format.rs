@@ -24,6 +24,7 @@ const UNBOUND: u8 = 6;
 const ENQUEUED: u8 = 7;
 const SETTLED: u8 = 8;
 const DELIVERED: u8 = 9;
+const RETURNED: u8 = 10;
 
 const TO_QUEUE: u8 = 0;
 const TO_EXCHANGE: u8 = 1;
@@ -69,6 +70,13 @@ pub(super) fn put_record(buffer: &mut Vec<u8>, record: &Record) {
             put_u64(buffer, queue.0);
             buffer.push(*priority);
             put_u64(buffer, *position);
+        }
+        Record::Returned { queue, first, last, returns } => {
+            buffer.push(RETURNED);
+            put_u64(buffer, queue.0);
+            put_u64(buffer, *first);
+            put_u64(buffer, *last);
+            put_u32(buffer, *returns);
         }
     }
 }
@@ -181,6 +189,12 @@ pub(super) fn parse_record(payload: &[u8]) -> Result<Record, Malformed> {
             queue: fields.queue()?,
             priority: fields.u8()?,
             position: fields.u64()?,
+        },
+        RETURNED => Record::Returned {
+            queue: fields.queue()?,
+            first: fields.u64()?,
+            last: fields.u64()?,
+            returns: fields.u32()?,
         },
         _ => return Err(Malformed("a record of an unknown kind")),
     };
@@ -361,6 +375,7 @@ mod tests {
             },
             Record::Settled { queue, first: 3, last: 4 },
             Record::Delivered { queue, priority: 9, position: 4 },
+            Record::Returned { queue, first: 3, last: 4, returns: 2 },
         ]
     }
 

@@ -102,6 +102,8 @@ fn gather(
         queues.push(RecoveredQueue {
             definition: queue.definition.clone(),
             messages,
+            cold: None,
+            returns: Vec::new(),
             last_position: queue.last_position,
             delivered: queue.delivered.clone(),
         });

@@ -76,6 +76,7 @@ impl State {
                     queue.deliver(*priority, *position);
                 }
             }
+            Record::Returned { .. } => {}
         }
     }
 

@@ -209,5 +209,11 @@ impl Replay<'_> {
 
 /// Whether the catalog has what the record says: replaying an old one could undo a later one.
 fn is_definition(record: &Record) -> bool {
-    !matches!(record, Record::Enqueued { .. } | Record::Settled { .. } | Record::Delivered { .. })
+    !matches!(
+        record,
+        Record::Enqueued { .. }
+            | Record::Settled { .. }
+            | Record::Delivered { .. }
+            | Record::Returned { .. }
+    )
 }

@@ -96,6 +96,7 @@ impl Model {
                 let mark = queue.delivered.entry(priority).or_default();
                 *mark = position.max(*mark);
             }
+            Record::Returned { .. } => {}
         }
     }
 
@@ -103,6 +104,8 @@ impl Model {
         let queues = self.queues.values().map(|queue| RecoveredQueue {
             definition: queue.definition.clone(),
             messages: queue.messages.values().cloned().collect(),
+            cold: None,
+            returns: Vec::new(),
             last_position: queue.last_position,
             delivered: queue.delivered.iter().map(|(&priority, &mark)| (priority, mark)).collect(),
         });
