@@ -14,13 +14,13 @@ use crate::broker::record::{DurableQueueId, Lsn, Record};
 
 use super::disk::{Disk, VERSION};
 use super::error::{During, StoreError};
-use super::files::Files;
+use super::files::{Files, Purpose};
 use super::format::{
     Fields, Malformed, parse_record, put_bound, put_exchange, put_queue, put_u32, put_u64,
 };
 use super::framing::{FrameReader, Header, Item, Keys, put_frame};
 use super::report::Damage;
-use super::segment::Segment;
+use super::segment::{Extent, Segment};
 use super::state::{Queue, State};
 
 const MAGIC: [u8; 8] = *b"lvrt-cat";
@@ -45,12 +45,14 @@ pub(super) struct Catalog {
 
 /// Writes the copy that counts.
 pub(super) fn write_first(files: &Files, catalog: &[u8]) -> Result<(), StoreError> {
+    files.ask_room(catalog.len() as u64, Purpose::Commit)?;
     replace(&*files.disk, COPIES[0], catalog)
 }
 
 /// Writes the other one. invariant: nothing that only the catalog before needs is removed until it
 /// is there, or a start that has to fall back to it would miss that.
 pub(super) fn write_copy(files: &Files, catalog: &[u8]) -> Result<(), StoreError> {
+    files.ask_room(catalog.len() as u64, Purpose::Commit)?;
     replace(&*files.disk, COPIES[1], catalog)
 }
 
@@ -107,11 +109,18 @@ fn put_queue_state(out: &mut Vec<u8>, queue: &Queue) {
         out.push(priority);
         put_u64(out, position);
     }
-    put_u32(out, queue.segments.len() as u32);
-    for segment in &queue.segments {
-        for number in [segment.first, segment.last, segment.length, segment.settled_length] {
-            put_u64(out, number);
-        }
+    put_u32(out, queue.returns.len() as u32);
+    for (&position, &returns) in &queue.returns {
+        put_u64(out, position);
+        put_u32(out, returns);
+    }
+    let is_named = |segment: &&Segment| !segment.live.is_empty() && segment.named.messages > 0;
+    put_u32(out, queue.segments.iter().filter(is_named).count() as u32);
+    for segment in queue.segments.iter().filter(is_named) {
+        let Extent { last, length, messages, octets } = segment.named;
+        let numbers = [segment.number, segment.first, last, length, messages, octets];
+        numbers.iter().for_each(|&number| put_u64(out, number));
+        put_u64(out, segment.settled_length);
     }
 }
 
@@ -168,7 +177,7 @@ fn read_copy(disk: &Arc<dyn Disk>, name: &str) -> Result<Found, StoreError> {
         return broken(0, "its header is not whole");
     };
     if header.version != VERSION {
-        return Err(StoreError::Newer { path: name.to_owned(), found: header.version });
+        return Err(StoreError::other_version(name, header.version));
     }
     let [salt, frames] = header.numbers;
     let mut reader = FrameReader::new(
@@ -242,14 +251,23 @@ impl Catalog {
             queue.deliver(priority, fields.u64()?);
         }
         for _ in 0..fields.u32()? {
-            let mut segment = Segment::new(fields.u64()?);
-            segment.last = fields.u64()?;
-            segment.length = fields.u64()?;
-            segment.settled_length = fields.u64()?;
-            if segment.last < segment.first {
+            let position = fields.u64()?;
+            queue.returns.insert(position, fields.u32()?);
+        }
+        for _ in 0..fields.u32()? {
+            let (number, first) = (fields.u64()?, fields.u64()?);
+            let extent = Extent {
+                last: fields.u64()?,
+                length: fields.u64()?,
+                messages: fields.u64()?,
+                octets: fields.u64()?,
+            };
+            if extent.last < first || extent.messages == 0 {
                 return Err(Malformed("a segment that ends before it begins"));
             }
-            queue.segments.push_back(segment);
+            let mut segment = Segment::recovered(number, first, extent);
+            segment.settled_length = fields.u64()?;
+            queue.segments.add_recovered(segment);
         }
         Ok(())
     }

@@ -1,56 +1,79 @@
 //! A checkpoint: moves what lives in the oldest log file to the segments of its queues, so that
-//! the file can go.
+//! the file can go, and rescues the few that live in segments of mostly dead.
 //!
 //! ```text
-//!   Move ─────────► Settle ──────────► Sync ────────► Commit ───────────► Copy
-//!   live messages   settlements since  all files and  the new catalog:    its copy; only
-//!   to segments     the last time to   directories    only now does any   then is anything
-//!                   settlement files   touched        of it count         removed
+//!   Move ──► Compact ──► Sync ─────► Settle ──────► Persist ──────► Commit ──────► Copy
+//!   live     live        segments    settlements    settlement      the new        its copy;
+//!   messages messages    that were   since the      files, and      catalog: only  only then
+//!   to       of sparse   appended    last time, to  directories     now does any   is anything
+//!   segments segments    to          their files    with new names  of it count    removed
 //! ```
 //!
-//! Each step does a bounded part, and records may be written between any two: a message settled
-//! before it is reached is not moved, and one settled later has its record in a later log file.
+//! Each step does a bounded part, and records may be written and messages paged out between any two:
+//! a message settled before it is reached is not moved, and one settled later has its record in a
+//! later log file; one paged out before the moves end is synced with them, and one paged out later
+//! has its record in a later log file too.
 //!
 //! invariant: before the copy nothing is removed, and before the commit nothing is written below
 //! the lengths that the catalog on the disk names, so a crash at any point leaves the store as if
 //! the checkpoint had not begun, or had ended.
+//!
+//! invariant: of a segment the catalog names no more than was synced before its settlements were
+//! written. So the settlement file has every position in between that is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::broker::paging::PageOwner;
 use crate::broker::record::{DurableQueueId, Lsn, Placement};
 
+use super::appending::{self, Arrival, Batch, FileKey, Unsynced};
 use super::catalog;
+use super::compaction::Compaction;
 use super::disk::DiskFile;
 use super::error::{During, StoreError};
-use super::files::Files;
-use super::format::{RawEnqueued, parse_enqueued};
+use super::files::{Files, Purpose};
+use super::format::{RawEnqueued, body_length, parse_enqueued, put_expiry};
 use super::framing::{FrameReader, Item};
 use super::log::{self, Log, LogFile};
-use super::segment::{self, Segment};
+use super::report::Damage;
+use super::segment::{self, Kind, SETTLEMENT_LENGTH, expiry_length};
 use super::state::{Queue, State};
 
-/// How many bytes of the log a step reads, and about how many it appends to segments.
-const STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// How many bytes of files a step reads, and about how many it appends to segments.
+pub(super) const STEP_BYTES: u64 = 4 * 1024 * 1024;
 /// How many files or directories a step syncs, writes settlements to, or removes.
 pub(super) const STEP_FILES: usize = 64;
-/// How many files stay open between their first append and the sync at the end.
+/// How many settlement files stay open between their first append and the sync at the end.
 const OPEN_FILES: usize = 128;
+
+/// What a step works on.
+pub(super) struct Ground<'a> {
+    pub(super) files: &'a Files,
+    pub(super) state: &'a mut State,
+    pub(super) log: &'a mut Log,
+    pub(super) unsynced: &'a mut Unsynced,
+    /// What turned out to be lost.
+    pub(super) damage: &'a mut Vec<Damage>,
+}
 
 /// A checkpoint under way.
 pub(super) struct Checkpoint {
-    /// The log file that will go; none when only dead segments will.
+    /// The log file that will go; none when only segments will.
     oldest: Option<LogFile>,
+    /// Whether it rescues what lives in sparse segments.
+    compacts: bool,
     phase: Phase,
-    open: OpenFiles,
-    /// Queues in whose directory there are new files.
-    new_names: BTreeSet<DurableQueueId>,
+    settlements: SettlementFiles,
 }
 
 enum Phase {
     Move(FrameReader),
+    Compact(Compaction),
+    Sync(Vec<FileKey>),
     /// Up to which queue it is done.
     Settle(Option<DurableQueueId>),
-    Sync,
+    /// In which directories there are new names.
+    Persist(BTreeSet<DurableQueueId>),
     Commit,
     /// The catalog that was written, and the files that can go once its copy is too.
     Copy {
@@ -60,69 +83,84 @@ enum Phase {
 }
 
 /// Whether a step was the last one.
-pub(super) enum Progress {
+pub(super) enum Outcome {
     More,
     /// Done; these files are not needed any more.
     Committed(Vec<String>),
 }
 
 impl Checkpoint {
-    /// Begins one that removes the oldest log file, or only dead segments if `oldest` is none.
-    pub(super) fn new(files: &Files, state: &State, oldest: Option<LogFile>) -> Self {
-        let phase = match oldest {
+    /// Begins one that removes the oldest log file, or only segments if `oldest` is none.
+    pub(super) fn new(
+        files: &Files,
+        state: &mut State,
+        oldest: Option<LogFile>,
+        compacts: bool,
+    ) -> Self {
+        let settlements = SettlementFiles::default();
+        let phase = Phase::Sync(Vec::new());
+        let mut checkpoint = Checkpoint { oldest, compacts, phase, settlements };
+        checkpoint.phase = match oldest {
             Some(file) if state.lives_in(file.number) => Phase::Move(file.reader(files)),
             // why: most log files hold nothing that lives by then, and need not be read again.
-            Some(_) => Phase::Settle(None),
-            None => Phase::Commit,
+            _ => checkpoint.moved(state),
         };
-        Checkpoint { oldest, phase, open: OpenFiles::default(), new_names: BTreeSet::new() }
+        checkpoint
     }
 
     /// Does a bounded part of it.
-    pub(super) fn step(
-        &mut self,
-        files: &Files,
-        state: &mut State,
-        log: &mut Log,
-    ) -> Result<Progress, StoreError> {
+    pub(super) fn step(&mut self, ground: &mut Ground<'_>) -> Result<Outcome, StoreError> {
         let next = match &mut self.phase {
-            Phase::Move(reader) => {
-                let mut batch = Batch::default();
-                let done = batch.fill(reader, files, state)?;
-                self.append(files, state, batch)?;
-                if done {
-                    self.nothing_may_be_left(state)?;
+            Phase::Move(reader) => match move_some(reader, ground) {
+                Ok(false) => None,
+                Ok(true) => {
+                    self.nothing_may_be_left(ground.state)?;
+                    Some(self.moved(ground.state))
                 }
-                done.then_some(Phase::Settle(None))
+                Err(StoreError::NoRoom { .. }) if ground.state.has_dead_segments() => {
+                    // why: what takes up the room may be what the commit would let go.
+                    self.oldest = None;
+                    Some(Phase::Sync(ground.unsynced.keys()))
+                }
+                Err(error) => return Err(error),
+            },
+            Phase::Compact(compaction) => {
+                compaction.step(ground)?.then(|| Phase::Sync(ground.unsynced.keys()))
+            }
+            Phase::Sync(keys) => {
+                let kept = keys.len().saturating_sub(STEP_FILES);
+                for key in keys.drain(kept..) {
+                    ground.unsynced.sync(ground.files, ground.state, key)?;
+                }
+                keys.is_empty().then_some(Phase::Settle(None))
             }
             Phase::Settle(after) => {
                 let after = *after;
-                let reached = self.write_settlements(files, state, after)?;
-                Some(reached.map_or(Phase::Sync, |id| Phase::Settle(Some(id))))
+                let reached = self.settlements.write(ground, after)?;
+                Some(match reached {
+                    Some(id) => Phase::Settle(Some(id)),
+                    None => Phase::Persist(ground.unsynced.take_new_names()),
+                })
             }
-            Phase::Sync => self.sync(files)?.then_some(Phase::Commit),
-            Phase::Commit => Some(self.commit(files, state, log)?),
+            Phase::Persist(new_names) => {
+                self.settlements.persist(ground, new_names)?.then_some(Phase::Commit)
+            }
+            Phase::Commit => Some(self.commit(ground)?),
             Phase::Copy { catalog, dead } => {
-                catalog::write_copy(files, catalog)?;
-                return Ok(Progress::Committed(std::mem::take(dead)));
+                catalog::write_copy(ground.files, catalog)?;
+                return Ok(Outcome::Committed(std::mem::take(dead)));
             }
         };
         if let Some(phase) = next {
             self.phase = phase;
         }
-        Ok(Progress::More)
+        Ok(Outcome::More)
     }
 
-    fn append(&mut self, files: &Files, state: &mut State, batch: Batch) -> Result<(), StoreError> {
-        for ((id, first), part) in batch.parts {
-            let path = Segment::new(first).messages_path(id);
-            if part.starts_file {
-                self.new_names.insert(id);
-                state.directories.insert(id);
-            }
-            self.open.append(files, &path, part.offset, &part.bytes)?;
-        }
-        Ok(())
+    /// What comes when nothing is to be moved any more.
+    fn moved(&self, state: &mut State) -> Phase {
+        let compaction = if self.compacts { Compaction::new(state) } else { Compaction::default() };
+        Phase::Compact(compaction)
     }
 
     /// why: a file that could be read when the store was opened may have decayed since; better to
@@ -137,31 +175,147 @@ impl Checkpoint {
         }
     }
 
-    /// Writes what was settled since the last checkpoint, a number of files at a time; returns the
-    /// queue it came to, or none when it is through.
-    fn write_settlements(
+    fn commit(&mut self, ground: &mut Ground<'_>) -> Result<Phase, StoreError> {
+        let Ground { files, state, log, unsynced, .. } = ground;
+        let moved: Lsn = self.oldest.map_or(log.moved, |file| file.last);
+        let catalog = catalog::encode(files.salt, state, log.last, moved);
+        catalog::write_first(files, &catalog)?;
+        log.moved = moved;
+        let mut dead = Vec::new();
+        for (id, segment) in state.take_dead_segments() {
+            unsynced.forget_file((id, segment.key()));
+            let owner = PageOwner::Durable(id);
+            dead.push(segment.messages_path(files, owner));
+            if segment.settled_length > 0 {
+                dead.push(segment.settled_path(files, owner));
+            }
+        }
+        if let Some(file) = self.oldest {
+            state.forget_log_file(file.number);
+            dead.extend(log.forget_oldest());
+        }
+        Ok(Phase::Copy { catalog, dead })
+    }
+}
+
+/// Moves messages from the log file until there is enough for a step; whether that was the last of
+/// it.
+fn move_some(reader: &mut FrameReader, ground: &mut Ground<'_>) -> Result<bool, StoreError> {
+    let until = reader.offset() + STEP_BYTES;
+    let path = reader.path().to_owned();
+    let mut batch = Batch::new(ground.files);
+    let mut result = Ok(false);
+    while reader.offset() < until && batch.bytes() < STEP_BYTES {
+        let (offset, previous) = (reader.offset(), reader.previous());
+        let payload = match reader.next().during("read", &path)? {
+            Item::Frame { payload, .. } => payload,
+            // It was reported when the store was opened.
+            Item::Damage(_) => continue,
+            Item::End => {
+                result = Ok(true);
+                break;
+            }
+        };
+        let Ok(Some(enqueued)) = parse_enqueued(payload) else { continue };
+        match move_one(&enqueued, &mut batch, ground) {
+            Ok(true) => {}
+            // The rest of its placements are found again by still being live.
+            Ok(false) => {
+                reader.go_back(offset, previous);
+                break;
+            }
+            Err(error) => {
+                reader.go_back(offset, previous);
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    if batch.bytes() == 0 {
+        return result;
+    }
+    // What there is room for is written before it is said that there is no more.
+    batch.write(ground.files, ground.state, ground.unsynced)?;
+    Ok(matches!(result, Ok(true)))
+}
+
+/// Moves a message for each queue where it lives; false if that became too much.
+fn move_one(
+    enqueued: &RawEnqueued<'_>,
+    batch: &mut Batch,
+    ground: &mut Ground<'_>,
+) -> Result<bool, StoreError> {
+    let message = enqueued.message;
+    // A message that cannot be read was reported when the store was opened, and lives nowhere.
+    let Ok(octets) = body_length(message) else { return Ok(true) };
+    for &Placement { queue: id, position, expires_at } in &enqueued.placements {
+        let lives = |queue: &Queue| queue.live.contains(position);
+        if !ground.state.queues.get(&id).is_some_and(lives) {
+            continue;
+        }
+        if batch.bytes() >= STEP_BYTES {
+            return Ok(false);
+        }
+        let arrival = Arrival {
+            owner: PageOwner::Durable(id),
+            kind: Kind::Durable,
+            position,
+            length: expiry_length(expires_at) + message.len(),
+            octets,
+            fill: |out: &mut Vec<u8>| {
+                put_expiry(out, expires_at);
+                out.extend_from_slice(message);
+            },
+        };
+        batch.ask_room(ground.files, arrival.bound())?;
+        batch.put(ground.files, ground.state, arrival);
+        ground.state.leave_log(id, position);
+    }
+    Ok(true)
+}
+
+/// Settlement files that were appended to and not yet synced. A few stay open; beyond that one of
+/// them is synced early.
+#[derive(Default)]
+struct SettlementFiles {
+    files: BTreeMap<String, Box<dyn DiskFile>>,
+}
+
+impl SettlementFiles {
+    /// Writes what was settled since the last checkpoint, a number of files at a time, and sets what
+    /// the catalog is to name. Returns the queue it came to, or none when it is through.
+    fn write(
         &mut self,
-        files: &Files,
-        state: &mut State,
+        ground: &mut Ground<'_>,
         after: Option<DurableQueueId>,
     ) -> Result<Option<DurableQueueId>, StoreError> {
+        let Ground { files, state, unsynced, .. } = ground;
         let mut written = 0;
         let start = after.map_or(0, |id| id.0 + 1);
         for (&id, queue) in state.queues.range_mut(DurableQueueId(start)..) {
-            for segment in &mut queue.segments {
+            for segment in queue.segments.iter_mut() {
                 // A segment in which nothing lives goes as a whole.
-                if segment.unwritten.is_empty() || segment.live() == 0 {
+                if segment.live.is_empty() {
                     continue;
                 }
-                let mut bytes = Vec::new();
-                for (first, last) in segment.unwritten.drain(..) {
+                let bound = segment.unwritten.len() * SETTLEMENT_LENGTH;
+                if bound > 0 {
+                    files.ask_room(bound as u64, Purpose::Commit)?;
+                }
+                let (first_length, writable) = (segment.settled_length, segment.take_writable());
+                segment.named = segment.synced;
+                if writable.is_empty() {
+                    continue;
+                }
+                let mut bytes = Vec::with_capacity(writable.len() * SETTLEMENT_LENGTH);
+                for (first, last) in writable {
                     segment::put_settlement(&mut bytes, files.salt, first, last);
                 }
-                if segment.settled_length == 0 {
-                    self.new_names.insert(id);
+                if first_length == 0 {
+                    unsynced.note_new_name(id);
                 }
-                let path = segment.settled_path(id);
-                self.open.append(files, &path, segment.settled_length, &bytes)?;
+                let path = segment.settled_path(files, PageOwner::Durable(id));
+                self.append(files, &path, first_length, &bytes)?;
                 segment.settled_length += bytes.len() as u64;
                 written += 1;
             }
@@ -172,132 +326,6 @@ impl Checkpoint {
         Ok(None)
     }
 
-    /// Syncs some of the files, then some of the directories; whether all are.
-    fn sync(&mut self, files: &Files) -> Result<bool, StoreError> {
-        for _ in 0..STEP_FILES {
-            if self.open.sync_one()? {
-                continue;
-            }
-            let Some(id) = self.new_names.pop_first() else { return Ok(true) };
-            files.sync_directory(&segment::directory(id))?;
-        }
-        Ok(false)
-    }
-
-    fn commit(
-        &mut self,
-        files: &Files,
-        state: &mut State,
-        log: &mut Log,
-    ) -> Result<Phase, StoreError> {
-        let mut dead = state.take_dead_segments();
-        let moved: Lsn = self.oldest.map_or(log.moved, |file| file.last);
-        let catalog = catalog::encode(files.salt, state, log.last, moved);
-        catalog::write_first(files, &catalog)?;
-        log.moved = moved;
-        if let Some(file) = self.oldest {
-            state.forget_log_file(file.number);
-            dead.extend(log.forget_oldest());
-        }
-        Ok(Phase::Copy { catalog, dead })
-    }
-}
-
-/// What one step appends to segments.
-#[derive(Default)]
-struct Batch {
-    parts: BTreeMap<(DurableQueueId, u64), Part>,
-    bytes: u64,
-}
-
-/// What it appends to one.
-struct Part {
-    /// How long the file is before.
-    offset: u64,
-    starts_file: bool,
-    bytes: Vec<u8>,
-}
-
-impl Batch {
-    /// Takes live messages from the log file until there is enough for a step; whether that was
-    /// the last of it.
-    fn fill(
-        &mut self,
-        reader: &mut FrameReader,
-        files: &Files,
-        state: &mut State,
-    ) -> Result<bool, StoreError> {
-        let until = reader.offset() + STEP_BYTES;
-        let path = reader.path().to_owned();
-        while reader.offset() < until {
-            let (offset, previous) = (reader.offset(), reader.previous());
-            let payload = match reader.next().during("read", &path)? {
-                Item::Frame { payload, .. } => payload,
-                // It was reported when the store was opened.
-                Item::Damage(_) => continue,
-                Item::End => return Ok(true),
-            };
-            let Ok(Some(enqueued)) = parse_enqueued(payload) else { continue };
-            if !self.take(&enqueued, files, state) {
-                // The rest of its placements are found again by still being live.
-                reader.go_back(offset, previous);
-                break;
-            }
-        }
-        Ok(false)
-    }
-
-    /// Takes a message for each queue where it lives; false if that became too much.
-    fn take(&mut self, enqueued: &RawEnqueued<'_>, files: &Files, state: &mut State) -> bool {
-        for placement in &enqueued.placements {
-            let Some(queue) = state.queues.get_mut(&placement.queue) else { continue };
-            if !queue.live.contains(placement.position) {
-                continue;
-            }
-            if self.bytes >= STEP_BYTES {
-                return false;
-            }
-            queue.live.remove(placement.position, placement.position);
-            self.put(placement, enqueued.message, queue, files);
-        }
-        true
-    }
-
-    fn put(&mut self, placement: &Placement, message: &[u8], queue: &mut Queue, files: &Files) {
-        let &Placement { queue: id, position, expires_at } = placement;
-        let length = segment::message_length(expires_at, message);
-        let limit = files.options.segment_bytes;
-        let starts_file = match queue.segments.back() {
-            Some(segment) => segment.closed || segment.length + length > limit,
-            None => true,
-        };
-        if starts_file {
-            queue.segments.push_back(Segment::new(position));
-        }
-        let segment = queue.segments.back_mut().expect("invariant: it was just put there");
-        let part = self.parts.entry((id, segment.first)).or_insert_with(|| Part {
-            offset: if starts_file { 0 } else { segment.length },
-            starts_file,
-            bytes: Vec::new(),
-        });
-        if starts_file {
-            segment::put_header(&mut part.bytes, id, position);
-        }
-        segment::put_message(&mut part.bytes, files.salt, position, expires_at, message);
-        segment.appended(position, length);
-        self.bytes += length;
-    }
-}
-
-/// Files that were appended to and not yet synced. A few stay open; beyond that one of them
-/// is synced early.
-#[derive(Default)]
-struct OpenFiles {
-    files: BTreeMap<String, Box<dyn DiskFile>>,
-}
-
-impl OpenFiles {
-    /// Appends to a file that is so long.
     fn append(
         &mut self,
         files: &Files,
@@ -305,18 +333,36 @@ impl OpenFiles {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        if !self.files.contains_key(path) {
-            if self.files.len() >= OPEN_FILES {
-                self.sync_one()?;
+        let mut file = match self.files.remove(path) {
+            Some(file) => file,
+            None => {
+                if self.files.len() >= OPEN_FILES {
+                    self.sync_one()?;
+                }
+                files.open_append(path)?
             }
-            self.files.insert(path.to_owned(), files.open_append(path)?);
+        };
+        appending::append(&mut *file, path, offset, bytes)?;
+        self.files.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    /// Syncs some of the files, then some of the directories; whether all are.
+    fn persist(
+        &mut self,
+        ground: &Ground<'_>,
+        new_names: &mut BTreeSet<DurableQueueId>,
+    ) -> Result<bool, StoreError> {
+        for _ in 0..STEP_FILES {
+            if self.sync_one()? {
+                continue;
+            }
+            let Some(id) = new_names.pop_first() else { return Ok(true) };
+            let owner = PageOwner::Durable(id);
+            let directory = segment::directory(ground.files, owner, Kind::Durable);
+            ground.files.sync_directory(&directory)?;
         }
-        let file = self.files.get_mut(path).expect("invariant: it was just put there");
-        if file.length() != offset {
-            let what = format!("{} bytes long where {offset} were written", file.length());
-            return Err(StoreError::Damaged { path: path.to_owned(), what });
-        }
-        file.append(bytes).during("write", path)
+        Ok(false)
     }
 
     /// Syncs and closes one; false if there is none.

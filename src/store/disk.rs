@@ -32,8 +32,13 @@ pub trait Disk: Send + Sync + 'static {
     /// The length of a file in bytes, `None` if there is no such file.
     fn length(&self, path: &str) -> io::Result<Option<u64>>;
 
-    /// Fills `buffer` from `offset` as far as the file goes and returns how much that was.
-    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Opens a file to read from it. What is appended later can be read too.
+    fn open_read(&self, path: &str) -> io::Result<Box<dyn DiskRead>>;
+
+    /// Reads from a file once, as [`DiskRead::read`].
+    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.open_read(path)?.read(offset, buffer)
+    }
 
     /// Opens a file to append to it; creates it, and the directories above it, if needed.
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>>;
@@ -52,6 +57,15 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Makes durable which files are in `directory`; `""` is the data directory itself.
     fn sync_directory(&self, directory: &str) -> io::Result<()>;
+
+    /// How many more bytes there is room for.
+    fn free(&self) -> io::Result<u64>;
+}
+
+/// A file open for reading.
+pub trait DiskRead: Send {
+    /// Fills `buffer` from `offset` as far as the file goes and returns how much that was.
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
 /// A file open for appending.
@@ -120,6 +134,17 @@ pub enum OpenError {
         /// Its version.
         found: u32,
     },
+    /// An earlier leveret wrote it, in a format that was never released.
+    #[error(
+        "{} has format version {found}, made by an older leveret; this one knows version {VERSION}",
+        path.display()
+    )]
+    Older {
+        /// The directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
     /// Another process has it open.
     #[error("{} is in use by another leveret", path.display())]
     InUse {
@@ -129,7 +154,7 @@ pub enum OpenError {
 }
 
 /// The version of the format of everything in the data directory.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const MARKER: &str = "leveret";
 const MARKER_DRAFT: &str = "leveret.draft";
 const MARKER_TITLE: &str = "leveret data directory, version ";
@@ -213,6 +238,7 @@ fn check_marker(directory: &Path) -> Result<bool, OpenError> {
         Some(found) if found > VERSION => {
             Err(OpenError::Newer { path: directory.to_owned(), found })
         }
+        Some(found) => Err(OpenError::Older { path: directory.to_owned(), found }),
         _ => Err(OpenError::Marker { path, found: text.chars().take(40).collect() }),
     }
 }
@@ -275,18 +301,8 @@ impl Disk for FileDisk {
         }
     }
 
-    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let file = File::open(self.locate(path))?;
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+    fn open_read(&self, path: &str) -> io::Result<Box<dyn DiskRead>> {
+        Ok(Box::new(File::open(self.locate(path))?))
     }
 
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -321,6 +337,33 @@ impl Disk for FileDisk {
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
         File::open(self.locate(directory))?.sync_all()
     }
+
+    fn free(&self) -> io::Result<u64> {
+        self.free_bytes()
+    }
+}
+
+impl DiskRead for File {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// Whether the system had no means to try, which says nothing about the file.
+pub(super) fn is_want_of_means(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 struct AppendedFile {
@@ -377,6 +420,12 @@ mod tests {
             let mut buffer = [0; 4];
             assert_eq!(disk.read("log/1", 3, &mut buffer).unwrap(), 3);
             assert_eq!(&buffer[..3], b"def");
+            let reader = disk.open_read("log/1").unwrap();
+            file.append(b"ghi").unwrap();
+            assert_eq!(reader.read(5, &mut buffer).unwrap(), 4);
+            assert_eq!(&buffer, b"fghi");
+            assert!(disk.free().unwrap() > 0);
+            assert!(disk.open_read("log/7").is_err());
             disk.truncate("log/1", 2).unwrap();
             assert_eq!(disk.length("log/1").unwrap(), Some(2));
             disk.open_append("log/2").unwrap();
@@ -420,6 +469,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join(MARKER), format!("{MARKER_TITLE}7\n")).unwrap();
         assert!(refusal(home.path()).contains("has format version 7, made by a newer leveret"));
+        fs::write(home.path().join(MARKER), format!("{MARKER_TITLE}1\n")).unwrap();
+        assert!(refusal(home.path()).contains("has format version 1, made by an older leveret"));
         fs::write(home.path().join(MARKER), "hello").unwrap();
         assert!(refusal(home.path()).contains("does not name a format of leveret data"));
     }

@@ -33,9 +33,40 @@ pub enum StoreError {
         /// Its version.
         found: u32,
     },
+    /// An earlier leveret wrote it, in a format that was never released.
+    #[error(
+        "{path} has format version {found}, of an older leveret; this one knows version {VERSION}"
+    )]
+    Older {
+        /// Which file.
+        path: String,
+        /// Its version.
+        found: u32,
+    },
+    /// There is no room on the disk for what was asked. Nothing was written and nothing has changed:
+    /// the same can be asked again.
+    #[error("the disk is full: {needed} bytes are needed where {free} are free, some in reserve")]
+    NoRoom {
+        /// How many bytes were to be written.
+        needed: u64,
+        /// How many the disk has, with those held in reserve.
+        free: u64,
+    },
     /// An earlier write failed; what is on the disk since then is not known.
     #[error("the store takes no more after an earlier failure")]
     Poisoned,
+}
+
+impl StoreError {
+    /// What to say of a file of another format version than this program's.
+    pub(super) fn other_version(path: &str, found: u32) -> StoreError {
+        let path = path.to_owned();
+        if found > VERSION {
+            StoreError::Newer { path, found }
+        } else {
+            StoreError::Older { path, found }
+        }
+    }
 }
 
 /// Says what was going on when a disk refused.

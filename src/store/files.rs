@@ -1,4 +1,8 @@
 //! The disk with what every file of a store has in common.
+//!
+//! A full disk is told before it is one: who is about to write asks for room. What frees the disk in
+//! the end may use what others must leave: messages that only change their place leave the most, the
+//! log leaves what a checkpoint needs, and a checkpoint's commit takes what there is.
 
 use std::sync::Arc;
 
@@ -6,15 +10,49 @@ use super::Options;
 use super::disk::{Disk, DiskFile};
 use super::error::{During, StoreError};
 
+/// What room is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Another place for messages: page-outs, the moves of a checkpoint.
+    Move,
+    /// Records.
+    Log,
+    /// Settlements and the catalog, after which files can be removed.
+    Commit,
+}
+
 /// The disk, the salt of all checksums and the sizes; errors say on what they happened.
 #[derive(Clone)]
 pub(super) struct Files {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) salt: u32,
     pub(super) options: Options,
+    /// Which start of the store this is, as far as files left by earlier ones go.
+    pub(super) run: u64,
 }
 
 impl Files {
+    /// How many bytes may be written now.
+    pub(super) fn room(&self, purpose: Purpose) -> u64 {
+        // A disk that cannot tell will say no when it is written to.
+        let free = self.disk.free().unwrap_or(u64::MAX);
+        let reserve = match purpose {
+            Purpose::Move => 2 * self.options.segment_bytes,
+            Purpose::Log => self.options.segment_bytes,
+            Purpose::Commit => 0,
+        };
+        free.saturating_sub(reserve)
+    }
+
+    /// Whether there is room for so many bytes.
+    pub(super) fn ask_room(&self, needed: u64, purpose: Purpose) -> Result<(), StoreError> {
+        if needed <= self.room(purpose) { Ok(()) } else { Err(self.no_room(needed)) }
+    }
+
+    pub(super) fn no_room(&self, needed: u64) -> StoreError {
+        StoreError::NoRoom { needed, free: self.disk.free().unwrap_or(u64::MAX) }
+    }
+
     pub(super) fn open_append(&self, path: &str) -> Result<Box<dyn DiskFile>, StoreError> {
         self.disk.open_append(path).during("open", path)
     }
@@ -31,8 +69,21 @@ impl Files {
         self.disk.remove(path).during("remove", path)
     }
 
-    pub(super) fn remove_directory(&self, directory: &str) -> Result<(), StoreError> {
-        self.disk.remove_directory(directory).during("remove", directory)
+    /// Removes some files of a directory, and it too once it is empty; whether it is gone.
+    pub(super) fn clear_directory(
+        &self,
+        directory: &str,
+        count: usize,
+    ) -> Result<bool, StoreError> {
+        let names = self.list(directory)?;
+        for name in names.iter().take(count) {
+            self.remove(&format!("{directory}/{name}"))?;
+        }
+        let is_empty = names.len() <= count;
+        if is_empty {
+            self.disk.remove_directory(directory).during("remove", directory)?;
+        }
+        Ok(is_empty)
     }
 
     pub(super) fn truncate(&self, path: &str, length: u64) -> Result<(), StoreError> {

@@ -81,6 +81,23 @@ pub(super) fn put_record(buffer: &mut Vec<u8>, record: &Record) {
     }
 }
 
+/// A length that [`put_record`] does not go beyond.
+pub(super) fn record_bound(record: &Record) -> usize {
+    // Names have up to 256 bytes each; what is left is tags, flags and numbers.
+    let table = |arguments: &TableBuf| arguments.as_table().as_bytes().len();
+    32 + match record {
+        Record::ExchangeDeclared(exchange) => 512 + table(&exchange.arguments),
+        Record::ExchangeDeleted { .. } => 256,
+        Record::QueueDeclared(queue) => 256 + table(&queue.arguments),
+        Record::Bound(binding) | Record::Unbound(binding) => 768 + table(&binding.arguments),
+        Record::Enqueued { message, placements } => message_length(message) + 25 * placements.len(),
+        Record::QueueDeleted { .. }
+        | Record::Settled { .. }
+        | Record::Delivered { .. }
+        | Record::Returned { .. } => 0,
+    }
+}
+
 /// As the record that it was declared.
 pub(super) fn put_exchange(buffer: &mut Vec<u8>, exchange: &ExchangeDefinition) {
     buffer.push(EXCHANGE_DECLARED);
@@ -123,7 +140,7 @@ fn put_binding(buffer: &mut Vec<u8>, tag: u8, binding: &BindingDefinition) {
 }
 
 /// Adds a message as the log and the segments hold it, to the end of a payload.
-fn put_message(buffer: &mut Vec<u8>, message: &Message) {
+pub(super) fn put_message(buffer: &mut Vec<u8>, message: &Message) {
     buffer.extend_from_slice(&message.routing_length().to_le_bytes());
     put_u32(buffer, message.properties_length());
     buffer.extend_from_slice(message.as_bytes());
@@ -226,6 +243,26 @@ pub(super) fn parse_message(bytes: &[u8]) -> Result<Message, Malformed> {
     let properties_length = fields.u32()?;
     Message::from_bytes(fields.rest(), routing_length, properties_length)
         .map_err(|_| Malformed("a message whose parts do not fit"))
+}
+
+/// The length of what [`put_message`] adds.
+pub(super) fn message_length(message: &Message) -> usize {
+    6 + message.as_bytes().len()
+}
+
+/// How long the body is of a message that was written so.
+pub(super) fn body_length(bytes: &[u8]) -> Result<u64, Malformed> {
+    let mut fields = Fields(bytes);
+    let before = u64::from(fields.u16()?) + u64::from(fields.u32()?);
+    let rest = fields.rest().len() as u64;
+    rest.checked_sub(before).ok_or(Malformed("a message whose parts do not fit"))
+}
+
+/// As [`body_length`], of a message with its expiry before it.
+pub(super) fn payload_body_length(payload: &[u8]) -> Result<u64, Malformed> {
+    let mut fields = Fields(payload);
+    fields.expiry()?;
+    body_length(fields.rest())
 }
 
 /// What is left to read of a payload.
@@ -384,6 +421,10 @@ mod tests {
         for record in one_of_each() {
             let mut bytes = Vec::new();
             put_record(&mut bytes, &record);
+            assert!(bytes.len() <= record_bound(&record), "{record:?}");
+            if let Ok(Some(raw)) = parse_enqueued(&bytes) {
+                assert_eq!(body_length(raw.message), Ok(4));
+            }
             assert_eq!(parse_record(&bytes), Ok(record));
         }
     }

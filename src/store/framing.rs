@@ -11,7 +11,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Disk, VERSION};
+use super::disk::{Disk, DiskRead, VERSION};
 
 /// Length of a file's header.
 pub(super) const HEADER_LENGTH: usize = 32;
@@ -159,12 +159,16 @@ pub(super) enum GapEnd {
 pub(super) struct FrameReader {
     disk: Arc<dyn Disk>,
     path: String,
+    /// The file, opened when it is first read.
+    file: Option<Box<dyn DiskRead>>,
     salt: u32,
     keys: Keys,
     /// The key of the last frame, if there was one.
     previous: Option<u64>,
     /// Where reading goes on.
     offset: u64,
+    /// Where the last frame began.
+    last_start: u64,
     /// Where reading stops.
     end: u64,
     window: Vec<u8>,
@@ -187,10 +191,12 @@ impl FrameReader {
         FrameReader {
             disk,
             path,
+            file: None,
             salt,
             keys,
             previous,
             offset: (HEADER_LENGTH as u64).min(end),
+            last_start: 0,
             end,
             window: Vec::new(),
             window_start: 0,
@@ -222,11 +228,39 @@ impl FrameReader {
         Ok(Item::Damage(Gap { offset: start, bytes: found - start, end }))
     }
 
+    /// Notes that the file has grown, and with it the highest of keys that only rise.
+    pub(super) fn extend(&mut self, end: u64, highest: u64) {
+        self.end = self.end.max(end);
+        self.keys = Keys::RisingTo(highest);
+    }
+
+    /// Gives back the open file and the memory; the next read takes them again.
+    pub(super) fn rest(&mut self) {
+        self.file = None;
+        self.window = Vec::new();
+        self.window_start = 0;
+    }
+
     /// Makes the next item the one at `offset` again, which was a frame before; `previous` is the
     /// key before it.
     pub(super) fn go_back(&mut self, offset: u64, previous: Option<u64>) {
         self.offset = offset;
         self.previous = previous;
+    }
+
+    /// The payload of the frame that was the last item.
+    pub(super) fn last_payload(&self) -> &[u8] {
+        let (from, to) = (self.last_start - self.window_start, self.offset - self.window_start);
+        &self.window[from as usize + PREFIX_LENGTH + KEY_LENGTH..to as usize]
+    }
+
+    /// Reads the file's header, `None` if it is not whole.
+    pub(super) fn read_header(&mut self, magic: [u8; 8]) -> io::Result<Option<Header>> {
+        let mut bytes = [0; HEADER_LENGTH];
+        let file = self.take_file()?;
+        let count = file.read(0, &mut bytes)?;
+        self.file = Some(file);
+        Ok(Header::parse(&bytes[..count], magic))
     }
 
     pub(super) fn previous(&self) -> Option<u64> {
@@ -235,6 +269,7 @@ impl FrameReader {
 
     fn take(&mut self, start: u64, length: u64) -> Item<'_> {
         self.offset = start + length;
+        self.last_start = start;
         let from = (start - self.window_start) as usize;
         let frame = &self.window[from..from + length as usize];
         let key = u64_at(frame, PREFIX_LENGTH);
@@ -273,6 +308,10 @@ impl FrameReader {
     fn search(&mut self, from: u64) -> io::Result<(u64, GapEnd)> {
         let begun = from - 1;
         for start in from..self.end {
+            if self.bytes(start, 1)?.is_empty() {
+                // The file is shorter than it should be.
+                break;
+            }
             if let Some((_, key)) = self.whole_frame(start, start - begun)? {
                 self.previous = key.checked_sub(1);
                 return Ok((start, GapEnd::Frame));
@@ -315,10 +354,22 @@ impl FrameReader {
         if filled < wanted {
             self.window.resize(wanted, 0);
             let offset = start + filled as u64;
-            let count = self.disk.read(&self.path, offset, &mut self.window[filled..])?;
-            self.window.truncate(filled + count);
+            let read = self.fill_window(filled, offset);
+            self.window.truncate(filled + *read.as_ref().unwrap_or(&0));
+            read?;
         }
         Ok(())
+    }
+
+    fn fill_window(&mut self, filled: usize, offset: u64) -> io::Result<usize> {
+        let file = self.take_file()?;
+        let count = file.read(offset, &mut self.window[filled..])?;
+        self.file = Some(file);
+        Ok(count)
+    }
+
+    fn take_file(&mut self) -> io::Result<Box<dyn DiskRead>> {
+        self.file.take().map_or_else(|| self.disk.open_read(&self.path), Ok)
     }
 }
 
@@ -367,6 +418,31 @@ mod tests {
         assert_eq!(Header::parse(&bytes, *b"else\0\0\0\0"), None);
         assert_eq!(scan(&bytes), (vec![1, 2, 3], vec![]));
         assert_eq!(offsets[1] as u64, HEADER_LENGTH as u64 + frame_length(3));
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was_when_the_file_has_grown() {
+        let (bytes, offsets) = file(&[b"one", b"two", b"three"]);
+        let disk = MemoryDisk::default();
+        let mut grown = disk.open_append("f").unwrap();
+        grown.append(&bytes[..offsets[1]]).unwrap();
+        let end = offsets[1] as u64;
+        let mut reader = FrameReader::new(
+            Arc::new(disk.clone()),
+            "f".to_owned(),
+            SALT,
+            Keys::RisingTo(1),
+            None,
+            end,
+        );
+        assert!(matches!(reader.next().unwrap(), Item::Frame { key: 1, .. }));
+        assert_eq!(reader.next().unwrap(), Item::End);
+        grown.append(&bytes[offsets[1]..]).unwrap();
+        reader.extend(bytes.len() as u64, 3);
+        assert!(matches!(reader.next().unwrap(), Item::Frame { key: 2, payload: b"two" }));
+        reader.rest();
+        assert!(matches!(reader.next().unwrap(), Item::Frame { key: 3, .. }));
+        assert_eq!(reader.next().unwrap(), Item::End);
     }
 
     #[test]

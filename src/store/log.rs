@@ -10,9 +10,9 @@ use crate::broker::record::{Lsn, Record};
 
 use super::disk::DiskFile;
 use super::error::{During, StoreError};
-use super::files::Files;
-use super::format::put_record;
-use super::framing::{FrameReader, HEADER_LENGTH, Header, Keys, put_frame};
+use super::files::{Files, Purpose};
+use super::format::{put_record, record_bound};
+use super::framing::{FrameReader, HEADER_LENGTH, Header, Keys, frame_length, put_frame};
 use super::segment::parse_name;
 
 /// The first bytes of a log file.
@@ -107,6 +107,8 @@ impl Log {
 
     /// Writes and syncs records; returns the number of the file they are in.
     pub(super) fn write(&mut self, files: &Files, records: &[Record]) -> Result<u64, StoreError> {
+        let bound: u64 = records.iter().map(|record| frame_length(record_bound(record))).sum();
+        files.ask_room(bound + HEADER_LENGTH as u64, Purpose::Log)?;
         let length = self.current.length();
         if length > HEADER_LENGTH as u64 && length >= files.options.log_file_bytes {
             self.rotate(files)?;

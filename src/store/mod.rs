@@ -1,4 +1,5 @@
-//! The store: keeps what must survive a restart, as [`Record`]s come, and gives it back.
+//! The store: keeps what must survive a restart, as [`Record`]s come, and gives it back; and keeps
+//! the messages that the core has no room for, until it wants them back.
 //!
 //! It knows queues, positions and messages and nothing of what they mean. It has no thread, reads
 //! no clock and logs nothing: another calls it, and what it finds it returns as a value. All it
@@ -9,11 +10,13 @@
 //! ```text
 //! <data directory>/
 //! ├── leveret, lock              which format this is; held while a process has it open
-//! ├── catalog, catalog.copy      definitions; which segments there are and how long
+//! ├── catalog, catalog.copy      definitions; which durable segments there are and how long
 //! ├── log/<number>.log           every record, in order; the last file grows
-//! └── queues/<queue id>/
-//!     ├── <position>.segment     messages that outlived their log file, from this position on
-//!     └── <position>.settled     which of those are done with
+//! ├── queues/<queue id>/
+//! │   ├── <number>.segment       messages that outlived their log file, or were paged out
+//! │   └── <number>.settled       which positions in its span do not live in it
+//! └── pages/<start>.<queue>/
+//!     └── <number>.page          messages that no record speaks of: gone with the process
 //! ```
 //!
 //! Numbers in names are sixteen hexadecimal digits; integers in files are little-endian. A file is
@@ -24,9 +27,10 @@
 //!            ┌───────────┬─────────┬──────────┬──────────┬──────────┐   checksum: CRC-32 of
 //!            │   magic   │ version │  number  │  number  │ checksum │   what is before it
 //!            └───────────┴─────────┴──────────┴──────────┴──────────┘
-//!   catalog   lvrt-cat       1      salt       frames
-//!   log       lvrt-log       1      first Lsn  0
-//!   segment   lvrt-seg       1      queue id   first position
+//!   catalog   lvrt-cat       2      salt       frames
+//!   log       lvrt-log       2      first Lsn  0
+//!   segment   lvrt-seg       2      queue id   number of the segment
+//!   page      lvrt-pag       2      queue      number of the segment
 //!
 //!   frame    0         4          8          16
 //!            ┌─────────┬──────────┬──────────┬─────────────────┐   length: of key and payload
@@ -34,7 +38,7 @@
 //!            └─────────┴──────────┴──────────┴─────────────────┘   begun with the salt
 //!   catalog                         1, 2 …     a definition, as its record, or a queue's state
 //!   log                             Lsn        a record: its tag, its fields
-//!   segment                         position   expiry, lengths, message
+//!   segment, page                   position   expiry, lengths, message
 //!
 //!   settled  0          4          12         20                   back to back, no header
 //!            ┌──────────┬──────────┬──────────┐
@@ -44,54 +48,80 @@
 //!
 //! # How it works
 //!
+//! ```text
+//!   write ───► log ─── checkpoint: what lives in the oldest file ──┐
+//!               │                                                  ▼
+//!   page_out ───┴─ what a record speaks of ────────────────► durable segments ──┐
+//!       └───────── what none does ──► transient segments ───────────────────────┴──► page_in
+//! ```
+//!
 //! [`Store::write`] appends to the log and syncs; that is all that a confirm waits for. When there
 //! are too many log files a checkpoint ([`Store::checkpoint_step`]) moves what still lives in the
-//! oldest to segments, replaces the catalog and removes the file. A segment in which nothing lives
-//! is removed as a whole. Memory holds ranges of positions, never messages.
+//! oldest to segments, replaces the catalog and removes the file. [`Store::page_out`] moves some of
+//! it early, without a sync: the log has it too until a checkpoint. A segment in which nothing lives
+//! is removed as a whole; when much is taken up by segments in which little lives, a checkpoint
+//! gives that another place. Memory holds sets of positions and never messages: a bit or less for
+//! each position.
+//!
+//! The segments of a queue may overlap in their spans. What lives is read from them in one merge.
 //!
 //! # Invariants
 //!
 //! - What is synced is what the state in memory says: records change it after their sync.
+//! - Every position that lives, lives in one place: in the log, or in one segment. A log file that
+//!   outlives what was paged out from it has it still, and replaying passes over what a segment has.
 //! - Replacing the catalog is the only moment at which a checkpoint takes effect. Below the lengths
-//!   that it names, segments and settlements never change; beyond them nothing counts. So a message
-//!   is in a segment or in the log, never in both, whenever the crash comes.
+//!   that it names, segments and settlements never change; beyond them nothing counts. It names only
+//!   what is synced, and of a segment no more than its settlement file knows the gaps of.
+//! - A log file goes only with a catalog that names all that lives in it, whoever moved it.
 //! - Nothing is removed before a catalog that does without it, or the record that its queue was
-//!   deleted, is durable.
+//!   deleted, is durable. What is transient no catalog names.
 //! - Positions rise in a queue as records of it follow each other in the log. Queue ids, and the
 //!   positions that a record named, are never given twice.
-//! - After a failed write or sync the store takes nothing more.
+//! - After a failed write or sync the store takes nothing more, and can only be read. A write for
+//!   which there is no room is refused before anything is touched.
 
 use std::sync::Arc;
 
-use crate::broker::record::{Lsn, Record, Recovered};
+use crate::broker::paging::{Page, PageOwner, PagedMessage};
+use crate::broker::record::{Lsn, Position, Record, Recovered};
 
 pub mod disk;
 
+mod appending;
 mod catalog;
 mod checkpoint;
+mod compaction;
 mod error;
 mod files;
 mod format;
 mod framing;
 mod log;
+mod paging;
 mod range_set;
 mod recovery;
 mod report;
 mod segment;
+mod segment_reader;
+mod segment_set;
 mod state;
 mod subdirectory;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Disk, DiskFile, Fault, FaultyDisk, FileDisk, MemoryDisk, OpenError, Operation};
+pub use disk::{Disk, DiskFile, DiskRead, Fault, FaultyDisk, FileDisk};
+pub use disk::{MemoryDisk, OpenError, Operation};
 pub use error::StoreError;
-pub use report::{Damage, Report};
+pub use report::{Damage, Progress, Report};
 pub use subdirectory::{Subdirectory, read_whole, replace_whole};
 
-use checkpoint::{Checkpoint, Progress, STEP_FILES};
+use appending::Unsynced;
+use checkpoint::{Checkpoint, Ground, Outcome, STEP_FILES};
 use files::Files;
 use log::Log;
+use paging::{Cursors, Wanted};
 use recovery::Opened;
+use segment::Kind;
 use state::State;
 
 /// Sizes. They bound how much a start has to read and how much room the dead take up.
@@ -101,7 +131,8 @@ pub struct Options {
     pub log_file_bytes: u64,
     /// Of more log files than this the oldest is checkpointed.
     pub log_files: usize,
-    /// A segment takes no message that would make it longer, unless it is the only one.
+    /// A segment takes no message that would make it longer, unless it is the only one. So much is
+    /// held in reserve on the disk too, and twice as much from what only moves messages.
     pub segment_bytes: u64,
 }
 
@@ -117,8 +148,13 @@ pub struct Store {
     state: State,
     log: Log,
     checkpoint: Option<Checkpoint>,
+    unsynced: Unsynced,
+    cursors: Cursors,
     /// Files that no catalog names any more, to be removed.
     dead_files: Vec<String>,
+    /// Directories that are to be removed with all that is in them.
+    dead_directories: Vec<String>,
+    damage: Vec<Damage>,
     poisoned: bool,
 }
 
@@ -128,29 +164,106 @@ impl Store {
         disk: Arc<dyn Disk>,
         options: Options,
     ) -> Result<(Store, Recovered, Report), StoreError> {
-        let Opened { files, state, log, recovered, report } = recovery::open(disk, options)?;
-        let store =
-            Store { files, state, log, checkpoint: None, dead_files: Vec::new(), poisoned: false };
+        Store::open_with(disk, options, &mut |_| {})
+    }
+
+    /// Opens the store, as [`open`](Store::open), and says every now and then how far it is.
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Store, Recovered, Report), StoreError> {
+        let Opened { files, state, log, leftovers, recovered, report } =
+            recovery::open(disk, options, progress)?;
+        let store = Store {
+            files,
+            state,
+            log,
+            checkpoint: None,
+            unsynced: Unsynced::default(),
+            cursors: Cursors::default(),
+            dead_files: Vec::new(),
+            dead_directories: leftovers,
+            damage: Vec::new(),
+            poisoned: false,
+        };
         Ok((store, recovered, report))
     }
 
     /// Appends records in order, the first as the one after [`last_lsn`](Store::last_lsn), and
     /// syncs them. Returns the number of the last.
     ///
-    /// Any error poisons the store: some of the records may be there after a restart, and every
-    /// later call returns [`StoreError::Poisoned`].
+    /// Any error but [`StoreError::NoRoom`] poisons the store: some of the records may be there
+    /// after a restart, and every later call returns [`StoreError::Poisoned`].
     pub fn write(&mut self, records: &[Record]) -> Result<Lsn, StoreError> {
         self.unless_poisoned(|store| {
             let log_file = store.log.write(&store.files, records)?;
             for record in records {
                 store.state.apply(record, log_file);
+                if let Record::QueueDeleted { id } = record {
+                    store.unsynced.forget_queue(*id);
+                    store.cursors.forget(PageOwner::Durable(*id));
+                }
             }
             Ok(store.log.last)
         })
     }
 
+    /// Writes messages where [`page_in`](Store::page_in) finds them. Those that are there already
+    /// are passed over, and so are those that records settled or whose queue they deleted.
+    ///
+    /// Nothing is synced: what must survive a crash, the log has until a checkpoint. Any error but
+    /// [`StoreError::NoRoom`] poisons the store, as with [`write`](Store::write).
+    pub fn page_out(
+        &mut self,
+        owner: PageOwner,
+        messages: &[PagedMessage],
+    ) -> Result<(), StoreError> {
+        self.unless_poisoned(|store| {
+            paging::page_out(&store.files, &mut store.state, &mut store.unsynced, owner, messages)
+        })
+    }
+
+    /// Reads the messages of a queue that live in segments from `first` to `last`, themselves
+    /// included: one at least, if there is one, until there are about `octets` octets of them.
+    ///
+    /// It works on a poisoned store too. What turns out to be lost is left out and can be asked for
+    /// with [`take_damage`](Store::take_damage). An error changes nothing; the same can be asked
+    /// again.
+    pub fn page_in(
+        &mut self,
+        owner: PageOwner,
+        first: Position,
+        last: Position,
+        octets: usize,
+    ) -> Result<Page, StoreError> {
+        let wanted = Wanted { owner, first, last, octets };
+        let page = self.cursors.page_in(&self.files, &mut self.state, wanted, &mut self.damage);
+        self.state.bury_pages(owner);
+        page
+    }
+
+    /// Notes that messages that no record speaks of are done with, all from `first` to `last`.
+    pub fn pages_done(&mut self, owner: PageOwner, first: Position, last: Position) {
+        self.state.with_segments(owner, Kind::Transient, |pages| pages.settle(first, last));
+        self.state.bury_pages(owner);
+    }
+
+    /// Forgets the messages of a queue that was not durable.
+    pub fn forget_pages(&mut self, queue: u64) {
+        self.state.forget_pages(queue);
+        self.cursors.forget(PageOwner::Transient(queue));
+    }
+
+    /// What was found damaged since it was last asked for.
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
+    }
+
     /// Does one bounded step of what is due; true when there is more to do. Meant to be called
     /// between writes.
+    ///
+    /// [`StoreError::NoRoom`] says that it cannot go on for now; it can be called again.
     pub fn checkpoint_step(&mut self) -> Result<bool, StoreError> {
         self.unless_poisoned(|store| {
             store.step()?;
@@ -162,9 +275,12 @@ impl Store {
     pub fn checkpoint_due(&self) -> bool {
         self.checkpoint.is_some()
             || !self.dead_files.is_empty()
+            || !self.dead_directories.is_empty()
+            || !self.state.dead_pages.is_empty()
+            || !self.state.forgotten.is_empty()
             || !self.state.doomed.is_empty()
             || self.log_is_long()
-            || self.much_is_dead()
+            || self.much_is_wasted()
     }
 
     /// The number of the last record synced.
@@ -186,15 +302,29 @@ impl Store {
             return Err(StoreError::Poisoned);
         }
         let result = act(self);
-        self.poisoned = result.is_err();
+        self.poisoned =
+            matches!(&result, Err(error) if !matches!(error, StoreError::NoRoom { .. }));
         result
     }
 
     fn step(&mut self) -> Result<(), StoreError> {
-        if let Some(checkpoint) = &mut self.checkpoint {
-            match checkpoint.step(&self.files, &mut self.state, &mut self.log)? {
-                Progress::More => {}
-                Progress::Committed(dead) => {
+        if !self.state.dead_pages.is_empty() {
+            let kept = self.state.dead_pages.len().saturating_sub(STEP_FILES);
+            for (owner, number) in self.state.dead_pages.drain(kept..) {
+                let path = segment::messages_path(&self.files, owner, Kind::Transient, number);
+                self.files.remove(&path)?;
+            }
+        } else if let Some(checkpoint) = &mut self.checkpoint {
+            let mut ground = Ground {
+                files: &self.files,
+                state: &mut self.state,
+                log: &mut self.log,
+                unsynced: &mut self.unsynced,
+                damage: &mut self.damage,
+            };
+            match checkpoint.step(&mut ground)? {
+                Outcome::More => {}
+                Outcome::Committed(dead) => {
                     self.dead_files.extend(dead);
                     self.checkpoint = None;
                 }
@@ -204,12 +334,22 @@ impl Store {
             for path in self.dead_files.drain(kept..) {
                 self.files.remove(&path)?;
             }
-        } else if let Some(id) = self.state.doomed.pop_first() {
-            self.files.remove_directory(&segment::directory(id))?;
-            self.state.directories.remove(&id);
-        } else if self.log_is_long() || self.much_is_dead() {
+        } else if let Some(directory) = self.dead_directories.last() {
+            if self.files.clear_directory(directory, STEP_FILES)? {
+                self.dead_directories.pop();
+            }
+        } else if let Some(owner) = self.state.forgotten.pop_first() {
+            self.dead_directories.push(segment::directory(&self.files, owner, Kind::Transient));
+        } else if let Some(&id) = self.state.doomed.first() {
+            let directory = segment::directory(&self.files, PageOwner::Durable(id), Kind::Durable);
+            if self.files.clear_directory(&directory, STEP_FILES)? {
+                self.state.doomed.remove(&id);
+                self.state.directories.remove(&id);
+            }
+        } else if self.log_is_long() || self.much_is_wasted() {
             let oldest = if self.log_is_long() { self.log.oldest_full() } else { None };
-            self.checkpoint = Some(Checkpoint::new(&self.files, &self.state, oldest));
+            let compacts = self.much_is_wasted();
+            self.checkpoint = Some(Checkpoint::new(&self.files, &mut self.state, oldest, compacts));
         }
         Ok(())
     }
@@ -218,8 +358,8 @@ impl Store {
         self.log.files.len() > self.files.options.log_files.max(1)
     }
 
-    /// Whether segments in which nothing lives take up as much as a log file.
-    fn much_is_dead(&self) -> bool {
-        self.state.dead_bytes >= self.files.options.log_file_bytes
+    /// Whether segments take up as much as a log file for little or nothing.
+    fn much_is_wasted(&self) -> bool {
+        self.state.waste() >= self.files.options.log_file_bytes
     }
 }

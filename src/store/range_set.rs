@@ -1,18 +1,31 @@
-//! A set of positions kept as ranges.
+//! A set of positions that is small in memory.
 //!
-//! why: what lives in a queue, and what does not, is nearly always a few long runs; a set with an
-//! entry for each message would grow with the backlog.
+//! why: what lives in a queue is nearly always one run, and then it costs two numbers. Where it is
+//! not, as with persistent and transient messages by turns, a compressed bitmap costs a bit for
+//! each position or less; an entry for each run would grow with the backlog.
 
-use std::collections::BTreeMap;
+use roaring::RoaringTreemap;
 
 use crate::broker::record::Position;
 
-/// A set of positions. Its size in memory follows the number of runs in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A set of positions.
+#[derive(Clone, Debug)]
 pub(super) struct RangeSet {
-    /// First position of each run to its last. invariant: runs neither overlap nor touch.
-    runs: BTreeMap<Position, Position>,
+    shape: Shape,
     count: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Shape {
+    /// From one position to another; meaningless while the set is empty.
+    Run(Position, Position),
+    Bitmap(Box<RoaringTreemap>),
+}
+
+impl Default for RangeSet {
+    fn default() -> Self {
+        RangeSet { shape: Shape::Run(0, 0), count: 0 }
+    }
 }
 
 impl RangeSet {
@@ -21,13 +34,54 @@ impl RangeSet {
         self.count
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The lowest position.
     pub(super) fn first(&self) -> Option<Position> {
-        self.runs.first_key_value().map(|(&first, _)| first)
+        match &self.shape {
+            _ if self.count == 0 => None,
+            Shape::Run(first, _) => Some(*first),
+            Shape::Bitmap(bitmap) => bitmap.min(),
+        }
+    }
+
+    /// The highest position.
+    pub(super) fn last(&self) -> Option<Position> {
+        match &self.shape {
+            _ if self.count == 0 => None,
+            Shape::Run(_, last) => Some(*last),
+            Shape::Bitmap(bitmap) => bitmap.max(),
+        }
     }
 
     pub(super) fn contains(&self, position: Position) -> bool {
-        self.runs.range(..=position).next_back().is_some_and(|(_, &last)| last >= position)
+        match &self.shape {
+            _ if self.count == 0 => false,
+            Shape::Run(first, last) => (*first..=*last).contains(&position),
+            Shape::Bitmap(bitmap) => bitmap.contains(position),
+        }
+    }
+
+    /// Those of its positions that lie from `first` to `last`, rising.
+    pub(super) fn within(
+        &self,
+        first: Position,
+        last: Position,
+    ) -> impl Iterator<Item = Position> + '_ {
+        let (run, bitmap) = match &self.shape {
+            _ if self.count == 0 => (None, None),
+            Shape::Run(run_first, run_last) => {
+                (Some(first.max(*run_first)..=last.min(*run_last)), None)
+            }
+            Shape::Bitmap(bitmap) => {
+                let mut positions = bitmap.iter();
+                positions.advance_to(first);
+                (None, Some(positions.take_while(move |&position| position <= last)))
+            }
+        };
+        run.into_iter().flatten().chain(bitmap.into_iter().flatten())
     }
 
     /// Adds the positions from `first` to `last`; returns how many were not in it before.
@@ -36,56 +90,62 @@ impl RangeSet {
             return 0;
         }
         let before = self.count;
-        let (mut new_first, mut new_last) = (first, last);
-        // From the highest run that touches the new one downwards.
-        let reach = last.saturating_add(1);
-        while let Some((&run_first, &run_last)) = self.runs.range(..=reach).next_back() {
-            if run_last.saturating_add(1) < first {
-                break;
+        match &mut self.shape {
+            shape if before == 0 => {
+                *shape = Shape::Run(first, last);
+                self.count = last - first + 1;
             }
-            if run_first <= first && run_last >= last {
-                return 0;
+            Shape::Run(run_first, run_last)
+                if first <= run_last.saturating_add(1) && *run_first <= last.saturating_add(1) =>
+            {
+                *run_first = first.min(*run_first);
+                *run_last = last.max(*run_last);
+                self.count = *run_last - *run_first + 1;
             }
-            new_first = new_first.min(run_first);
-            new_last = new_last.max(run_last);
-            self.take_run(run_first, run_last);
+            _ => self.count += self.bitmap().insert_range(first..=last),
         }
-        self.put_run(new_first, new_last);
         self.count - before
     }
 
     /// Takes out the positions from `first` to `last`; returns how many were in it.
     pub(super) fn remove(&mut self, first: Position, last: Position) -> u64 {
-        if first > last {
+        let before = self.count;
+        if first > last || before == 0 {
             return 0;
         }
-        let before = self.count;
-        while let Some((&run_first, &run_last)) = self.runs.range(..=last).next_back() {
-            if run_last < first {
-                break;
+        match &mut self.shape {
+            Shape::Run(run_first, run_last) if last < *run_first || first > *run_last => {}
+            Shape::Run(run_first, run_last) if first <= *run_first || last >= *run_last => {
+                if first <= *run_first && last >= *run_last {
+                    *self = RangeSet::default();
+                } else if first <= *run_first {
+                    *run_first = last + 1;
+                    self.count = *run_last - *run_first + 1;
+                } else {
+                    *run_last = first - 1;
+                    self.count = *run_last - *run_first + 1;
+                }
             }
-            self.take_run(run_first, run_last);
-            if run_first < first {
-                self.put_run(run_first, first - 1);
-            }
-            if run_last > last {
-                self.put_run(last + 1, run_last);
-            }
-            if run_first <= first {
-                break;
+            _ => {
+                self.count -= self.bitmap().remove_range(first..=last);
+                if self.count == 0 {
+                    *self = RangeSet::default();
+                }
             }
         }
         before - self.count
     }
 
-    fn put_run(&mut self, first: Position, last: Position) {
-        self.runs.insert(first, last);
-        self.count += last - first + 1;
-    }
-
-    fn take_run(&mut self, first: Position, last: Position) {
-        self.runs.remove(&first);
-        self.count -= last - first + 1;
+    fn bitmap(&mut self) -> &mut RoaringTreemap {
+        if let Shape::Run(first, last) = self.shape {
+            let mut bitmap = RoaringTreemap::new();
+            bitmap.insert_range(first..=last);
+            self.shape = Shape::Bitmap(Box::new(bitmap));
+        }
+        match &mut self.shape {
+            Shape::Bitmap(bitmap) => bitmap,
+            Shape::Run(..) => unreachable!("invariant: it was just replaced"),
+        }
     }
 }
 
@@ -107,26 +167,25 @@ mod tests {
             for (adds, first, length) in steps {
                 let before = model.len();
                 let range = first..first + length;
-                let (Some(last), changed) = (range.clone().last(), if adds {
+                let last = (first + length).saturating_sub(1);
+                let changed = if adds {
                     model.extend(range);
-                    set.insert(first, (first + length).saturating_sub(1))
+                    set.insert(first, last)
                 } else {
                     model.retain(|position| !range.contains(position));
-                    set.remove(first, (first + length).saturating_sub(1))
-                }) else {
-                    continue;
+                    set.remove(first, last)
                 };
-                prop_assert!(last >= first);
                 prop_assert_eq!(changed as usize, model.len().abs_diff(before));
                 prop_assert_eq!(set.len() as usize, model.len());
+                prop_assert_eq!(set.is_empty(), model.is_empty());
                 prop_assert_eq!(set.first(), model.first().copied());
+                prop_assert_eq!(set.last(), model.last().copied());
                 for position in 0..60 {
                     prop_assert_eq!(set.contains(position), model.contains(&position));
                 }
-                let touching = set.runs.iter().zip(set.runs.keys().skip(1));
-                for ((_, last), next) in touching {
-                    prop_assert!(last + 1 < *next);
-                }
+                let within: Vec<_> = set.within(first, first + 9).collect();
+                let expected: Vec<_> = model.range(first..=first + 9).copied().collect();
+                prop_assert_eq!(within, expected);
             }
         }
     }
@@ -138,5 +197,7 @@ mod tests {
         assert_eq!(set.insert(0, 0), 1);
         assert_eq!(set.remove(u64::MAX, u64::MAX), 1);
         assert!(set.contains(u64::MAX - 1) && !set.contains(u64::MAX) && set.contains(0));
+        assert_eq!(set.within(0, u64::MAX).collect::<Vec<_>>(), [0, u64::MAX - 1]);
+        assert_eq!(set.remove(0, u64::MAX), 2);
     }
 }

@@ -2,12 +2,16 @@
 //!
 //! One path for every start, after a clean stop and after any crash. What an unfinished checkpoint
 //! left is undone; what is damaged is reported and left out, and everything else is kept.
+//!
+//! How long it takes depends on the log, whose length is bounded, and not on what lies in segments:
+//! that is counted and stays where it is, unless its queue wants all its messages in memory.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use crate::broker::paging::Cold;
 use crate::broker::record::{
     DurableQueueId, Lsn, Position, Recovered, RecoveredMessage, RecoveredQueue,
 };
@@ -18,12 +22,16 @@ use super::disk::Disk;
 use super::error::{During, StoreError};
 use super::files::Files;
 use super::log::{LOG, Log};
-use super::report::{Damage, Report};
-use super::segment::QUEUES;
+use super::report::{Damage, Progress, Report};
+use super::segment::{self, PAGES, QUEUES};
 use super::state::State;
 
 mod queues;
 mod replay;
+mod settlements;
+
+/// How much is read between two reports of the progress.
+const TELL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The messages that live in the log, by queue and position.
 type Messages = BTreeMap<DurableQueueId, BTreeMap<Position, RecoveredMessage>>;
@@ -33,12 +41,42 @@ pub(super) struct Opened {
     pub(super) files: Files,
     pub(super) state: State,
     pub(super) log: Log,
+    /// Directories of transient segments that earlier starts left.
+    pub(super) leftovers: Vec<String>,
     pub(super) recovered: Recovered,
     pub(super) report: Report,
 }
 
+/// Counts what is read, and tells.
+pub(super) struct Meter<'a> {
+    tell: &'a mut dyn FnMut(Progress),
+    progress: Progress,
+    told_bytes: u64,
+}
+
+impl Meter<'_> {
+    /// There is more to read.
+    fn expect(&mut self, bytes: u64) {
+        self.progress.total_bytes += bytes;
+    }
+
+    /// Some of it has been read.
+    fn read(&mut self, bytes: u64) {
+        self.progress.done_bytes += bytes;
+        if self.progress.done_bytes - self.told_bytes >= TELL_BYTES {
+            self.told_bytes = self.progress.done_bytes;
+            (self.tell)(self.progress);
+        }
+    }
+}
+
 /// Opens the store on a disk, a new one if there is nothing.
-pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Opened, StoreError> {
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Opened, StoreError> {
+    let mut meter = Meter { tell, progress: Progress::default(), told_bytes: 0 };
     let mut report = Report::default();
     let found = catalog::read(&disk, &mut report.cuts)?;
     let catalog = match found {
@@ -46,25 +84,34 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Opened, Stor
         None => first_catalog(&disk, options)?,
     };
     let Catalog { salt, last, moved, mut state } = catalog;
-    let files = Files { disk, salt, options };
+    let (leftovers, run) = leftovers(&disk)?;
+    let files = Files { disk, salt, options, run };
     queues::find_directories(&files, &mut state)?;
-    let damaged = queues::roll_back(&files, &mut state)?;
+    let damaged = queues::roll_back(&files, &mut state, &mut meter)?;
     let mut messages = Messages::new();
-    let log = replay::replay(
-        &files,
-        &mut state,
-        &mut messages,
-        &mut report,
-        replay::Known { defined: last, moved },
-    )?;
+    let known = replay::Known { defined: last, moved };
+    let log = replay::replay(&files, &mut state, &mut messages, &mut report, &mut meter, known)?;
     for (id, found) in damaged {
         if state.queues.contains_key(&id) {
             report.cuts.extend(found.cuts);
         }
     }
     queues::sort_out_directories(&files, &mut state, &mut report)?;
-    let recovered = gather(&files, &mut state, messages, log.last, &mut report);
-    Ok(Opened { files, state, log, recovered, report })
+    let recovered = gather(&files, &mut state, messages, log.last, &mut report, &mut meter)?;
+    meter.progress.done_bytes = meter.progress.total_bytes;
+    (meter.tell)(meter.progress);
+    Ok(Opened { files, state, log, leftovers, recovered, report })
+}
+
+/// The directories of transient segments that there are, and the number of this start.
+///
+/// why: they are removed later, a few files at a time: their number grows with what was paged out,
+/// and a start must not wait for that.
+fn leftovers(disk: &Arc<dyn Disk>) -> Result<(Vec<String>, u64), StoreError> {
+    let names = disk.list(PAGES).during("list", PAGES)?;
+    let last = names.iter().filter_map(|name| segment::parse_run(name)).max();
+    let paths = names.iter().map(|name| format!("{PAGES}/{name}")).collect();
+    Ok((paths, last.map_or(1, |last| last.wrapping_add(1))))
 }
 
 /// Writes the catalog of an empty store, unless it is one that lost its catalog.
@@ -77,7 +124,7 @@ fn first_catalog(disk: &Arc<dyn Disk>, options: Options) -> Result<Catalog, Stor
     }
     // The standard library's hasher is seeded by the system: the only randomness needed here.
     let salt = RandomState::new().build_hasher().finish() as u32;
-    let files = Files { disk: disk.clone(), salt, options };
+    let files = Files { disk: disk.clone(), salt, options, run: 0 };
     let bytes = catalog::encode(salt, &State::default(), Lsn(0), Lsn(0));
     catalog::write_first(&files, &bytes)?;
     catalog::write_copy(&files, &bytes)?;
@@ -91,30 +138,44 @@ fn gather(
     mut from_log: Messages,
     last_lsn: Lsn,
     report: &mut Report,
-) -> Recovered {
+    meter: &mut Meter<'_>,
+) -> Result<Recovered, StoreError> {
     let mut queues = Vec::new();
     for (&id, queue) in &mut state.queues {
-        let mut messages = queues::read_segments(files, id, queue, report);
-        messages.extend(from_log.remove(&id).unwrap_or_default().into_values());
-        report.messages += messages.len() as u64;
-        report.message_bytes +=
-            messages.iter().map(|found| found.message.as_bytes().len() as u64).sum::<u64>();
+        let mut messages: Vec<_> = from_log.remove(&id).unwrap_or_default().into_values().collect();
+        let mut cold = None;
+        if queue.definition.is_kept_in_memory() {
+            messages.append(&mut queues::read_segments(files, id, queue, report, meter)?);
+            messages.sort_by_key(|message| message.position);
+        } else {
+            cold = queues::sum_up(files, id, queue, report, meter)?;
+        }
+        let Cold { messages: count, octets, .. } = cold.unwrap_or_default();
+        report.messages += count + messages.len() as u64;
+        report.message_bytes += octets
+            + messages.iter().map(|found| found.message.as_bytes().len() as u64).sum::<u64>();
+        queue.forget_returns_of_the_lost();
         queues.push(RecoveredQueue {
             definition: queue.definition.clone(),
             messages,
-            cold: None,
-            returns: Vec::new(),
+            cold,
+            returns: queue
+                .returns
+                .iter()
+                .map(|(&position, &returns)| (position, returns))
+                .collect(),
             last_position: queue.last_position,
             delivered: queue.delivered.clone(),
         });
     }
-    Recovered {
+    state.recount_waste();
+    Ok(Recovered {
         exchanges: state.exchanges().into_iter().cloned().collect(),
         queues,
         bindings: state.bindings().into_iter().cloned().collect(),
         last_lsn,
         last_queue_id: state.last_queue_id,
-    }
+    })
 }
 
 impl Report {

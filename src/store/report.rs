@@ -2,6 +2,16 @@
 
 use std::fmt;
 
+/// How far the opening of a store is. What there is to read becomes known as it goes, so the total
+/// may rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes read so far.
+    pub done_bytes: u64,
+    /// Bytes there are to read.
+    pub total_bytes: u64,
+}
+
 /// What recovery read, cut off and found damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -9,11 +19,11 @@ pub struct Report {
     pub log_files: u64,
     /// Records in them that were replayed.
     pub records: u64,
-    /// Segments of queues that were read.
+    /// Segments of queues in which messages live.
     pub segments: u64,
     /// Messages that live, counted once for each queue.
     pub messages: u64,
-    /// Bytes of those messages.
+    /// Bytes of those messages; of those that stay on the disk, only of their bodies.
     pub message_bytes: u64,
     /// What was not whole, in the order it was found.
     pub cuts: Vec<Damage>,

@@ -2,19 +2,25 @@
 //! where. It holds no message.
 //!
 //! Records change it once they are synced, and replaying the log changes it the same way, so that
-//! it always says what a restart would find.
+//! it always says what a restart would find; and beside that, where the messages are that go with
+//! the process.
+//!
+//! invariant: a position that lives, lives in one place: in the log, or in one segment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use leveret_codec::ShortString;
 
+use crate::broker::paging::PageOwner;
 use crate::broker::record::{
     BindingDefinition, BoundTo, DurableQueueId, ExchangeDefinition, Position, QueueDefinition,
     Record,
 };
 
 use super::range_set::RangeSet;
-use super::segment::Segment;
+use super::segment::{Kind, Segment, SegmentKey};
+use super::segment_set::SegmentSet;
 
 /// The durable part of a virtual host, without its messages.
 #[derive(Debug, Default)]
@@ -28,8 +34,14 @@ pub(super) struct State {
     pub(super) directories: BTreeSet<DurableQueueId>,
     /// Deleted queues whose directory is still to be removed.
     pub(super) doomed: BTreeSet<DurableQueueId>,
-    /// How many bytes the segments have in which nothing lives any more.
-    pub(super) dead_bytes: u64,
+    /// How many bytes durable segments take up for little or nothing.
+    waste: u64,
+    /// The transient segments of queues that are not durable.
+    transient: BTreeMap<u64, SegmentSet>,
+    /// Transient segments in which nothing lives, to be removed.
+    pub(super) dead_pages: Vec<(PageOwner, u64)>,
+    /// Those whose transient segments are all to be removed.
+    pub(super) forgotten: BTreeSet<PageOwner>,
 }
 
 /// The place of a definition in the order in which they were made.
@@ -46,7 +58,12 @@ pub(super) struct Queue {
     pub(super) last_position: Position,
     /// Up to where was delivered, by priority, sorted.
     pub(super) delivered: Vec<(u8, Position)>,
-    pub(super) segments: VecDeque<Segment>,
+    /// How often messages that live have come back.
+    pub(super) returns: BTreeMap<Position, u32>,
+    /// Where durable messages are that are not in the log.
+    pub(super) segments: SegmentSet,
+    /// Where messages are that no record speaks of.
+    pub(super) pages: SegmentSet,
 }
 
 impl State {
@@ -67,16 +84,110 @@ impl State {
                 }
             }
             Record::Settled { queue, first, last } => {
-                if let Some(queue) = self.queues.get_mut(queue) {
-                    self.dead_bytes += queue.settle(*first, *last);
-                }
+                self.change(*queue, |queue| queue.settle(*first, *last));
             }
             Record::Delivered { queue, priority, position } => {
                 if let Some(queue) = self.queues.get_mut(queue) {
                     queue.deliver(*priority, *position);
                 }
             }
-            Record::Returned { .. } => {}
+            Record::Returned { queue, first, last, returns } => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.note_returns(*first, *last, *returns);
+                }
+            }
+        }
+    }
+
+    /// Does something with a queue that may make its segments waste more or less.
+    pub(super) fn change<T>(
+        &mut self,
+        id: DurableQueueId,
+        act: impl FnOnce(&mut Queue) -> T,
+    ) -> Option<T> {
+        let queue = self.queues.get_mut(&id)?;
+        let before = queue.segments.waste();
+        let result = act(queue);
+        self.waste = self.waste - before + queue.segments.waste();
+        Some(result)
+    }
+
+    /// Counts that anew, after segments were changed directly.
+    pub(super) fn recount_waste(&mut self) {
+        self.waste = 0;
+        for queue in self.queues.values_mut() {
+            queue.segments.recount();
+            self.waste += queue.segments.waste();
+        }
+    }
+
+    /// How many bytes durable segments take up for little or nothing.
+    pub(super) fn waste(&self) -> u64 {
+        self.waste
+    }
+
+    /// Does something with the segments of a kind that a queue has, if it is there.
+    pub(super) fn with_segments<T>(
+        &mut self,
+        owner: PageOwner,
+        kind: Kind,
+        act: impl FnOnce(&mut SegmentSet) -> T,
+    ) -> Option<T> {
+        match (owner, kind) {
+            (PageOwner::Durable(id), Kind::Durable) => {
+                self.change(id, |queue| act(&mut queue.segments))
+            }
+            (PageOwner::Durable(id), Kind::Transient) => {
+                self.queues.get_mut(&id).map(|queue| act(&mut queue.pages))
+            }
+            (PageOwner::Transient(_), Kind::Durable) => None,
+            (PageOwner::Transient(number), Kind::Transient) => {
+                self.transient.get_mut(&number).map(act)
+            }
+        }
+    }
+
+    /// Brings a queue into being that is not durable, if it is none that there is.
+    pub(super) fn know_pages(&mut self, owner: PageOwner) {
+        if let PageOwner::Transient(number) = owner {
+            self.transient.entry(number).or_insert_with(|| SegmentSet::new(Kind::Transient));
+        }
+    }
+
+    /// Does something with a durable segment, if it is there.
+    pub(super) fn with_segment<T>(
+        &mut self,
+        id: DurableQueueId,
+        key: SegmentKey,
+        act: impl FnOnce(&mut Segment) -> T,
+    ) -> Option<T> {
+        self.change(id, |queue| queue.segments.change(key, act)).flatten()
+    }
+
+    /// Notes that a message lives in a segment now.
+    pub(super) fn leave_log(&mut self, id: DurableQueueId, position: Position) {
+        if let Some(queue) = self.queues.get_mut(&id) {
+            queue.live.remove(position, position);
+        }
+    }
+
+    /// Whether a commit would let a segment go.
+    pub(super) fn has_dead_segments(&self) -> bool {
+        let mut segments = self.queues.values().flat_map(|queue| queue.segments.iter());
+        segments.any(|segment| segment.live.is_empty())
+    }
+
+    /// Takes out the transient segments of a queue in which nothing lives.
+    pub(super) fn bury_pages(&mut self, owner: PageOwner) {
+        let dead = self.with_segments(owner, Kind::Transient, SegmentSet::take_dead);
+        let dead = dead.unwrap_or_default();
+        self.dead_pages.extend(dead.iter().map(|segment| (owner, segment.number)));
+    }
+
+    /// Forgets a queue that is not durable.
+    pub(super) fn forget_pages(&mut self, number: u64) {
+        if self.transient.remove(&number).is_some() {
+            self.forgotten.insert(PageOwner::Transient(number));
         }
     }
 
@@ -106,7 +217,12 @@ impl State {
     }
 
     fn delete_queue(&mut self, id: DurableQueueId) {
-        self.queues.remove(&id);
+        if let Some(queue) = self.queues.remove(&id) {
+            self.waste -= queue.segments.waste();
+            if queue.pages.was_used() {
+                self.forgotten.insert(PageOwner::Durable(id));
+            }
+        }
         self.bindings.remove(&BoundTo::Queue(id));
         if self.directories.contains(&id) {
             self.doomed.insert(id);
@@ -157,23 +273,17 @@ impl State {
         }
     }
 
-    /// Takes out the segments in which nothing lives any more and returns their files.
-    pub(super) fn take_dead_segments(&mut self) -> Vec<String> {
-        let mut paths = Vec::new();
+    /// Takes out the durable segments in which nothing lives any more.
+    pub(super) fn take_dead_segments(&mut self) -> Vec<(DurableQueueId, Segment)> {
+        let mut dead = Vec::new();
         for (&id, queue) in &mut self.queues {
-            queue.segments.retain(|segment| {
-                if segment.live() > 0 {
-                    return true;
-                }
-                paths.push(segment.messages_path(id));
-                if segment.settled_length > 0 {
-                    paths.push(segment.settled_path(id));
-                }
-                false
-            });
+            let before = queue.segments.waste();
+            if before > 0 {
+                dead.extend(queue.segments.take_dead().into_iter().map(|segment| (id, segment)));
+                self.waste = self.waste - before + queue.segments.waste();
+            }
         }
-        self.dead_bytes = 0;
-        paths
+        dead
     }
 }
 
@@ -191,37 +301,53 @@ impl Queue {
             marks: VecDeque::new(),
             last_position: 0,
             delivered: Vec::new(),
-            segments: VecDeque::new(),
+            returns: BTreeMap::new(),
+            segments: SegmentSet::new(Kind::Durable),
+            pages: SegmentSet::new(Kind::Transient),
         }
     }
 
-    fn enqueue(&mut self, position: Position, log_file: u64) {
-        self.live.insert(position, position);
+    /// What the operator knows it by.
+    pub(super) fn name(&self) -> Arc<str> {
+        String::from_utf8_lossy(self.definition.name.as_bytes()).into()
+    }
+
+    /// Notes a message that is in the log, unless it lives in a segment too.
+    pub(super) fn enqueue(&mut self, position: Position, log_file: u64) {
         self.last_position = self.last_position.max(position);
+        // A log file outlives what was paged out from it, and is replayed.
+        if self.segments.holds(position) {
+            return;
+        }
+        self.live.insert(position, position);
         match self.marks.back_mut() {
             Some((number, highest)) if *number == log_file => *highest = position.max(*highest),
             _ => self.marks.push_back((log_file, position)),
         }
     }
 
-    /// Notes that positions are done with; returns how many bytes the segments have in which
-    /// nothing lives since.
-    fn settle(&mut self, first: Position, last: Position) -> u64 {
+    fn settle(&mut self, first: Position, last: Position) {
         self.live.remove(first, last);
         // Positions of transient messages are settled too, and must not be given again.
         self.last_position = self.last_position.max(last);
-        let mut died = 0;
-        let start = self.segments.partition_point(|segment| segment.last < first);
-        for segment in self.segments.range_mut(start..) {
-            if segment.first > last {
-                break;
-            }
-            let changed = segment.settle(first.max(segment.first), last.min(segment.last));
-            if changed > 0 && segment.live() == 0 {
-                died += segment.length;
-            }
+        self.segments.settle(first, last);
+        if first == last {
+            self.returns.remove(&first);
+        } else if !self.returns.is_empty() && first < last {
+            self.returns.extract_if(first..=last, |_, _| true).for_each(drop);
         }
-        died
+    }
+
+    /// Forgets how often messages came back that turned out not to be there.
+    pub(super) fn forget_returns_of_the_lost(&mut self) {
+        let Queue { returns, live, segments, .. } = self;
+        returns.retain(|&position, _| live.contains(position) || segments.holds(position));
+    }
+
+    fn note_returns(&mut self, first: Position, last: Position, returns: u32) {
+        let mut positions = self.segments.living(first, last);
+        positions.extend(self.live.within(first, last));
+        self.returns.extend(positions.into_iter().map(|position| (position, returns)));
     }
 
     pub(super) fn deliver(&mut self, priority: u8, position: Position) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, DiskRead};
 
 /// A directory of another disk.
 #[derive(Clone)]
@@ -32,8 +32,8 @@ impl Disk for Subdirectory {
         self.disk.length(&self.path(path))
     }
 
-    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.disk.read(&self.path(path), offset, buffer)
+    fn open_read(&self, path: &str) -> io::Result<Box<dyn DiskRead>> {
+        self.disk.open_read(&self.path(path))
     }
 
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -58,6 +58,10 @@ impl Disk for Subdirectory {
 
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
         self.disk.sync_directory(&self.path(directory))
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        self.disk.free()
     }
 }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 
+mod compaction;
 mod damage;
 mod model;
+mod paging;
+mod room;
 mod simulation;
 
 use model::{Dice, Model};
@@ -13,8 +16,19 @@ use model::{Dice, Model};
 /// Sizes so small that a handful of records fills a file.
 const TINY: Options = Options { log_file_bytes: 600, log_files: 2, segment_bytes: 400 };
 
+/// Opens a store and pages everything in, as if no queue had a cold part.
 fn open(disk: &MemoryDisk) -> (Store, Recovered, Report) {
-    Store::open(Arc::new(disk.clone()), TINY).expect("the store opens")
+    open_on(Arc::new(disk.clone()), TINY).expect("the store opens")
+}
+
+fn open_on(
+    disk: Arc<dyn Disk>,
+    options: Options,
+) -> Result<(Store, Recovered, Report), StoreError> {
+    let (mut store, mut recovered, mut report) = Store::open(disk, options)?;
+    model::warm_up(&mut store, &mut recovered);
+    report.cuts.append(&mut store.take_damage());
+    Ok((store, recovered, report))
 }
 
 /// A store that was written and checkpointed for a while, and its model.
@@ -66,7 +80,7 @@ fn it_works_on_files_too() {
     let mut model = Model::default();
     for _ in 0..4 {
         let disk = Arc::new(FileDisk::open(home.path()).unwrap());
-        let (mut store, recovered, report) = Store::open(disk, TINY).unwrap();
+        let (mut store, recovered, report) = open_on(disk, TINY).unwrap();
         model::assert_same(&recovered, &model.recovered());
         assert!(report.cuts.is_empty(), "{report}");
         for _ in 0..20 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskRead};
 
 /// The operations that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Operation {
     Append,
     /// [`DiskFile::sync`].
     Sync,
-    /// Any read, of a file's bytes, length or directory.
+    /// Any read, of a file's bytes, length or directory, and the opening of a file to read it.
     Read,
 }
 
@@ -105,9 +105,10 @@ impl<D: Disk> Disk for FaultyDisk<D> {
         self.disk.length(path)
     }
 
-    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    fn open_read(&self, path: &str) -> io::Result<Box<dyn DiskRead>> {
         self.plan.pass(Operation::Read, path)?;
-        self.disk.read(path, offset, buffer)
+        let file = self.disk.open_read(path)?;
+        Ok(Box::new(FaultyRead { file, path: path.to_owned(), plan: self.plan.clone() }))
     }
 
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -139,6 +140,23 @@ impl<D: Disk> Disk for FaultyDisk<D> {
     fn sync_directory(&self, directory: &str) -> io::Result<()> {
         self.plan.pass(Operation::Change, directory)?;
         self.disk.sync_directory(directory)
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        self.disk.free()
+    }
+}
+
+struct FaultyRead {
+    file: Box<dyn DiskRead>,
+    path: String,
+    plan: Arc<Plan>,
+}
+
+impl DiskRead for FaultyRead {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.plan.pass(Operation::Read, &self.path)?;
+        self.file.read(offset, buffer)
     }
 }
 

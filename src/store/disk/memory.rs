@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, directory_of};
+use super::{Disk, DiskFile, DiskRead, directory_of};
 
 /// A disk in memory. Clones share its content; [`kill`](MemoryDisk::kill) and
 /// [`crash`](MemoryDisk::crash) return what a restart would find, as a disk of its own.
@@ -24,6 +24,8 @@ struct Tree {
     changes: BTreeMap<String, Vec<Change>>,
     /// All directories, also empty ones.
     directories: BTreeSet<String>,
+    /// How many bytes all files may have together, if that is bounded.
+    capacity: Option<u64>,
 }
 
 type Names = BTreeMap<String, Arc<Mutex<Content>>>;
@@ -65,6 +67,14 @@ impl Tree {
         self.changes.entry(directory.to_owned()).or_default().push(change);
     }
 
+    fn total_bytes(&self) -> u64 {
+        self.names.values().map(|content| content.lock().bytes.len() as u64).sum()
+    }
+
+    fn free(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.total_bytes()))
+    }
+
     fn content(&self, path: &str) -> io::Result<Arc<Mutex<Content>>> {
         self.names.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -87,6 +97,7 @@ impl Tree {
             names,
             changes: BTreeMap::new(),
             directories: self.directories.clone(),
+            capacity: self.capacity,
         };
         MemoryDisk { tree: Arc::new(Mutex::new(tree)) }
     }
@@ -140,7 +151,13 @@ impl MemoryDisk {
 
     /// How many bytes all files have together.
     pub fn total_bytes(&self) -> u64 {
-        self.tree.lock().names.values().map(|content| content.lock().bytes.len() as u64).sum()
+        self.tree.lock().total_bytes()
+    }
+
+    /// Bounds how many bytes all files may have together; what would make them more fails as on a
+    /// full disk.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.tree.lock().capacity = bytes;
     }
 }
 
@@ -166,26 +183,23 @@ impl Disk for MemoryDisk {
         Ok(tree.names.get(path).map(|content| content.lock().bytes.len() as u64))
     }
 
-    fn read(&self, path: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    fn open_read(&self, path: &str) -> io::Result<Box<dyn DiskRead>> {
         let content = self.tree.lock().content(path)?;
-        let content = content.lock();
-        let rest = content.bytes.get(offset as usize..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
+        Ok(Box::new(MemoryRead { content }))
     }
 
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut tree = self.tree.lock();
         if let Some(content) = tree.names.get(path) {
-            return Ok(Box::new(MemoryFile { content: content.clone() }));
+            let content = content.clone();
+            return Ok(Box::new(MemoryFile { tree: self.tree.clone(), content }));
         }
         for (end, _) in path.match_indices('/') {
             tree.directories.insert(path[..end].to_owned());
         }
         let content = Arc::new(Mutex::new(Content::default()));
         tree.change(Change::Created(path.to_owned(), content.clone()), directory_of(path));
-        Ok(Box::new(MemoryFile { content }))
+        Ok(Box::new(MemoryFile { tree: self.tree.clone(), content }))
     }
 
     fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
@@ -230,16 +244,37 @@ impl Disk for MemoryDisk {
         }
         Ok(())
     }
+
+    fn free(&self) -> io::Result<u64> {
+        Ok(self.tree.lock().free())
+    }
+}
+
+struct MemoryRead {
+    content: Arc<Mutex<Content>>,
+}
+
+impl DiskRead for MemoryRead {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let content = self.content.lock();
+        let rest = content.bytes.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
 }
 
 struct MemoryFile {
+    tree: Arc<Mutex<Tree>>,
     content: Arc<Mutex<Content>>,
 }
 
 impl DiskFile for MemoryFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.content.lock().bytes.extend_from_slice(bytes);
-        Ok(())
+        let tree = self.tree.lock();
+        let taken = bytes.len().min(usize::try_from(tree.free()).unwrap_or(usize::MAX));
+        self.content.lock().bytes.extend_from_slice(&bytes[..taken]);
+        if taken < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -289,5 +324,19 @@ mod tests {
         let whole = disk.crash(|_, count| count);
         assert_eq!(text(&whole, "log/3").unwrap(), "abcdef");
         drop(file);
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_there_is_room_for() {
+        let disk = MemoryDisk::default();
+        assert_eq!(disk.free().unwrap(), u64::MAX);
+        disk.set_capacity(Some(5));
+        let mut file = disk.open_append("log/1").unwrap();
+        file.append(b"abc").unwrap();
+        assert_eq!(disk.free().unwrap(), 2);
+        assert_eq!(file.append(b"def").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(text(&disk, "log/1").unwrap(), "abcde");
+        disk.remove("log/1").unwrap();
+        assert_eq!(disk.free().unwrap(), 5);
     }
 }

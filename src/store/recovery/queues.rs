@@ -1,18 +1,21 @@
 //! Recovery of the queues' directories: segments as the catalog names them, and nothing else.
+//!
+//! Of most segments only the settlements are read: what lives in them is counted, not looked at.
 
-use std::collections::VecDeque;
-
+use crate::broker::paging::{Cold, PageOwner};
 use crate::broker::record::{DurableQueueId, Position, RecoveredMessage};
 
-use super::super::error::{During, StoreError};
+use super::super::error::StoreError;
 use super::super::files::Files;
-use super::super::format::{Fields, Malformed, parse_message};
-use super::super::framing::{FrameReader, Gap, Header, Item, Keys};
+use super::super::format::{Fields, Malformed, parse_message, payload_body_length};
+use super::super::framing::Item;
+use super::super::range_set::RangeSet;
 use super::super::report::Report;
-use super::super::segment::{
-    self, MAGIC, QUEUES, SETTLEMENT_LENGTH, Segment, directory, parse_settlement,
-};
+use super::super::segment::{self, Kind, QUEUES, Segment};
+use super::super::segment_reader::SegmentReader;
 use super::super::state::{Queue, State};
+use super::Meter;
+use super::settlements::{self, Settlements};
 
 /// Notes which queues have a directory.
 pub(super) fn find_directories(files: &Files, state: &mut State) -> Result<(), StoreError> {
@@ -22,96 +25,146 @@ pub(super) fn find_directories(files: &Files, state: &mut State) -> Result<(), S
     Ok(())
 }
 
-/// Cuts off what an unfinished checkpoint appended, and reads what was settled. Returns what was
-/// found wrong with each queue: with those that the log deletes later, nothing is.
+/// Cuts off what an unfinished checkpoint appended, and finds out what lives. Returns what was found
+/// wrong with each queue: with those that the log deletes later, nothing is.
 pub(super) fn roll_back(
     files: &Files,
     state: &mut State,
+    meter: &mut Meter<'_>,
 ) -> Result<Vec<(DurableQueueId, Report)>, StoreError> {
     let mut reports = Vec::new();
     for (&id, queue) in &mut state.queues {
+        let mut result = Ok(());
         let mut report = Report::default();
-        let mut found = VecDeque::new();
-        for mut segment in std::mem::take(&mut queue.segments) {
-            if roll_back_messages(files, id, &mut segment, &mut report)? {
-                roll_back_settlements(files, id, &mut segment, &mut report)?;
-                found.push_back(segment);
+        let name = queue.name();
+        queue.segments.retain(|segment| {
+            let mut place = Place { files, id, name: &name, report: &mut report, meter };
+            if result.is_ok() {
+                match place.roll_back(segment) {
+                    Ok(keep) => return keep,
+                    Err(error) => result = Err(error),
+                }
             }
+            true
+        });
+        result?;
+        queue.segments.open_recovered(files.options.segment_bytes);
+        if !report.cuts.is_empty() {
+            reports.push((id, report));
         }
-        queue.segments = found;
-        reports.push((id, report));
     }
+    state.recount_waste();
     Ok(reports)
 }
 
-/// False if the segment is not there.
-fn roll_back_messages(
-    files: &Files,
+/// Where a segment is looked at.
+struct Place<'a, 'b> {
+    files: &'a Files,
     id: DurableQueueId,
-    segment: &mut Segment,
-    report: &mut Report,
-) -> Result<bool, StoreError> {
-    let path = segment.messages_path(id);
-    match files.length(&path)? {
-        None => {
-            let Segment { first, last, length, .. } = *segment;
-            let what = format!("missing, with the messages at positions {first} to {last}");
-            report.damaged(&path, 0, length, what);
-            return Ok(false);
-        }
-        Some(length) if length > segment.length => files.truncate(&path, segment.length)?,
-        // What is missing is reported with the messages that it costs.
-        Some(length) => segment.closed = length < segment.length,
-    }
-    Ok(true)
+    name: &'a std::sync::Arc<str>,
+    report: &'a mut Report,
+    meter: &'a mut Meter<'b>,
 }
 
-fn roll_back_settlements(
-    files: &Files,
-    id: DurableQueueId,
-    segment: &mut Segment,
-    report: &mut Report,
-) -> Result<(), StoreError> {
-    let path = segment.settled_path(id);
-    let Some(length) = files.length(&path)? else {
-        if segment.settled_length > 0 {
-            report.damaged(&path, 0, segment.settled_length, "missing; what it settled is back");
-            segment.settled_length = 0;
-        }
-        return Ok(());
-    };
-    let named = segment.settled_length;
-    segment.settled_length = named.min(length - length % SETTLEMENT_LENGTH as u64);
-    if segment.settled_length < named {
-        let missing = named - segment.settled_length;
-        report.damaged(&path, segment.settled_length, missing, "cut; what it settled is back");
-    }
-    if segment.settled_length < length {
-        files.truncate(&path, segment.settled_length)?;
-    }
-    read_settlements(files, &path, segment, report);
-    Ok(())
-}
-
-fn read_settlements(files: &Files, path: &str, segment: &mut Segment, report: &mut Report) {
-    let mut bytes = vec![0; segment.settled_length as usize];
-    if let Err(error) = files.disk.read(path, 0, &mut bytes) {
-        let what = format!("cannot be read ({error}); what it settled is back");
-        report.damaged(path, 0, segment.settled_length, what);
-        return;
-    }
-    for (index, entry) in bytes.chunks(SETTLEMENT_LENGTH).enumerate() {
-        match parse_settlement(entry, files.salt) {
-            Some((first, last)) => {
-                segment.gone.insert(first.max(segment.first), last.min(segment.last));
-            }
+impl Place<'_, '_> {
+    /// False if the segment is not there.
+    fn roll_back(&mut self, segment: &mut Segment) -> Result<bool, StoreError> {
+        let path = segment.messages_path(self.files, PageOwner::Durable(self.id));
+        let (named, first, last) = (segment.whole.length, segment.first, segment.whole.last);
+        let is_short = match self.files.length(&path)? {
             None => {
-                let offset = (index * SETTLEMENT_LENGTH) as u64;
-                let what = "not whole; what it settled is back";
-                report.damaged(path, offset, entry.len() as u64, what);
+                let what = format!("missing, with the messages at positions {first} to {last}");
+                self.report.damaged(&path, 0, named, what);
+                return Ok(false);
+            }
+            Some(length) if length > named => {
+                self.files.truncate(&path, named)?;
+                false
+            }
+            Some(length) => length < named,
+        };
+        let Settlements { mut entries, are_whole } =
+            settlements::roll_back(self.files, self.id, segment, self.report)?;
+        match living(segment, &mut entries) {
+            Some(live) if are_whole => segment.live = live,
+            // why: without all settlements it is not known which positions never were in it.
+            _ => self.look_for_messages(segment, &entries),
+        }
+        if is_short {
+            self.count_out(segment);
+        }
+        Ok(true)
+    }
+
+    /// Finds out by reading the file what is in it.
+    fn look_for_messages(&mut self, segment: &mut Segment, settled: &[(Position, Position)]) {
+        let mut found = RangeSet::default();
+        let mut frames = segment.frames(self.files, PageOwner::Durable(self.id));
+        loop {
+            match frames.next() {
+                Ok(Item::Frame { key, .. }) => drop(found.insert(key, key)),
+                Ok(Item::Damage(gap)) => {
+                    let what = format!("not whole; messages of queue {:?} are lost", self.name);
+                    self.report.damaged(frames.path(), gap.offset, gap.bytes, what);
+                }
+                Ok(Item::End) => break,
+                Err(error) => {
+                    let what = format!("{error}; what is behind stays there for now");
+                    self.report.damaged(frames.path(), frames.offset(), 0, what);
+                    segment.unreadable = true;
+                    break;
+                }
             }
         }
+        self.meter.read(segment.whole.length);
+        segment.unwritten.clear();
+        let (mut expected, last) = (segment.first, segment.whole.last);
+        for position in found.within(expected, last) {
+            if position > expected {
+                segment.unwritten.push((expected, position - 1));
+            }
+            expected = position + 1;
+        }
+        if expected <= last {
+            segment.unwritten.push((expected, last));
+        }
+        for &(first, last) in settled {
+            found.remove(first, last);
+        }
+        segment.live = found;
     }
+
+    /// Reports what is missing at the end of a file.
+    fn count_out(&mut self, segment: &mut Segment) {
+        let mut reader =
+            SegmentReader::new(self.files, PageOwner::Durable(self.id), self.name, segment);
+        while let Ok(Some(_)) = reader.next(segment, 0, &mut self.report.cuts) {}
+        self.meter.read(segment.whole.length);
+    }
+}
+
+/// What lives of a segment beside what the settlements say; none if that is more than was ever put
+/// into it.
+fn living(segment: &Segment, settled: &mut [(Position, Position)]) -> Option<RangeSet> {
+    settled.sort_unstable();
+    let mut live = RangeSet::default();
+    let mut next = segment.first;
+    let mut add = |first: Position, end: Position| {
+        // The sizes are compared first: a set of nearly all numbers is not to be made.
+        if first < end {
+            if end - first > segment.whole.messages - live.len() {
+                return None;
+            }
+            live.insert(first, end - 1);
+        }
+        Some(())
+    };
+    for &(first, last) in settled.iter() {
+        add(next, first.min(segment.whole.last + 1))?;
+        next = next.max(last.saturating_add(1));
+    }
+    add(next, segment.whole.last + 1)?;
+    Some(live)
 }
 
 /// Removes the files that an unfinished checkpoint made, or a finished one had yet to remove, and
@@ -122,7 +175,7 @@ pub(super) fn sort_out_directories(
     report: &mut Report,
 ) -> Result<(), StoreError> {
     for &id in &state.directories {
-        let directory = directory(id);
+        let directory = segment::directory(files, PageOwner::Durable(id), Kind::Durable);
         if state.doomed.contains(&id) {
             continue;
         }
@@ -132,8 +185,8 @@ pub(super) fn sort_out_directories(
             continue;
         };
         for name in files.list(&directory)? {
-            let Some(first) = segment::parse_file_name(&name) else { continue };
-            if queue.segments.iter().all(|segment| segment.first != first) {
+            let Some(number) = segment::parse_file_name(&name) else { continue };
+            if queue.segments.iter().all(|segment| segment.number != number) {
                 files.remove(&format!("{directory}/{name}"))?;
             }
         }
@@ -142,107 +195,94 @@ pub(super) fn sort_out_directories(
     Ok(())
 }
 
-/// The messages of a queue's segments that live.
+/// The messages of a queue's segments that live, by position.
 pub(super) fn read_segments(
     files: &Files,
     id: DurableQueueId,
     queue: &mut Queue,
     report: &mut Report,
-) -> Vec<RecoveredMessage> {
+    meter: &mut Meter<'_>,
+) -> Result<Vec<RecoveredMessage>, StoreError> {
     let mut messages = Vec::new();
-    let name = String::from_utf8_lossy(queue.definition.name.as_bytes()).into_owned();
-    for segment in &mut queue.segments {
-        // One that is dead is removed by the next checkpoint, unread.
-        if segment.live() == 0 {
+    let mut take = |position, payload: &[u8]| {
+        let mut fields = Fields(payload);
+        let expires_at = fields.expiry()?;
+        let message = parse_message(fields.rest())?;
+        messages.push(RecoveredMessage { position, expires_at, message });
+        Ok(())
+    };
+    let mut survey = Survey { files, id, report, meter };
+    survey.each_living(queue, |_| true, &mut take)?;
+    messages.sort_unstable_by_key(|message| message.position);
+    Ok(messages)
+}
+
+/// What lives in a queue's segments in sum. Only those of which a part is settled are read, once.
+pub(super) fn sum_up(
+    files: &Files,
+    id: DurableQueueId,
+    queue: &mut Queue,
+    report: &mut Report,
+    meter: &mut Meter<'_>,
+) -> Result<Option<Cold>, StoreError> {
+    let mut octets = 0;
+    let mut add = |_, payload: &[u8]| {
+        octets += payload_body_length(payload)?;
+        Ok(())
+    };
+    let mut survey = Survey { files, id, report, meter };
+    survey.each_living(queue, |segment| !segment.is_whole(), &mut add)?;
+    let mut cold = Cold { first: Position::MAX, octets, ..Cold::default() };
+    for segment in queue.segments.iter().filter(|segment| !segment.unreadable) {
+        let (Some(first), Some(last)) = (segment.live.first(), segment.live.last()) else {
             continue;
-        }
-        report.segments += 1;
-        let path = segment.messages_path(id);
-        let mut reading = SegmentReading { path: &path, name: &name, segment, report };
-        if let Err(error) = reading.read(files, id, &mut messages) {
-            // why: a queue whose disk answers no more today may be read tomorrow; it keeps its
-            // place in the catalog, and the other queues go on.
-            segment.closed = true;
-            let what = format!("{error}; its messages stay there for now");
-            report.damaged(&path, 0, segment.length, what);
+        };
+        cold.first = cold.first.min(first);
+        cold.last = cold.last.max(last);
+        cold.messages += segment.live.len();
+        if segment.is_whole() {
+            cold.octets += segment.whole.octets;
         }
     }
-    messages
+    Ok((cold.messages > 0).then_some(cold))
 }
 
-struct SegmentReading<'a> {
-    path: &'a str,
-    /// The queue's.
-    name: &'a str,
-    segment: &'a mut Segment,
+/// What to do with a position and what a segment has there.
+type Act<'a> = &'a mut dyn FnMut(Position, &[u8]) -> Result<(), Malformed>;
+
+/// A look at what lives in the segments of a queue.
+struct Survey<'a, 'b> {
+    files: &'a Files,
+    id: DurableQueueId,
     report: &'a mut Report,
+    meter: &'a mut Meter<'b>,
 }
 
-impl SegmentReading<'_> {
-    fn read(
+impl Survey<'_, '_> {
+    fn each_living(
         &mut self,
-        files: &Files,
-        id: DurableQueueId,
-        messages: &mut Vec<RecoveredMessage>,
+        queue: &mut Queue,
+        is_chosen: impl Fn(&Segment) -> bool,
+        act: Act<'_>,
     ) -> Result<(), StoreError> {
-        let (first, last) = (self.segment.first, self.segment.last);
-        let header = Header::read(&*files.disk, self.path, MAGIC).during("read", self.path)?;
-        if header != Some(Header::new(MAGIC, [id.0, first])) {
-            self.report.damaged(self.path, 0, 32, "its header is not what it should be");
-        }
-        let length = files.length(self.path)?.unwrap_or(0).min(self.segment.length);
-        let mut reader = FrameReader::new(
-            files.disk.clone(),
-            self.path.to_owned(),
-            files.salt,
-            Keys::RisingTo(last),
-            first.checked_sub(1),
-            length,
-        );
-        let mut expected = first;
-        let mut gap = None;
-        loop {
-            let offset = reader.offset();
-            match reader.next().during("read", self.path)? {
-                Item::Damage(found) => gap = Some(found),
-                Item::Frame { key, payload } => {
-                    if key > expected {
-                        self.lose(expected, key - 1, offset, gap.take());
-                    }
-                    expected = key + 1;
-                    match parse(key, payload) {
-                        Ok(message) if !self.segment.gone.contains(key) => messages.push(message),
-                        Ok(_) => {}
-                        Err(Malformed(what)) => {
-                            self.segment.settle(key, key);
-                            let bytes = payload.len() as u64;
-                            self.report.damaged(self.path, offset, bytes, what);
-                        }
-                    }
-                }
-                Item::End => {
-                    if expected <= last {
-                        self.lose(expected, last, offset, gap.take());
-                    }
-                    return Ok(());
+        let (owner, name) = (PageOwner::Durable(self.id), queue.name());
+        // One that is dead is removed by the next checkpoint, unread.
+        for segment in queue.segments.iter_mut().filter(|segment| !segment.live.is_empty()) {
+            self.report.segments += 1;
+            if !is_chosen(segment) {
+                continue;
+            }
+            self.meter.expect(segment.whole.length);
+            let mut reader = SegmentReader::new(self.files, owner, &name, segment);
+            while let Some(found) = reader.next(segment, 0, &mut self.report.cuts)? {
+                let (position, mark) = (found.position, found.mark);
+                if let Err(Malformed(what)) = act(position, found.payload) {
+                    segment.settle(position, position);
+                    self.report.cuts.push(reader.damage_at(mark, what));
                 }
             }
+            self.meter.read(segment.whole.length);
         }
+        Ok(())
     }
-
-    /// Notes that positions are not there. Those that should be were lost with the gap.
-    fn lose(&mut self, first: Position, last: Position, offset: u64, gap: Option<Gap>) {
-        let lost = self.segment.settle(first, last);
-        let (offset, bytes) = gap.map_or((offset, 0), |gap| (gap.offset, gap.bytes));
-        if lost > 0 || gap.is_some() {
-            let what = format!("not whole; {lost} messages of queue {:?} are lost", self.name);
-            self.report.damaged(self.path, offset, bytes, what);
-        }
-    }
-}
-
-fn parse(position: Position, payload: &[u8]) -> Result<RecoveredMessage, Malformed> {
-    let mut fields = Fields(payload);
-    let expires_at = fields.expiry()?;
-    Ok(RecoveredMessage { position, expires_at, message: parse_message(fields.rest())? })
 }

@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::record::{Lsn, Record, RecoveredMessage};
+use crate::broker::record::{Lsn, Placement, Record, RecoveredMessage};
 
 use super::super::disk::VERSION;
 use super::super::error::{During, StoreError};
 use super::super::files::Files;
-use super::super::format::parse_record;
-use super::super::framing::{Gap, GapEnd, HEADER_LENGTH, Header, Item};
+use super::super::format::{Malformed, RawEnqueued, parse_enqueued, parse_message, parse_record};
+use super::super::framing::{Gap, GapEnd, HEADER_LENGTH, Header, Item, frame_length};
 use super::super::log::{self, LOG, Log, LogFile, MAGIC};
 use super::super::report::Report;
 use super::super::state::State;
-use super::Messages;
+use super::{Messages, Meter};
 
 /// What the catalog covers.
 #[derive(Clone, Copy)]
@@ -29,15 +29,20 @@ pub(super) fn replay(
     state: &mut State,
     messages: &mut Messages,
     report: &mut Report,
+    meter: &mut Meter<'_>,
     known: Known,
 ) -> Result<Log, StoreError> {
     let names = files.list(LOG)?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| log::parse_file_name(name)).collect();
+    for &number in &numbers {
+        meter.expect(files.length(&log::path(number))?.unwrap_or(0));
+    }
     let mut replay = Replay {
         files,
         state,
         messages,
         report,
+        meter,
         known,
         reached: known.moved,
         kept: VecDeque::new(),
@@ -61,11 +66,12 @@ pub(super) fn replay(
     }
 }
 
-struct Replay<'a> {
+struct Replay<'a, 'b> {
     files: &'a Files,
     state: &'a mut State,
     messages: &'a mut Messages,
     report: &'a mut Report,
+    meter: &'a mut Meter<'b>,
     known: Known,
     /// The last record seen.
     reached: Lsn,
@@ -74,7 +80,7 @@ struct Replay<'a> {
     can_go_on: bool,
 }
 
-impl Replay<'_> {
+impl Replay<'_, '_> {
     fn file(&mut self, number: u64, next: Option<u64>) -> Result<(), StoreError> {
         let path = log::path(number);
         if let Some(next) = next
@@ -117,7 +123,7 @@ impl Replay<'_> {
         let header = Header::read(&*self.files.disk, path, MAGIC).during("read", path)?;
         match header {
             Some(header) if header.version != VERSION => {
-                Err(StoreError::Newer { path: path.to_owned(), found: header.version })
+                Err(StoreError::other_version(path, header.version))
             }
             header => Ok(header),
         }
@@ -130,7 +136,8 @@ impl Replay<'_> {
         let mut gap: Option<Gap> = None;
         loop {
             let offset = reader.offset();
-            match reader.next().during("read", path)? {
+            let next = reader.next().during("read", path)?;
+            match next {
                 Item::Frame { key, payload } => {
                     if let Some(gap) = gap.take() {
                         self.can_go_on = false;
@@ -159,48 +166,58 @@ impl Replay<'_> {
     }
 
     fn record(&mut self, path: &str, offset: u64, file: &LogFile, payload: &[u8]) {
+        self.meter.read(frame_length(payload.len()));
         if file.last <= self.known.moved {
             return;
         }
-        match parse_record(payload) {
-            Ok(record) => {
+        self.report.records += 1;
+        let replayed = match parse_enqueued(payload) {
+            Ok(Some(enqueued)) => self.enqueued(&enqueued, file.number),
+            _ => parse_record(payload).map(|record| {
                 if file.last > self.known.defined || !is_definition(&record) {
-                    self.report.records += 1;
-                    self.apply(record, file.number);
+                    self.other(&record, file.number);
+                } else {
+                    self.report.records -= 1;
                 }
-            }
-            Err(malformed) => {
-                let bytes = payload.len() as u64;
-                let what = format!("record {} cannot be read: {malformed}", file.last.0);
-                self.report.damaged(path, offset, bytes, what);
-            }
+            }),
+        };
+        if let Err(malformed) = replayed {
+            self.report.records -= 1;
+            let bytes = payload.len() as u64;
+            let what = format!("record {} cannot be read: {malformed}", file.last.0);
+            self.report.damaged(path, offset, bytes, what);
         }
     }
 
-    fn apply(&mut self, record: Record, log_file: u64) {
-        self.state.apply(&record, log_file);
-        match record {
-            Record::Enqueued { message, placements } => {
-                for placement in placements {
-                    if self.state.queues.contains_key(&placement.queue) {
-                        self.messages.entry(placement.queue).or_default().insert(
-                            placement.position,
-                            RecoveredMessage {
-                                position: placement.position,
-                                expires_at: placement.expires_at,
-                                message: message.clone(),
-                            },
-                        );
-                    }
-                }
+    fn enqueued(&mut self, enqueued: &RawEnqueued<'_>, log_file: u64) -> Result<(), Malformed> {
+        let mut message = None;
+        for &Placement { queue: id, position, expires_at } in &enqueued.placements {
+            let Some(queue) = self.state.queues.get_mut(&id) else { continue };
+            // why: what is in a segment by now is not put together here only to be dropped.
+            if !queue.segments.holds(position) {
+                let message = match &message {
+                    Some(message) => message,
+                    None => message.insert(parse_message(enqueued.message)?),
+                };
+                let message = RecoveredMessage { position, expires_at, message: message.clone() };
+                self.messages.entry(id).or_default().insert(position, message);
             }
+            queue.enqueue(position, log_file);
+        }
+        Ok(())
+    }
+
+    /// Replays a record that is no enqueueing.
+    fn other(&mut self, record: &Record, log_file: u64) {
+        self.state.apply(record, log_file);
+        match record {
             Record::Settled { queue, first, last } if first <= last => {
-                if let Some(messages) = self.messages.get_mut(&queue) {
+                if let Some(messages) = self.messages.get_mut(queue) {
                     messages.extract_if(first..=last, |_, _| true).for_each(drop);
                 }
             }
             Record::QueueDeleted { id } => {
-                self.messages.remove(&id);
+                self.messages.remove(id);
             }
             _ => {}
         }

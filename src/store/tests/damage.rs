@@ -144,7 +144,7 @@ fn a_missing_log_file_is_reported() {
 fn a_log_file_that_was_to_go_is_not_replayed() {
     let memory = MemoryDisk::default();
     let disk = FaultyDisk::new(memory.clone());
-    let (mut store, ..) = Store::open(Arc::new(disk.clone()), TINY).unwrap();
+    let (mut store, ..) = open_on(Arc::new(disk.clone()), TINY).unwrap();
     store.write(&[Record::QueueDeclared(declared_queue(QUEUE.0))]).unwrap();
     for position in 1..=20 {
         store.write(&[enqueued(&[(QUEUE, position)], 100)]).unwrap();
@@ -253,7 +253,7 @@ fn a_segment_that_cannot_be_read_now_is_kept_for_later() {
         kind: io::ErrorKind::Other,
         written: 0,
     });
-    let (mut store, recovered, report) = Store::open(Arc::new(disk.clone()), TINY).unwrap();
+    let (mut store, recovered, report) = open_on(Arc::new(disk.clone()), TINY).unwrap();
     assert!(disk.has_failed());
     assert_eq!(report.cuts.len(), 1, "{report}");
     assert!(positions(&recovered, QUEUE).len() < 40);
@@ -337,7 +337,7 @@ fn a_newer_format_is_refused() {
         };
         disk.damage(&path, newer).unwrap();
         let Err(error) = Store::open(Arc::new(disk), TINY) else { panic!("it opened") };
-        let expected = format!("{path} has format version 2; this leveret knows version 1");
+        let expected = format!("{path} has format version 3; this leveret knows version 2");
         assert_eq!(error.to_string(), expected);
     }
 }
@@ -348,7 +348,7 @@ fn a_full_disk_at_any_point_poisons_the_store_and_harms_nothing() {
         let memory = MemoryDisk::default();
         with_messages_in_segments(&memory);
         let disk = FaultyDisk::new(memory.clone());
-        let (mut store, before, _) = Store::open(Arc::new(disk.clone()), TINY).unwrap();
+        let (mut store, before, _) = open_on(Arc::new(disk.clone()), TINY).unwrap();
         disk.fail(Fault {
             operation: Operation::Append,
             below: String::new(),
@@ -388,7 +388,7 @@ fn a_failed_sync_is_never_tried_again() {
     let memory = MemoryDisk::default();
     with_messages_in_the_log(&memory);
     let disk = FaultyDisk::new(memory.clone());
-    let (mut store, ..) = Store::open(Arc::new(disk.clone()), TINY).unwrap();
+    let (mut store, ..) = open_on(Arc::new(disk.clone()), TINY).unwrap();
     disk.fail(Fault {
         operation: Operation::Sync,
         below: "log/".to_owned(),
@@ -417,7 +417,7 @@ fn random_damage_is_survived_or_refused_but_never_a_panic() {
             let path = &paths[dice.below(paths.len() as u64) as usize];
             disk.damage(path, |bytes| damage_somewhere(bytes, &mut dice)).unwrap();
         }
-        let Ok((mut store, recovered, _)) = Store::open(Arc::new(disk.clone()), TINY) else {
+        let Ok((mut store, recovered, _)) = open_on(Arc::new(disk.clone()), TINY) else {
             continue;
         };
         let mut after = recovered.clone();

@@ -1,0 +1,229 @@
+//! Appending to segments: what is moved, paged out or rescued is put together in memory first, a
+//! part for each file, and then written.
+//!
+//! invariant: a durable segment that was appended to is among the [`Unsynced`] until it is synced,
+//! and only what was synced is ever named by a catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::broker::paging::PageOwner;
+use crate::broker::record::{DurableQueueId, Position};
+
+use super::disk::DiskFile;
+use super::error::{During, StoreError};
+use super::files::{Files, Purpose};
+use super::framing::{HEADER_LENGTH, frame_length, put_frame};
+use super::segment::{self, Extent, Kind, SegmentKey};
+use super::segment_set::SegmentSet;
+use super::state::State;
+
+/// How many files stay open between their first append and their sync. One more, and another is
+/// synced early.
+///
+/// why: a file that is closed and opened again may not tell that writing it back failed meanwhile.
+const OPEN_FILES: usize = 128;
+
+/// What is to be appended.
+pub(super) struct Batch {
+    parts: BTreeMap<(PageOwner, Kind, SegmentKey), Part>,
+    bytes: u64,
+    /// How many bytes the disk had room for.
+    room: u64,
+    /// How many bytes of that were given away at most.
+    promised: u64,
+}
+
+/// What is to be appended to one file.
+struct Part {
+    /// How long the file is before.
+    offset: u64,
+    starts_file: bool,
+    bytes: Vec<u8>,
+}
+
+/// A message on its way into a segment.
+pub(super) struct Arrival<F> {
+    pub(super) owner: PageOwner,
+    pub(super) kind: Kind,
+    pub(super) position: Position,
+    /// The length of what `fill` adds.
+    pub(super) length: usize,
+    /// How long the body in it is.
+    pub(super) octets: u64,
+    /// Writes the payload of its frame: expiry and message.
+    pub(super) fill: F,
+}
+
+impl<F> Arrival<F> {
+    /// How much longer it makes a file, with the header of a new one.
+    pub(super) fn bound(&self) -> u64 {
+        frame_length(self.length) + HEADER_LENGTH as u64
+    }
+}
+
+impl Batch {
+    pub(super) fn new(files: &Files) -> Self {
+        let room = files.room(Purpose::Move);
+        Batch { parts: BTreeMap::new(), bytes: 0, room, promised: 0 }
+    }
+
+    /// How long the messages in it are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether there is room for so many bytes more; for before they are put into it.
+    pub(super) fn ask_room(&mut self, files: &Files, needed: u64) -> Result<(), StoreError> {
+        let promised = self.promised + needed;
+        if promised > self.room {
+            return Err(files.no_room(needed));
+        }
+        self.promised = promised;
+        Ok(())
+    }
+
+    /// Gives a message its place; false if its queue is not there any more.
+    pub(super) fn put<F>(&mut self, files: &Files, state: &mut State, arrival: Arrival<F>) -> bool
+    where
+        F: FnOnce(&mut Vec<u8>),
+    {
+        let Arrival { owner, kind, position, length, octets, fill } = arrival;
+        let (length, limit) = (frame_length(length), files.options.segment_bytes);
+        let appended =
+            state.with_segments(owner, kind, |set| set.append(position, length, octets, limit));
+        let Some(appended) = appended else { return false };
+        let part = self.parts.entry((owner, kind, appended.key)).or_insert_with(|| {
+            let mut bytes = Vec::new();
+            if appended.starts_file {
+                segment::header(owner, kind, appended.key.1).put(&mut bytes);
+            }
+            let offset = if appended.starts_file { 0 } else { appended.offset };
+            Part { offset, starts_file: appended.starts_file, bytes }
+        });
+        put_frame(&mut part.bytes, files.salt, position, fill);
+        debug_assert_eq!(part.offset + part.bytes.len() as u64, appended.end(length));
+        self.bytes += length;
+        true
+    }
+
+    /// Writes it.
+    pub(super) fn write(
+        self,
+        files: &Files,
+        state: &mut State,
+        unsynced: &mut Unsynced,
+    ) -> Result<(), StoreError> {
+        for ((owner, kind, key), part) in self.parts {
+            let path = segment::messages_path(files, owner, kind, key.1);
+            match (kind, owner) {
+                (Kind::Durable, PageOwner::Durable(id)) => {
+                    if part.starts_file {
+                        unsynced.new_names.insert(id);
+                        state.directories.insert(id);
+                    }
+                    let mut file = unsynced.open(files, state, (id, key), &path)?;
+                    append(&mut *file, &path, part.offset, &part.bytes)?;
+                    let whole = |set: &mut SegmentSet| set.find(key).map(|segment| segment.whole);
+                    let extent = state.with_segments(owner, kind, whole).flatten();
+                    let extent = extent.expect("invariant: what was put into it is there");
+                    unsynced.files.insert((id, key), Dirty { file, extent });
+                }
+                _ => append(&mut *files.open_append(&path)?, &path, part.offset, &part.bytes)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends to a file that is so long.
+pub(super) fn append(
+    file: &mut dyn DiskFile,
+    path: &str,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    if file.length() != offset {
+        let what = format!("{} bytes long where {offset} were written", file.length());
+        return Err(StoreError::Damaged { path: path.to_owned(), what });
+    }
+    file.append(bytes).during("write", path)
+}
+
+/// What finds a durable segment.
+pub(super) type FileKey = (DurableQueueId, SegmentKey);
+
+/// The durable segments that were appended to since they were last synced.
+#[derive(Default)]
+pub(super) struct Unsynced {
+    files: BTreeMap<FileKey, Dirty>,
+    /// Queues in whose directory there are new files.
+    new_names: BTreeSet<DurableQueueId>,
+}
+
+struct Dirty {
+    file: Box<dyn DiskFile>,
+    /// As far as it is written. The segment may be further: the rest is in a batch.
+    extent: Extent,
+}
+
+impl Unsynced {
+    fn open(
+        &mut self,
+        files: &Files,
+        state: &mut State,
+        key: FileKey,
+        path: &str,
+    ) -> Result<Box<dyn DiskFile>, StoreError> {
+        if let Some(dirty) = self.files.remove(&key) {
+            return Ok(dirty.file);
+        }
+        if self.files.len() >= OPEN_FILES
+            && let Some(&other) = self.files.keys().next()
+        {
+            self.sync(files, state, other)?;
+        }
+        files.open_append(path)
+    }
+
+    /// What is to be synced now.
+    pub(super) fn keys(&self) -> Vec<FileKey> {
+        self.files.keys().copied().collect()
+    }
+
+    /// Syncs one, if it still is to be.
+    pub(super) fn sync(
+        &mut self,
+        files: &Files,
+        state: &mut State,
+        (id, key): FileKey,
+    ) -> Result<(), StoreError> {
+        let Some(Dirty { mut file, extent }) = self.files.remove(&(id, key)) else { return Ok(()) };
+        let owner = PageOwner::Durable(id);
+        let path = segment::messages_path(files, owner, Kind::Durable, key.1);
+        file.sync().during("sync", &path)?;
+        state.with_segments(owner, Kind::Durable, |set| {
+            set.change(key, |segment| segment.synced = extent);
+        });
+        Ok(())
+    }
+
+    pub(super) fn note_new_name(&mut self, id: DurableQueueId) {
+        self.new_names.insert(id);
+    }
+
+    /// The queues in whose directory there are new files, which are known to be synced next.
+    pub(super) fn take_new_names(&mut self) -> BTreeSet<DurableQueueId> {
+        std::mem::take(&mut self.new_names)
+    }
+
+    /// Forgets a file that is to be removed.
+    pub(super) fn forget_file(&mut self, key: FileKey) {
+        self.files.remove(&key);
+    }
+
+    /// Forgets the files of a queue that is deleted.
+    pub(super) fn forget_queue(&mut self, id: DurableQueueId) {
+        self.files.retain(|(other, _), _| *other != id);
+        self.new_names.remove(&id);
+    }
+}

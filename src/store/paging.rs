@@ -1,0 +1,262 @@
+//! Paging: messages that the core holds no longer go to segments, and come back by position.
+//!
+//! A message that a record speaks of leaves the log for a durable segment, as a checkpoint would
+//! move it later; others go to transient segments. What is wanted back is read from all segments
+//! that may have it, merged by position; each queue keeps its place in them, so that a queue that
+//! is drained is read once from end to end.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use crate::broker::paging::{Page, PageOwner, PagedMessage};
+use crate::broker::record::Position;
+
+use super::appending::{Arrival, Batch, Unsynced};
+use super::error::StoreError;
+use super::files::{Files, Purpose};
+use super::format::{Fields, Malformed, message_length, parse_message, put_expiry, put_message};
+use super::framing::{HEADER_LENGTH, frame_length};
+use super::report::Damage;
+use super::segment::{Kind, SegmentKey, expiry_length};
+use super::segment_reader::{Mark, SegmentReader};
+use super::segment_set::SegmentSet;
+use super::state::State;
+
+/// How many messages a page has at most.
+const PAGE_MESSAGES: usize = 4096;
+/// How many queues keep files open and a window of each in memory.
+const AWAKE_QUEUES: usize = 16;
+
+/// Writes messages where they can be read again, unless they can be already or their queue is gone.
+pub(super) fn page_out(
+    files: &Files,
+    state: &mut State,
+    unsynced: &mut Unsynced,
+    owner: PageOwner,
+    messages: &[PagedMessage],
+) -> Result<(), StoreError> {
+    let bound = |message: &PagedMessage| {
+        let payload = expiry_length(message.expires_at) + message_length(&message.message);
+        frame_length(payload) + HEADER_LENGTH as u64
+    };
+    files.ask_room(messages.iter().map(bound).sum(), Purpose::Move)?;
+    state.know_pages(owner);
+    let mut batch = Batch::new(files);
+    for message in messages {
+        let Some(kind) = wanted_in(state, owner, message) else { continue };
+        let PagedMessage { position, expires_at, ref message, .. } = *message;
+        let arrival = Arrival {
+            owner,
+            kind,
+            position,
+            length: expiry_length(expires_at) + message_length(message),
+            octets: message.body().len() as u64,
+            fill: |out: &mut Vec<u8>| {
+                put_expiry(out, expires_at);
+                put_message(out, message);
+            },
+        };
+        batch.put(files, state, arrival);
+        if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
+            state.leave_log(id, position);
+        }
+    }
+    batch.write(files, state, unsynced)
+}
+
+/// The kind of segment that is to have a message; none if it is not to be written.
+fn wanted_in(state: &mut State, owner: PageOwner, message: &PagedMessage) -> Option<Kind> {
+    let position = message.position;
+    match owner {
+        PageOwner::Durable(id) if message.recorded => {
+            let queue = state.queues.get(&id)?;
+            queue.live.contains(position).then_some(Kind::Durable)
+        }
+        _ => {
+            let known =
+                state.with_segments(owner, Kind::Transient, |pages| pages.holds(position))?;
+            (!known).then_some(Kind::Transient)
+        }
+    }
+}
+
+/// Where the queues are that are paged in.
+#[derive(Default)]
+pub(super) struct Cursors {
+    cursors: BTreeMap<PageOwner, Cursor>,
+    /// Those that keep files open, the latest last.
+    awake: VecDeque<PageOwner>,
+}
+
+type Cursor = BTreeMap<(Kind, SegmentKey), SegmentReader>;
+
+/// What is wanted back.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) owner: PageOwner,
+    pub(super) first: Position,
+    pub(super) last: Position,
+    pub(super) octets: usize,
+}
+
+impl Cursors {
+    /// Reads what lives from one position to another.
+    pub(super) fn page_in(
+        &mut self,
+        files: &Files,
+        state: &mut State,
+        wanted: Wanted,
+        damage: &mut Vec<Damage>,
+    ) -> Result<Page, StoreError> {
+        let owner = wanted.owner;
+        let mut merge = Merge {
+            files,
+            state,
+            wanted,
+            damage,
+            name: "".into(),
+            sources: Vec::new(),
+            order: BinaryHeap::new(),
+        };
+        merge.find_sources(self.cursors.remove(&owner).unwrap_or_default());
+        let page = merge.page();
+        self.cursors.insert(owner, merge.into_cursor());
+        self.stay_awake(owner);
+        page
+    }
+
+    /// Forgets the place of a queue that is deleted.
+    pub(super) fn forget(&mut self, owner: PageOwner) {
+        self.cursors.remove(&owner);
+        self.awake.retain(|other| *other != owner);
+    }
+
+    fn stay_awake(&mut self, owner: PageOwner) {
+        if self.awake.back() == Some(&owner) {
+            return;
+        }
+        self.awake.retain(|other| *other != owner);
+        self.awake.push_back(owner);
+        if self.awake.len() > AWAKE_QUEUES
+            && let Some(tired) = self.awake.pop_front()
+            && let Some(cursor) = self.cursors.get_mut(&tired)
+        {
+            cursor.values_mut().for_each(SegmentReader::rest);
+        }
+    }
+}
+
+/// One page under way.
+struct Merge<'a> {
+    files: &'a Files,
+    state: &'a mut State,
+    wanted: Wanted,
+    damage: &'a mut Vec<Damage>,
+    name: Arc<str>,
+    sources: Vec<Source>,
+    /// The sources by the lowest position that the next message of each can have.
+    order: BinaryHeap<Reverse<(Position, usize)>>,
+}
+
+/// A segment that may have some of what is wanted.
+struct Source {
+    kind: Kind,
+    key: SegmentKey,
+    reader: Option<SegmentReader>,
+    /// Its next message, and how to read it again.
+    next: Option<(PagedMessage, Mark)>,
+}
+
+impl Merge<'_> {
+    fn find_sources(&mut self, mut cursor: Cursor) {
+        let Wanted { owner, first, last, .. } = self.wanted;
+        if let PageOwner::Durable(id) = owner {
+            let Some(queue) = self.state.queues.get(&id) else { return };
+            self.name = queue.name();
+        }
+        for kind in [Kind::Durable, Kind::Transient] {
+            let find = |set: &mut SegmentSet| set.meeting_keys(first, last);
+            for key in self.state.with_segments(owner, kind, find).unwrap_or_default() {
+                // A reader that is beyond has to begin again.
+                let reader = cursor.remove(&(kind, key)).filter(|reader| reader.is_before(first));
+                self.order.push(Reverse((first.max(key.0), self.sources.len())));
+                self.sources.push(Source { kind, key, reader, next: None });
+            }
+        }
+    }
+
+    fn page(&mut self) -> Result<Page, StoreError> {
+        let Wanted { owner, octets, .. } = self.wanted;
+        let mut page = Page { owner, messages: Vec::new(), next: None };
+        let mut taken = 0;
+        while let Some(Reverse((position, index))) = self.order.pop() {
+            let source = &mut self.sources[index];
+            let full = !page.messages.is_empty()
+                && (taken >= octets || page.messages.len() >= PAGE_MESSAGES);
+            if source.next.is_none() {
+                if let Some(position) = self.look(index)? {
+                    self.order.push(Reverse((position, index)));
+                }
+            } else if full {
+                page.next = Some(position);
+                break;
+            } else if let Some((message, _)) = source.next.take() {
+                taken += message.message.as_bytes().len();
+                page.messages.push(message);
+                self.order.push(Reverse((position + 1, index)));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Looks for the next message of a source and returns its position, if it is one that is wanted.
+    fn look(&mut self, index: usize) -> Result<Option<Position>, StoreError> {
+        let Merge { files, state, wanted, damage, name, sources, .. } = self;
+        let Wanted { owner, first, last, .. } = *wanted;
+        let Source { kind, key, reader, next } = &mut sources[index];
+        let look = |set: &mut SegmentSet| {
+            set.change(*key, |segment| {
+                let reader =
+                    reader.get_or_insert_with(|| SegmentReader::new(files, owner, name, segment));
+                loop {
+                    let Some(found) = reader.next(segment, first, damage)? else { return Ok(None) };
+                    let (position, mark) = (found.position, found.mark);
+                    if position > last {
+                        reader.go_back(mark);
+                        return Ok(None);
+                    }
+                    match parse(position, *kind, found.payload) {
+                        Ok(message) => return Ok(Some((message, mark))),
+                        Err(Malformed(what)) => {
+                            segment.settle(position, position);
+                            damage.push(reader.damage_at(mark, what));
+                        }
+                    }
+                }
+            })
+        };
+        *next = state.with_segments(owner, *kind, look).flatten().transpose()?.flatten();
+        Ok(next.as_ref().map(|(message, _)| message.position))
+    }
+
+    fn into_cursor(self) -> Cursor {
+        let mut cursor = Cursor::new();
+        for Source { kind, key, reader, next } in self.sources {
+            let Some(mut reader) = reader else { continue };
+            if let Some((_, mark)) = next {
+                reader.go_back(mark);
+            }
+            cursor.insert((kind, key), reader);
+        }
+        cursor
+    }
+}
+
+/// The message in a frame of a segment.
+fn parse(position: Position, kind: Kind, payload: &[u8]) -> Result<PagedMessage, Malformed> {
+    let mut fields = Fields(payload);
+    let expires_at = fields.expiry()?;
+    let message = parse_message(fields.rest())?;
+    Ok(PagedMessage { position, expires_at, recorded: kind == Kind::Durable, message })
+}

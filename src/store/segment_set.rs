@@ -1,0 +1,305 @@
+//! The segments of one queue of one kind, by position.
+//!
+//! Two streams of rising positions are appended to them: the messages that a checkpoint moves, and
+//! those that are paged out. Each mostly has a segment of its own that it fills, and their spans
+//! overlap where one stream left out what came with the other later.
+
+use crate::broker::record::Position;
+
+use super::segment::{Kind, Segment, SegmentKey};
+
+/// How many segments can be appended to: one for each stream, one for what a compaction rescues,
+/// and one to spare.
+const OPEN_SEGMENTS: usize = 4;
+
+/// The segments of one kind of a queue.
+#[derive(Debug)]
+pub(super) struct SegmentSet {
+    kind: Kind,
+    /// Sorted by their keys.
+    segments: Vec<Segment>,
+    /// Those that take messages, the oldest first.
+    open: Vec<SegmentKey>,
+    next_number: u64,
+    /// Sum of their waste.
+    waste: u64,
+}
+
+/// Where a message was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Appended {
+    pub(super) key: SegmentKey,
+    /// Where in the file its frame begins.
+    pub(super) offset: u64,
+    pub(super) starts_file: bool,
+}
+
+impl Appended {
+    /// Where it ends, being so long.
+    pub(super) fn end(&self, length: u64) -> u64 {
+        self.offset + length
+    }
+}
+
+impl SegmentSet {
+    pub(super) fn new(kind: Kind) -> Self {
+        SegmentSet { kind, segments: Vec::new(), open: Vec::new(), next_number: 1, waste: 0 }
+    }
+
+    /// Adds a segment that a catalog names.
+    pub(super) fn add_recovered(&mut self, segment: Segment) {
+        self.next_number = self.next_number.max(segment.number.saturating_add(1));
+        self.insert(segment);
+    }
+
+    /// Lets messages be appended to those segments that have room.
+    pub(super) fn open_recovered(&mut self, limit: u64) {
+        let mut open: Vec<_> =
+            self.segments.iter().filter(|segment| segment.whole.length < limit).collect();
+        open.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.whole.last));
+        open.truncate(OPEN_SEGMENTS);
+        open.sort_unstable_by_key(|segment| segment.number);
+        self.open = open.into_iter().map(Segment::key).collect();
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
+    /// Whether there ever was a segment in it.
+    pub(super) fn was_used(&self) -> bool {
+        self.next_number > 1
+    }
+
+    /// How many bytes are taken up for little or nothing.
+    pub(super) fn waste(&self) -> u64 {
+        self.waste
+    }
+
+    /// The segments; a change that makes them waste more or less wants a
+    /// [`recount`](SegmentSet::recount).
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Segment> {
+        self.segments.iter_mut()
+    }
+
+    /// Keeps those segments for which `keep` says so.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut Segment) -> bool) {
+        self.segments.retain_mut(keep);
+        self.recount();
+    }
+
+    /// Does something with one segment.
+    pub(super) fn change<T>(
+        &mut self,
+        key: SegmentKey,
+        act: impl FnOnce(&mut Segment) -> T,
+    ) -> Option<T> {
+        let index = self.index(key)?;
+        Some(self.change_at(index, act))
+    }
+
+    fn change_at<T>(&mut self, index: usize, act: impl FnOnce(&mut Segment) -> T) -> T {
+        let segment = &mut self.segments[index];
+        let before = segment.waste();
+        let result = act(segment);
+        self.waste = self.waste - before + segment.waste();
+        if segment.live.is_empty() {
+            // invariant: what is dead stays dead, so that its settlements need not be written.
+            let key = segment.key();
+            self.close(key);
+        }
+        result
+    }
+
+    pub(super) fn find(&self, key: SegmentKey) -> Option<&Segment> {
+        self.index(key).map(|index| &self.segments[index])
+    }
+
+    fn index(&self, key: SegmentKey) -> Option<usize> {
+        self.segments.binary_search_by_key(&key, Segment::key).ok()
+    }
+
+    /// The indices of the segments whose span meets this one, from the last to the first.
+    fn meeting(&self, first: Position, last: Position) -> impl Iterator<Item = usize> + '_ {
+        let end = self.segments.partition_point(|segment| segment.first <= last);
+        let near = self.segments[..end].iter().enumerate().rev();
+        near.take_while(move |(_, segment)| segment.reach >= first)
+            .filter(move |(_, segment)| segment.whole.last >= first)
+            .map(|(index, _)| index)
+    }
+
+    /// The segments whose span meets this one and in which something lives.
+    pub(super) fn meeting_keys(&self, first: Position, last: Position) -> Vec<SegmentKey> {
+        let living = |&index: &usize| !self.segments[index].live.is_empty();
+        self.meeting(first, last).filter(living).map(|index| self.segments[index].key()).collect()
+    }
+
+    /// Whether the position lives in one of them.
+    pub(super) fn holds(&self, position: Position) -> bool {
+        self.meeting(position, position).any(|index| self.segments[index].live.contains(position))
+    }
+
+    /// The positions that live in them within a range, in no order.
+    pub(super) fn living(&self, first: Position, last: Position) -> Vec<Position> {
+        let segments = self.meeting(first, last).map(|index| &self.segments[index]);
+        segments.flat_map(|segment| segment.live.within(first, last)).collect()
+    }
+
+    /// Notes that positions are done with.
+    pub(super) fn settle(&mut self, first: Position, last: Position) {
+        if first > last {
+            return;
+        }
+        let indices: smallvec::SmallVec<[usize; 4]> = self.meeting(first, last).collect();
+        for index in indices {
+            self.change_at(index, |segment| segment.settle(first, last));
+        }
+    }
+
+    /// Puts a message behind those of the segment that comes next before it, or in a new one.
+    pub(super) fn append(
+        &mut self,
+        position: Position,
+        bytes: u64,
+        octets: u64,
+        limit: u64,
+    ) -> Appended {
+        let last =
+            |key: &SegmentKey| self.find(*key).map_or(Position::MAX, |found| found.whole.last);
+        let before = self.open.iter().copied().filter(|key| last(key) < position).max_by_key(last);
+        if let Some(key) = before {
+            let index = self.index(key).expect("invariant: what is open is there");
+            let offset = self.segments[index].whole.length;
+            if offset + bytes <= limit {
+                self.change_at(index, |segment| segment.appended(position, bytes, octets));
+                self.raise_reach(index);
+                return Appended { key, offset, starts_file: false };
+            }
+            self.close(key);
+        }
+        let mut segment = Segment::new(self.kind, self.next_number, position);
+        self.next_number += 1;
+        let (key, offset) = (segment.key(), segment.whole.length);
+        segment.appended(position, bytes, octets);
+        self.insert(segment);
+        if self.open.len() >= OPEN_SEGMENTS {
+            self.open.remove(0);
+        }
+        self.open.push(key);
+        Appended { key, offset, starts_file: true }
+    }
+
+    /// Lets nothing more be appended to a segment.
+    pub(super) fn close(&mut self, key: SegmentKey) {
+        self.open.retain(|open| *open != key);
+    }
+
+    /// Closes those in which too little lives to keep them for it.
+    pub(super) fn close_sparse(&mut self) -> Vec<SegmentKey> {
+        let is_sparse = |segment: &&Segment| segment.waste() > 0 && !segment.live.is_empty();
+        let sparse: Vec<_> = self.segments.iter().filter(is_sparse).map(Segment::key).collect();
+        sparse.iter().for_each(|key| self.close(*key));
+        sparse
+    }
+
+    /// Takes out the segments in which nothing lives.
+    pub(super) fn take_dead(&mut self) -> Vec<Segment> {
+        if self.segments.iter().all(|segment| !segment.live.is_empty()) {
+            return Vec::new();
+        }
+        let (living, dead): (Vec<_>, Vec<_>) = std::mem::take(&mut self.segments)
+            .into_iter()
+            .partition(|segment| !segment.live.is_empty());
+        self.segments = living;
+        self.recount();
+        dead
+    }
+
+    fn insert(&mut self, segment: Segment) {
+        let index = self.segments.partition_point(|other| other.key() < segment.key());
+        self.waste += segment.waste();
+        self.segments.insert(index, segment);
+        self.raise_reach(index);
+    }
+
+    /// Mends the reach of a segment that has got longer, and of those after it.
+    fn raise_reach(&mut self, index: usize) {
+        let mut reach = index.checked_sub(1).map_or(0, |before| self.segments[before].reach);
+        for (offset, segment) in self.segments[index..].iter_mut().enumerate() {
+            reach = reach.max(segment.whole.last);
+            if offset > 0 && segment.reach >= reach {
+                break;
+            }
+            segment.reach = reach;
+        }
+    }
+
+    /// Mends all that is known of the segments together.
+    pub(super) fn recount(&mut self) {
+        let mut reach = 0;
+        self.waste = 0;
+        for segment in &mut self.segments {
+            reach = reach.max(segment.whole.last);
+            segment.reach = reach;
+            self.waste += segment.waste();
+        }
+        let SegmentSet { segments, open, .. } = self;
+        open.retain(|key| {
+            let found = segments.binary_search_by_key(key, Segment::key);
+            found.is_ok_and(|index| !segments[index].live.is_empty())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(set: &mut SegmentSet, position: Position) -> u64 {
+        set.append(position, 10, 1, 100).key.1
+    }
+
+    #[test]
+    fn each_stream_has_a_segment_of_its_own() {
+        let mut set = SegmentSet::new(Kind::Durable);
+        // Paged out from 50 on, then what was left at the head is moved, by turns with more.
+        let numbers = [50, 51, 1, 52, 2, 3, 53].map(|position| number(&mut set, position));
+        assert_eq!(numbers, [1, 1, 2, 1, 2, 2, 1]);
+        assert_eq!(set.iter().map(|segment| segment.first).collect::<Vec<_>>(), [1, 50]);
+        // One that was left out lies inside of another's span.
+        assert_eq!(number(&mut set, 60), 1);
+        assert_eq!(number(&mut set, 55), 2);
+        assert!(set.holds(55) && set.holds(60) && !set.holds(54));
+        assert_eq!(set.meeting_keys(54, 56).len(), 2);
+        set.settle(50, 60);
+        assert_eq!(set.living(0, 100).len(), 3);
+        assert_eq!(set.take_dead().len(), 1);
+        set.settle(0, 100);
+        assert_eq!(set.take_dead().len(), 1);
+        assert_eq!((set.waste(), set.open.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_full_segment_is_followed_by_a_new_one() {
+        let mut set = SegmentSet::new(Kind::Transient);
+        let appended: Vec<_> = (1..=20).map(|position| set.append(position, 30, 1, 100)).collect();
+        assert!(appended[0].starts_file && !appended[1].starts_file && appended[2].starts_file);
+        assert_eq!((appended[1].offset, appended[2].offset), (62, 32));
+        assert_eq!((set.iter().count(), set.open.len()), (10, 1));
+        for position in 1..=20 {
+            assert!(set.holds(position));
+            assert_eq!(set.meeting_keys(position, position).len(), 1);
+        }
+        // A long one is put alone into its own.
+        assert!(set.append(21, 1000, 1, 100).starts_file);
+    }
+
+    #[test]
+    fn what_is_dead_is_not_appended_to() {
+        let mut set = SegmentSet::new(Kind::Durable);
+        assert_eq!(number(&mut set, 1), 1);
+        set.settle(1, 1);
+        assert!(set.waste() > 0);
+        assert_eq!(number(&mut set, 2), 2);
+    }
+}

@@ -1,0 +1,119 @@
+//! A disk that has no room: told before anything is touched, and nothing is lost.
+
+use crate::broker::record::DurableQueueId;
+
+use super::model::{assert_same, declared_queue, enqueued, unrecorded};
+use super::*;
+
+const QUEUE: DurableQueueId = DurableQueueId(1);
+const OWNER: PageOwner = PageOwner::Durable(QUEUE);
+const OPTIONS: Options = Options { log_file_bytes: 2000, log_files: 2, segment_bytes: 1000 };
+
+fn is_no_room<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::NoRoom { .. }))
+}
+
+fn step_through(store: &mut Store) -> Result<(), StoreError> {
+    while store.checkpoint_step()? {}
+    Ok(())
+}
+
+/// A store with messages in segments and in the log, and its model.
+fn filled(disk: &MemoryDisk) -> (Store, Model) {
+    let mut model = Model::default();
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), OPTIONS).unwrap();
+    let mut records = vec![Record::QueueDeclared(declared_queue(QUEUE.0))];
+    for position in 1..=60 {
+        records.push(enqueued(&[(QUEUE, position)], 60));
+        store.write(&records).unwrap();
+        model.apply_all(&records);
+        records.clear();
+        step_through(&mut store).unwrap();
+    }
+    (store, model)
+}
+
+#[test]
+fn whatever_is_asked_for_on_a_full_disk_changes_nothing_and_goes_on_later() {
+    let empty = MemoryDisk::default();
+    drop(filled(&empty));
+    for room in (0..5000).step_by(37) {
+        let disk = MemoryDisk::default();
+        let (mut store, mut model) = filled(&disk);
+        disk.set_capacity(Some(disk.total_bytes() + room));
+        let dice = &mut Dice(room);
+        let mut refused = 0;
+        for position in 61..=100 {
+            let records = [enqueued(&[(QUEUE, position)], 60)];
+            let before = (disk.total_bytes(), store.last_lsn());
+            match store.write(&records) {
+                Ok(_) => model.apply_all(&records),
+                Err(StoreError::NoRoom { .. }) => {
+                    assert_eq!((disk.total_bytes(), store.last_lsn()), before);
+                    refused += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            let page = [unrecorded(position, dice, false)];
+            let before = disk.total_bytes();
+            match store.page_out(OWNER, &page) {
+                Ok(()) => {}
+                Err(StoreError::NoRoom { .. }) => assert_eq!(disk.total_bytes(), before),
+                Err(error) => panic!("{error}"),
+            }
+            let stepped = step_through(&mut store);
+            assert!(stepped.is_ok() || is_no_room(&stepped), "{stepped:?}");
+        }
+        assert!(refused > 0, "with {room} bytes left");
+        disk.set_capacity(None);
+        let records = [enqueued(&[(QUEUE, 101)], 60)];
+        store.write(&records).unwrap();
+        model.apply_all(&records);
+        step_through(&mut store).unwrap();
+        drop(store);
+        let (_, recovered, report) = open_on(Arc::new(disk.kill()), OPTIONS).unwrap();
+        assert!(report.cuts.is_empty(), "{report}");
+        assert_same(&recovered, &model.recovered());
+    }
+}
+
+#[test]
+fn settlements_get_through_when_moves_do_not_and_free_the_disk() {
+    let disk = MemoryDisk::default();
+    let (mut store, mut model) = filled(&disk);
+    // Room for records, and not for messages that only change their place.
+    disk.set_capacity(Some(disk.total_bytes() + OPTIONS.segment_bytes + 900));
+    let page = [unrecorded(70, &mut Dice(1), false)];
+    assert!(is_no_room(&store.page_out(OWNER, &page)));
+    let before = disk.total_bytes();
+    let settled = [Record::Settled { queue: QUEUE, first: 1, last: 60 }];
+    store.write(&settled).unwrap();
+    model.apply_all(&settled);
+    step_through(&mut store).unwrap();
+    assert!(disk.total_bytes() < before / 2, "{} of {before}", disk.total_bytes());
+    store.page_out(OWNER, &page).unwrap();
+    drop(store);
+    assert_same(&open_on(Arc::new(disk), OPTIONS).unwrap().1, &model.recovered());
+}
+
+#[test]
+fn what_is_dead_goes_even_if_what_lives_cannot_be_moved() {
+    let disk = MemoryDisk::default();
+    let (mut store, mut model) = filled(&disk);
+    let mut write = |record: Record| {
+        store.write(std::slice::from_ref(&record)).unwrap();
+        model.apply(&record);
+    };
+    // The log grows past its length without a checkpoint; then the segments die.
+    (61..=90).for_each(|position| write(enqueued(&[(QUEUE, position)], 60)));
+    write(Record::Settled { queue: QUEUE, first: 1, last: 40 });
+    disk.set_capacity(Some(disk.total_bytes() + OPTIONS.segment_bytes));
+    let before = disk.total_bytes();
+    let stepped = step_through(&mut store);
+    assert!(stepped.is_ok() || is_no_room(&stepped), "{stepped:?}");
+    assert!(disk.total_bytes() < before, "{} of {before}", disk.total_bytes());
+    disk.set_capacity(None);
+    step_through(&mut store).unwrap();
+    drop(store);
+    assert_same(&open_on(Arc::new(disk), OPTIONS).unwrap().1, &model.recovered());
+}
