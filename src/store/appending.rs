@@ -14,7 +14,6 @@ use super::error::{During, StoreError};
 use super::files::{Files, Purpose};
 use super::framing::{HEADER_LENGTH, frame_length, put_frame};
 use super::segment::{self, Extent, Kind, SegmentKey};
-use super::segment_set::SegmentSet;
 use super::state::State;
 
 /// How many files stay open between their first append and their sync. One more, and another is
@@ -123,8 +122,7 @@ impl Batch {
                     }
                     let mut file = unsynced.open(files, state, (id, key), &path)?;
                     append(&mut *file, &path, part.offset, &part.bytes)?;
-                    let whole = |set: &mut SegmentSet| set.find(key).map(|segment| segment.whole);
-                    let extent = state.with_segments(owner, kind, whole).flatten();
+                    let extent = state.with_segment(owner, kind, key, |segment| segment.whole);
                     let extent = extent.expect("invariant: what was put into it is there");
                     unsynced.files.insert((id, key), Dirty { file, extent });
                 }
@@ -201,9 +199,7 @@ impl Unsynced {
         let owner = PageOwner::Durable(id);
         let path = segment::messages_path(files, owner, Kind::Durable, key.1);
         file.sync().during("sync", &path)?;
-        state.with_segments(owner, Kind::Durable, |set| {
-            set.change(key, |segment| segment.synced = extent);
-        });
+        state.with_segment(owner, Kind::Durable, key, |segment| segment.synced = extent);
         Ok(())
     }
 

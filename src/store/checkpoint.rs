@@ -159,8 +159,11 @@ impl Checkpoint {
 
     /// What comes when nothing is to be moved any more.
     fn moved(&self, state: &mut State) -> Phase {
-        let compaction = if self.compacts { Compaction::new(state) } else { Compaction::default() };
-        Phase::Compact(compaction)
+        Phase::Compact(if self.compacts {
+            Compaction::new(state, Kind::Durable)
+        } else {
+            Compaction::none()
+        })
     }
 
     /// why: a file that could be read when the store was opened may have decayed since; better to

@@ -1,44 +1,43 @@
-//! Compaction: the few messages that live in a segment of mostly dead get a place elsewhere, and
-//! the segment goes with the checkpoint's commit.
+//! Compaction: the few messages that live in a segment of mostly dead get a place elsewhere, so that
+//! the segment can go: a durable one with the commit of the checkpoint that this is a part of, a
+//! transient one when it is written.
 //!
 //! why: what is settled is not taken out of a segment, so a few old messages under days of traffic
 //! would otherwise each keep a file's length of dead ones.
 //!
-//! invariant: a message is dead in one segment and lives in the other from the same commit on.
+//! invariant: a durable message is dead in one segment and lives in the other from the same commit
+//! on.
 
 use std::collections::VecDeque;
 
 use crate::broker::paging::PageOwner;
 
-use super::appending::{Arrival, Batch, FileKey};
+use super::appending::{Arrival, Batch};
 use super::checkpoint::{Ground, STEP_BYTES};
 use super::error::StoreError;
 use super::files::Files;
 use super::format::{Malformed, payload_body_length};
-use super::segment::Kind;
+use super::segment::{Kind, Segment, SegmentKey};
 use super::segment_reader::SegmentReader;
 use super::state::State;
 
 /// A compaction under way.
-#[derive(Default)]
 pub(super) struct Compaction {
-    sparse: VecDeque<FileKey>,
+    sparse: VecDeque<(PageOwner, SegmentKey)>,
+    kind: Kind,
     /// Reads the first of them.
     reader: Option<SegmentReader>,
 }
 
 impl Compaction {
+    /// One of nothing.
+    pub(super) fn none() -> Self {
+        Compaction { sparse: VecDeque::new(), kind: Kind::Durable, reader: None }
+    }
+
     /// Chooses the segments that are not worth keeping.
-    pub(super) fn new(state: &mut State) -> Self {
-        let mut sparse = VecDeque::new();
-        for (&id, queue) in &mut state.queues {
-            if queue.segments.waste() == 0 {
-                continue;
-            }
-            let chosen = queue.segments.close_sparse();
-            sparse.extend(chosen.into_iter().map(|key| (id, key)));
-        }
-        Compaction { sparse, reader: None }
+    pub(super) fn new(state: &mut State, kind: Kind) -> Self {
+        Compaction { sparse: state.close_sparse(kind).into(), kind, reader: None }
     }
 
     /// Rescues some; whether there is nothing more to do.
@@ -68,14 +67,15 @@ impl Compaction {
     /// enough. Returns how many were read.
     fn rescue_some(
         &mut self,
-        (id, key): FileKey,
+        (owner, key): (PageOwner, SegmentKey),
         batch: &mut Batch,
         budget: u64,
         ground: &mut Ground<'_>,
     ) -> Result<u64, StoreError> {
         let Ground { files, state, damage, .. } = ground;
+        let kind = self.kind;
         if self.reader.is_none() {
-            self.reader = open(files, state, (id, key));
+            self.reader = open(files, state, owner, kind, key);
         }
         let Some(reader) = &mut self.reader else {
             // Its queue was deleted, or all of it settled.
@@ -84,19 +84,23 @@ impl Compaction {
         };
         let begun = reader.offset();
         while reader.offset() - begun < budget && batch.bytes() < STEP_BYTES {
-            let next = state.with_segment(id, key, |segment| reader.next(segment, 0, damage));
+            let next =
+                state.with_segment(owner, kind, key, |segment| reader.next(segment, 0, damage));
             let Some(found) = next.transpose()?.flatten() else {
                 let read = reader.offset() - begun;
                 self.reader = None;
                 self.sparse.pop_front();
+                if kind == Kind::Transient {
+                    state.bury_pages(owner);
+                }
                 return Ok(read);
             };
             let (position, mark, payload) = (found.position, found.mark, found.payload);
             match payload_body_length(payload) {
                 Ok(octets) => {
                     let arrival = Arrival {
-                        owner: PageOwner::Durable(id),
-                        kind: Kind::Durable,
+                        owner,
+                        kind,
                         position,
                         length: payload.len(),
                         octets,
@@ -110,14 +114,20 @@ impl Compaction {
                 }
                 Err(Malformed(what)) => damage.push(reader.damage_at(mark, what)),
             }
-            state.with_segment(id, key, |segment| segment.settle(position, position));
+            state.with_segment(owner, kind, key, |segment| segment.settle(position, position));
         }
         Ok(reader.offset() - begun)
     }
 }
 
-fn open(files: &Files, state: &State, (id, key): FileKey) -> Option<SegmentReader> {
-    let queue = state.queues.get(&id)?;
-    let segment = queue.segments.find(key)?;
-    Some(SegmentReader::new(files, PageOwner::Durable(id), &queue.name(), segment))
+fn open(
+    files: &Files,
+    state: &mut State,
+    owner: PageOwner,
+    kind: Kind,
+    key: SegmentKey,
+) -> Option<SegmentReader> {
+    let name = state.name(owner);
+    let open = |segment: &mut Segment| SegmentReader::new(files, owner, &name, segment);
+    state.with_segment(owner, kind, key, open)
 }

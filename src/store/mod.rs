@@ -117,6 +117,7 @@ pub use subdirectory::{Subdirectory, read_whole, replace_whole};
 
 use appending::Unsynced;
 use checkpoint::{Checkpoint, Ground, Outcome, STEP_FILES};
+use compaction::Compaction;
 use files::Files;
 use log::Log;
 use paging::{Cursors, Wanted};
@@ -148,6 +149,8 @@ pub struct Store {
     state: State,
     log: Log,
     checkpoint: Option<Checkpoint>,
+    /// A compaction of transient segments.
+    compaction: Option<Compaction>,
     unsynced: Unsynced,
     cursors: Cursors,
     /// Files that no catalog names any more, to be removed.
@@ -180,6 +183,7 @@ impl Store {
             state,
             log,
             checkpoint: None,
+            compaction: None,
             unsynced: Unsynced::default(),
             cursors: Cursors::default(),
             dead_files: Vec::new(),
@@ -279,8 +283,10 @@ impl Store {
             || !self.state.dead_pages.is_empty()
             || !self.state.forgotten.is_empty()
             || !self.state.doomed.is_empty()
+            || self.compaction.is_some()
             || self.log_is_long()
-            || self.much_is_wasted()
+            || self.much_is_wasted(Kind::Durable)
+            || self.much_is_wasted(Kind::Transient)
     }
 
     /// The number of the last record synced.
@@ -314,21 +320,8 @@ impl Store {
                 let path = segment::messages_path(&self.files, owner, Kind::Transient, number);
                 self.files.remove(&path)?;
             }
-        } else if let Some(checkpoint) = &mut self.checkpoint {
-            let mut ground = Ground {
-                files: &self.files,
-                state: &mut self.state,
-                log: &mut self.log,
-                unsynced: &mut self.unsynced,
-                damage: &mut self.damage,
-            };
-            match checkpoint.step(&mut ground)? {
-                Outcome::More => {}
-                Outcome::Committed(dead) => {
-                    self.dead_files.extend(dead);
-                    self.checkpoint = None;
-                }
-            }
+        } else if self.checkpoint.is_some() {
+            self.step_checkpoint()?;
         } else if !self.dead_files.is_empty() {
             let kept = self.dead_files.len().saturating_sub(STEP_FILES);
             for path in self.dead_files.drain(kept..) {
@@ -346,12 +339,45 @@ impl Store {
                 self.state.doomed.remove(&id);
                 self.state.directories.remove(&id);
             }
-        } else if self.log_is_long() || self.much_is_wasted() {
+        } else if let Some(mut compaction) = self.compaction.take() {
+            // why: one that finds no room is given up, so that it does not stand in the way of a
+            // checkpoint that makes some.
+            if !compaction.step(&mut self.ground().0)? {
+                self.compaction = Some(compaction);
+            }
+        } else if self.log_is_long() || self.much_is_wasted(Kind::Durable) {
             let oldest = if self.log_is_long() { self.log.oldest_full() } else { None };
-            let compacts = self.much_is_wasted();
+            let compacts = self.much_is_wasted(Kind::Durable);
             self.checkpoint = Some(Checkpoint::new(&self.files, &mut self.state, oldest, compacts));
+        } else if self.much_is_wasted(Kind::Transient) {
+            self.compaction = Some(Compaction::new(&mut self.state, Kind::Transient));
         }
         Ok(())
+    }
+
+    fn step_checkpoint(&mut self) -> Result<(), StoreError> {
+        let (mut ground, checkpoint) = self.ground();
+        let Some(underway) = checkpoint else { return Ok(()) };
+        match underway.step(&mut ground)? {
+            Outcome::More => {}
+            Outcome::Committed(dead) => {
+                self.dead_files.extend(dead);
+                self.checkpoint = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a step works on, and the checkpoint that may work on it.
+    fn ground(&mut self) -> (Ground<'_>, Option<&mut Checkpoint>) {
+        let ground = Ground {
+            files: &self.files,
+            state: &mut self.state,
+            log: &mut self.log,
+            unsynced: &mut self.unsynced,
+            damage: &mut self.damage,
+        };
+        (ground, self.checkpoint.as_mut())
     }
 
     fn log_is_long(&self) -> bool {
@@ -359,7 +385,7 @@ impl Store {
     }
 
     /// Whether segments take up as much as a log file for little or nothing.
-    fn much_is_wasted(&self) -> bool {
-        self.state.waste() >= self.files.options.log_file_bytes
+    fn much_is_wasted(&self, kind: Kind) -> bool {
+        self.state.waste(kind) >= self.files.options.log_file_bytes
     }
 }

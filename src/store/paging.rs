@@ -110,19 +110,27 @@ impl Cursors {
         damage: &mut Vec<Damage>,
     ) -> Result<Page, StoreError> {
         let owner = wanted.owner;
+        let name = state.name(owner);
         let mut merge = Merge {
             files,
             state,
             wanted,
             damage,
-            name: "".into(),
+            name,
+            cursor: self.cursors.remove(&owner).unwrap_or_default(),
+            ahead: Vec::new(),
             sources: Vec::new(),
             order: BinaryHeap::new(),
         };
-        merge.find_sources(self.cursors.remove(&owner).unwrap_or_default());
+        merge.begin();
         let page = merge.page();
-        self.cursors.insert(owner, merge.into_cursor());
-        self.stay_awake(owner);
+        let cursor = merge.into_cursor();
+        if cursor.is_empty() {
+            self.forget(owner);
+        } else {
+            self.cursors.insert(owner, cursor);
+            self.stay_awake(owner);
+        }
         page
     }
 
@@ -154,6 +162,10 @@ struct Merge<'a> {
     wanted: Wanted,
     damage: &'a mut Vec<Damage>,
     name: Arc<str>,
+    /// Where the queue was.
+    cursor: Cursor,
+    /// For each kind the next segment that is no source yet, as it begins further on.
+    ahead: Vec<(Kind, SegmentKey)>,
     sources: Vec<Source>,
     /// The sources by the lowest position that the next message of each can have.
     order: BinaryHeap<Reverse<(Position, usize)>>,
@@ -169,28 +181,49 @@ struct Source {
 }
 
 impl Merge<'_> {
-    fn find_sources(&mut self, mut cursor: Cursor) {
-        let Wanted { owner, first, last, .. } = self.wanted;
-        if let PageOwner::Durable(id) = owner {
-            let Some(queue) = self.state.queues.get(&id) else { return };
-            self.name = queue.name();
-        }
+    fn begin(&mut self) {
+        let Wanted { owner, first, .. } = self.wanted;
         for kind in [Kind::Durable, Kind::Transient] {
-            let find = |set: &mut SegmentSet| set.meeting_keys(first, last);
-            for key in self.state.with_segments(owner, kind, find).unwrap_or_default() {
-                // A reader that is beyond has to begin again.
-                let reader = cursor.remove(&(kind, key)).filter(|reader| reader.is_before(first));
-                self.order.push(Reverse((first.max(key.0), self.sources.len())));
-                self.sources.push(Source { kind, key, reader, next: None });
+            let around = self.state.with_segments(owner, kind, |set| set.around(first));
+            for key in around.unwrap_or_default() {
+                self.add_source(kind, key);
             }
+            self.look_ahead(kind, (first, u64::MAX));
         }
+    }
+
+    fn look_ahead(&mut self, kind: Kind, key: SegmentKey) {
+        let next = self.state.with_segments(self.wanted.owner, kind, |set| set.next_behind(key));
+        let next = next.flatten().filter(|key| key.0 <= self.wanted.last);
+        self.ahead.extend(next.map(|key| (kind, key)));
+    }
+
+    fn add_source(&mut self, kind: Kind, key: SegmentKey) {
+        let first = self.wanted.first;
+        // A reader that is beyond has to begin again.
+        let reader = self.cursor.remove(&(kind, key)).filter(|reader| reader.is_before(first));
+        self.order.push(Reverse((first.max(key.0), self.sources.len())));
+        self.sources.push(Source { kind, key, reader, next: None });
+    }
+
+    /// The source that may have the next message, and its lowest possible position.
+    fn nearest(&mut self) -> Option<(Position, usize)> {
+        loop {
+            let top = self.order.peek().map(|Reverse((position, _))| *position);
+            let is_due = |(_, key): &(Kind, SegmentKey)| top.is_none_or(|top| key.0 <= top);
+            let Some(index) = self.ahead.iter().position(is_due) else { break };
+            let (kind, key) = self.ahead.swap_remove(index);
+            self.add_source(kind, key);
+            self.look_ahead(kind, key);
+        }
+        self.order.pop().map(|Reverse(nearest)| nearest)
     }
 
     fn page(&mut self) -> Result<Page, StoreError> {
         let Wanted { owner, octets, .. } = self.wanted;
         let mut page = Page { owner, messages: Vec::new(), next: None };
         let mut taken = 0;
-        while let Some(Reverse((position, index))) = self.order.pop() {
+        while let Some((position, index)) = self.nearest() {
             let source = &mut self.sources[index];
             let full = !page.messages.is_empty()
                 && (taken >= octets || page.messages.len() >= PAGE_MESSAGES);

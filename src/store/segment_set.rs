@@ -23,6 +23,8 @@ pub(super) struct SegmentSet {
     next_number: u64,
     /// Sum of their waste.
     waste: u64,
+    /// How many have nothing that lives.
+    dead: usize,
 }
 
 /// Where a message was put.
@@ -43,7 +45,8 @@ impl Appended {
 
 impl SegmentSet {
     pub(super) fn new(kind: Kind) -> Self {
-        SegmentSet { kind, segments: Vec::new(), open: Vec::new(), next_number: 1, waste: 0 }
+        let (segments, open) = (Vec::new(), Vec::new());
+        SegmentSet { kind, segments, open, next_number: 1, waste: 0, dead: 0 }
     }
 
     /// Adds a segment that a catalog names.
@@ -100,10 +103,11 @@ impl SegmentSet {
 
     fn change_at<T>(&mut self, index: usize, act: impl FnOnce(&mut Segment) -> T) -> T {
         let segment = &mut self.segments[index];
-        let before = segment.waste();
+        let (before, lived) = (segment.waste(), !segment.live.is_empty());
         let result = act(segment);
         self.waste = self.waste - before + segment.waste();
-        if segment.live.is_empty() {
+        if lived && segment.live.is_empty() {
+            self.dead += 1;
             // invariant: what is dead stays dead, so that its settlements need not be written.
             let key = segment.key();
             self.close(key);
@@ -128,10 +132,17 @@ impl SegmentSet {
             .map(|(index, _)| index)
     }
 
-    /// The segments whose span meets this one and in which something lives.
-    pub(super) fn meeting_keys(&self, first: Position, last: Position) -> Vec<SegmentKey> {
+    /// The segments in which something lives and whose span has this position.
+    pub(super) fn around(&self, position: Position) -> Vec<SegmentKey> {
         let living = |&index: &usize| !self.segments[index].live.is_empty();
-        self.meeting(first, last).filter(living).map(|index| self.segments[index].key()).collect()
+        let around = self.meeting(position, position).filter(living);
+        around.map(|index| self.segments[index].key()).collect()
+    }
+
+    /// The first segment in which something lives that begins behind another, or would.
+    pub(super) fn next_behind(&self, key: SegmentKey) -> Option<SegmentKey> {
+        let behind = self.segments.partition_point(|segment| segment.key() <= key);
+        self.segments[behind..].iter().find(|segment| !segment.live.is_empty()).map(Segment::key)
     }
 
     /// Whether the position lives in one of them.
@@ -204,7 +215,7 @@ impl SegmentSet {
 
     /// Takes out the segments in which nothing lives.
     pub(super) fn take_dead(&mut self) -> Vec<Segment> {
-        if self.segments.iter().all(|segment| !segment.live.is_empty()) {
+        if self.dead == 0 {
             return Vec::new();
         }
         let (living, dead): (Vec<_>, Vec<_>) = std::mem::take(&mut self.segments)
@@ -218,6 +229,7 @@ impl SegmentSet {
     fn insert(&mut self, segment: Segment) {
         let index = self.segments.partition_point(|other| other.key() < segment.key());
         self.waste += segment.waste();
+        self.dead += usize::from(segment.live.is_empty());
         self.segments.insert(index, segment);
         self.raise_reach(index);
     }
@@ -238,10 +250,12 @@ impl SegmentSet {
     pub(super) fn recount(&mut self) {
         let mut reach = 0;
         self.waste = 0;
+        self.dead = 0;
         for segment in &mut self.segments {
             reach = reach.max(segment.whole.last);
             segment.reach = reach;
             self.waste += segment.waste();
+            self.dead += usize::from(segment.live.is_empty());
         }
         let SegmentSet { segments, open, .. } = self;
         open.retain(|key| {
@@ -270,7 +284,9 @@ mod tests {
         assert_eq!(number(&mut set, 60), 1);
         assert_eq!(number(&mut set, 55), 2);
         assert!(set.holds(55) && set.holds(60) && !set.holds(54));
-        assert_eq!(set.meeting_keys(54, 56).len(), 2);
+        assert_eq!(set.around(55).len(), 2);
+        assert_eq!(set.next_behind((1, u64::MAX)), Some((50, 1)));
+        assert_eq!(set.next_behind((50, 1)), None);
         set.settle(50, 60);
         assert_eq!(set.living(0, 100).len(), 3);
         assert_eq!(set.take_dead().len(), 1);
@@ -288,7 +304,7 @@ mod tests {
         assert_eq!((set.iter().count(), set.open.len()), (10, 1));
         for position in 1..=20 {
             assert!(set.holds(position));
-            assert_eq!(set.meeting_keys(position, position).len(), 1);
+            assert_eq!(set.around(position).len(), 1);
         }
         // A long one is put alone into its own.
         assert!(set.append(21, 1000, 1, 100).starts_file);

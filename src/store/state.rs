@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) doomed: BTreeSet<DurableQueueId>,
     /// How many bytes durable segments take up for little or nothing.
     waste: u64,
+    /// How many bytes transient segments take up so.
+    pages_waste: u64,
     /// The transient segments of queues that are not durable.
     transient: BTreeMap<u64, SegmentSet>,
     /// Transient segments in which nothing lives, to be removed.
@@ -106,9 +108,10 @@ impl State {
         act: impl FnOnce(&mut Queue) -> T,
     ) -> Option<T> {
         let queue = self.queues.get_mut(&id)?;
-        let before = queue.segments.waste();
+        let (before, pages_before) = (queue.segments.waste(), queue.pages.waste());
         let result = act(queue);
         self.waste = self.waste - before + queue.segments.waste();
+        self.pages_waste = self.pages_waste - pages_before + queue.pages.waste();
         Some(result)
     }
 
@@ -121,9 +124,12 @@ impl State {
         }
     }
 
-    /// How many bytes durable segments take up for little or nothing.
-    pub(super) fn waste(&self) -> u64 {
-        self.waste
+    /// How many bytes segments of a kind take up for little or nothing.
+    pub(super) fn waste(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Durable => self.waste,
+            Kind::Transient => self.pages_waste,
+        }
     }
 
     /// Does something with the segments of a kind that a queue has, if it is there.
@@ -138,13 +144,35 @@ impl State {
                 self.change(id, |queue| act(&mut queue.segments))
             }
             (PageOwner::Durable(id), Kind::Transient) => {
-                self.queues.get_mut(&id).map(|queue| act(&mut queue.pages))
+                self.change(id, |queue| act(&mut queue.pages))
             }
             (PageOwner::Transient(_), Kind::Durable) => None,
             (PageOwner::Transient(number), Kind::Transient) => {
-                self.transient.get_mut(&number).map(act)
+                let pages = self.transient.get_mut(&number)?;
+                let before = pages.waste();
+                let result = act(pages);
+                self.pages_waste = self.pages_waste - before + pages.waste();
+                Some(result)
             }
         }
+    }
+
+    /// Closes the segments of a kind in which too little lives to keep them for it, and says which.
+    pub(super) fn close_sparse(&mut self, kind: Kind) -> Vec<(PageOwner, SegmentKey)> {
+        let durable = self.queues.iter_mut().map(|(&id, queue)| {
+            let set = match kind {
+                Kind::Durable => &mut queue.segments,
+                Kind::Transient => &mut queue.pages,
+            };
+            (PageOwner::Durable(id), set)
+        });
+        let transient = self.transient.iter_mut().filter(|_| kind == Kind::Transient);
+        let transient = transient.map(|(&number, set)| (PageOwner::Transient(number), set));
+        let wasting = durable.chain(transient).filter(|(_, set)| set.waste() > 0);
+        let sparse = |(owner, set): (PageOwner, &mut SegmentSet)| {
+            set.close_sparse().into_iter().map(move |key| (owner, key))
+        };
+        wasting.flat_map(sparse).collect()
     }
 
     /// Brings a queue into being that is not durable, if it is none that there is.
@@ -154,14 +182,23 @@ impl State {
         }
     }
 
-    /// Does something with a durable segment, if it is there.
+    /// Does something with a segment, if it is there.
     pub(super) fn with_segment<T>(
         &mut self,
-        id: DurableQueueId,
+        owner: PageOwner,
+        kind: Kind,
         key: SegmentKey,
         act: impl FnOnce(&mut Segment) -> T,
     ) -> Option<T> {
-        self.change(id, |queue| queue.segments.change(key, act)).flatten()
+        self.with_segments(owner, kind, |set| set.change(key, act)).flatten()
+    }
+
+    /// What the operator knows a queue by.
+    pub(super) fn name(&self, owner: PageOwner) -> Arc<str> {
+        match owner {
+            PageOwner::Durable(id) => self.queues.get(&id).map_or("".into(), Queue::name),
+            PageOwner::Transient(_) => "".into(),
+        }
     }
 
     /// Notes that a message lives in a segment now.
@@ -186,7 +223,8 @@ impl State {
 
     /// Forgets a queue that is not durable.
     pub(super) fn forget_pages(&mut self, number: u64) {
-        if self.transient.remove(&number).is_some() {
+        if let Some(pages) = self.transient.remove(&number) {
+            self.pages_waste -= pages.waste();
             self.forgotten.insert(PageOwner::Transient(number));
         }
     }
@@ -219,6 +257,7 @@ impl State {
     fn delete_queue(&mut self, id: DurableQueueId) {
         if let Some(queue) = self.queues.remove(&id) {
             self.waste -= queue.segments.waste();
+            self.pages_waste -= queue.pages.waste();
             if queue.pages.was_used() {
                 self.forgotten.insert(PageOwner::Durable(id));
             }

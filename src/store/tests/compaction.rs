@@ -2,7 +2,7 @@
 
 use crate::broker::record::DurableQueueId;
 
-use super::model::{assert_same, declared_queue, enqueued};
+use super::model::{assert_same, declared_queue, enqueued, page_in_all, unrecorded};
 use super::*;
 
 const SMALL: Options = Options { log_file_bytes: 8192, log_files: 2, segment_bytes: 4096 };
@@ -134,4 +134,29 @@ fn a_crash_at_any_step_of_a_compaction_loses_nothing() {
     let paths = kept.disk.paths();
     assert!(before.iter().all(|path| !paths.contains(path)), "{paths:?}");
     kept.check_restart();
+}
+
+#[test]
+fn old_pages_keep_little_more_than_themselves_either() {
+    let disk = MemoryDisk::default();
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), SMALL).unwrap();
+    let owner = PageOwner::Transient(1);
+    let dice = &mut Dice(4);
+    let mut kept = Vec::new();
+    for start in (1..=20_000).step_by(100) {
+        let page: Vec<_> = (start..start + 100).map(|it| unrecorded(it, dice, false)).collect();
+        store.page_out(owner, &page).unwrap();
+        kept.extend(page.into_iter().skip(99));
+        // Of a hundred messages one is held for ever; the others are done with a while later.
+        if start > 400 {
+            store.pages_done(owner, start - 400, start - 400 + 98);
+        }
+        while store.checkpoint_step().unwrap() {}
+        let held: u64 = kept.iter().map(|it| it.message.as_bytes().len() as u64 + 40).sum();
+        let bytes = disk.total_bytes();
+        assert!(bytes < FACTOR * held + CONSTANT + 40_000, "{bytes} bytes for {held} that live");
+    }
+    let found = page_in_all(&mut store, owner, 0, Position::MAX);
+    assert!(kept.iter().all(|message| found.contains(message)));
+    assert_eq!(found.len(), kept.len() + 4 * 99);
 }

@@ -322,24 +322,145 @@ fn without_any_catalog_the_store_stays_closed_and_untouched() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
-    for path in ["catalog".to_owned(), log::path(1)] {
-        let disk = MemoryDisk::default();
-        with_messages_in_the_log(&disk);
-        let newer = |bytes: &mut Vec<u8>| {
-            let magic = bytes[..8].try_into().unwrap();
-            let mut header = framing::Header::parse(bytes, magic).unwrap();
-            header.version += 1;
-            let rest = bytes.split_off(framing::HEADER_LENGTH);
-            bytes.clear();
-            header.put(bytes);
-            bytes.extend(rest);
-        };
-        disk.damage(&path, newer).unwrap();
-        let Err(error) = Store::open(Arc::new(disk), TINY) else { panic!("it opened") };
-        let expected = format!("{path} has format version 3; this leveret knows version 2");
-        assert_eq!(error.to_string(), expected);
+fn another_format_is_refused() {
+    for (version, expected) in [
+        (3, "has format version 3; this leveret knows version 2"),
+        (1, "has format version 1, of an older leveret; this one knows version 2"),
+    ] {
+        for path in ["catalog".to_owned(), log::path(1)] {
+            let disk = MemoryDisk::default();
+            with_messages_in_the_log(&disk);
+            let other = |bytes: &mut Vec<u8>| {
+                let magic = bytes[..8].try_into().unwrap();
+                let mut header = framing::Header::parse(bytes, magic).unwrap();
+                header.version = version;
+                let rest = bytes.split_off(framing::HEADER_LENGTH);
+                bytes.clear();
+                header.put(bytes);
+                bytes.extend(rest);
+            };
+            disk.damage(&path, other).unwrap();
+            let Err(error) = Store::open(Arc::new(disk), TINY) else { panic!("it opened") };
+            assert_eq!(error.to_string(), format!("{path} {expected}"));
+        }
     }
+}
+
+/// A store in which a segment has gaps, the log has what is missing in them, and some of the
+/// segment is settled. Returns the positions that live.
+fn with_gaps(disk: &MemoryDisk) -> Vec<Position> {
+    let owner = PageOwner::Durable(QUEUE);
+    let options = Options { log_file_bytes: 1000, log_files: 2, segment_bytes: 10_000 };
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), options).unwrap();
+    let queues = [QUEUE, OTHER].map(|id| Record::QueueDeclared(declared_queue(id.0)));
+    store.write(&queues).unwrap();
+    // Enough of another queue that the catalog names what was paged out before.
+    let filler = |store: &mut Store, first: Position| {
+        for position in first..first + 12 {
+            store.write(&[enqueued(&[(OTHER, position)], 60)]).unwrap();
+        }
+    };
+    filler(&mut store, 1);
+    let records: Vec<_> = (1..=40).map(|position| enqueued(&[(QUEUE, position)], 30)).collect();
+    store.write(&records).unwrap();
+    let page: Vec<_> = (records.iter().zip(1..))
+        .filter(|(_, position)| position % 4 != 0)
+        .map(|(record, position)| {
+            let Record::Enqueued { message, .. } = record.clone() else { panic!("it is one") };
+            PagedMessage { position, expires_at: None, recorded: true, message }
+        })
+        .collect();
+    store.page_out(owner, &page).unwrap();
+    store.write(&[settled(5, 6), settled(17, 17)]).unwrap();
+    filler(&mut store, 13);
+    // The checkpoint of the first files, not of the one that has the messages.
+    store.checkpoint_step().unwrap();
+    while store.checkpoint.is_some() {
+        store.checkpoint_step().unwrap();
+    }
+    assert!(store.state.queues[&QUEUE].live.len() == 10, "the gaps are in the log alone");
+    store.close().unwrap();
+    (1..=40).filter(|position| ![5, 6, 17].contains(position)).collect()
+}
+
+#[test]
+fn damaged_settlements_lose_nothing_of_what_the_log_has_in_the_gaps() {
+    let whole = MemoryDisk::default();
+    let living = with_gaps(&whole);
+    let (_, recovered, report) = open(&whole.kill());
+    assert!(report.cuts.is_empty(), "{report}");
+    assert_eq!(positions(&recovered, QUEUE), living);
+    let path = first_path(&whole, ".settled");
+    let length = whole.length(&path).unwrap().unwrap() as usize;
+    assert!(length >= 11 * segment::SETTLEMENT_LENGTH);
+    let check = |disk: &MemoryDisk, what: &str| {
+        let (_, recovered, report) = open(disk);
+        assert!(!report.cuts.is_empty(), "{what}");
+        let found = positions(&recovered, QUEUE);
+        assert!(living.iter().all(|position| found.contains(position)), "{what}: {found:?}");
+        assert!(found.is_sorted_by(|one, other| one < other), "{what}: {found:?}");
+        goes_on(disk);
+    };
+    for byte in 0..length {
+        let disk = whole.kill();
+        disk.damage(&path, |bytes| bytes[byte] ^= 8).unwrap();
+        check(&disk, &format!("byte {byte} is not what it was"));
+        let disk = whole.kill();
+        disk.damage(&path, |bytes| bytes.truncate(byte)).unwrap();
+        check(&disk, &format!("cut to {byte}"));
+    }
+    let disk = whole.kill();
+    disk.remove(&path).unwrap();
+    check(&disk, "missing");
+    let disk = whole.kill();
+    disk.damage(&path, |bytes| bytes.fill(0)).unwrap();
+    check(&disk, "zeros");
+}
+
+#[test]
+fn zeros_at_the_end_of_a_segment_cost_what_was_there() {
+    let disk = MemoryDisk::default();
+    with_messages_in_segments(&disk);
+    let path = first_path(&disk, ".segment");
+    disk.damage(&path, |bytes| {
+        let from = bytes.len() - 90;
+        bytes[from..].fill(0);
+    })
+    .unwrap();
+    let (_, recovered, report) = open(&disk);
+    assert_eq!(report.cuts.len(), 1, "{report}");
+    assert!(report.cuts[0].what.contains("messages of queue \"queue 1\" are lost"), "{report}");
+    let found = positions(&recovered, QUEUE);
+    assert!((37..40).contains(&found.len()), "{found:?}");
+    goes_on(&disk);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_poisons_the_store_and_harms_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let queues = home.path().join(segment::QUEUES);
+    let disk = Arc::new(FileDisk::open(home.path()).unwrap());
+    let (mut store, ..) = Store::open(disk.clone(), TINY).unwrap();
+    store.write(&[Record::QueueDeclared(declared_queue(QUEUE.0))]).unwrap();
+    // why: a file where the directory should be stops also those whom permissions do not stop.
+    std::fs::write(&queues, "").unwrap();
+    let mut synced = 0;
+    let error = loop {
+        store.write(&[enqueued(&[(QUEUE, synced + 1)], 100)]).unwrap();
+        synced += 1;
+        match store.checkpoint_step() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().starts_with("cannot open queues/"), "{error}");
+    assert!(matches!(store.write(&[]), Err(StoreError::Poisoned)));
+    drop((store, disk));
+    std::fs::remove_file(&queues).unwrap();
+    let disk = Arc::new(FileDisk::open(home.path()).unwrap());
+    let (_, recovered, report) = open_on(disk, TINY).unwrap();
+    assert!(report.cuts.is_empty(), "{report}");
+    assert_eq!(positions(&recovered, QUEUE), (1..=synced).collect::<Vec<_>>());
 }
 
 #[test]
