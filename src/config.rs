@@ -30,6 +30,9 @@ pub struct Config {
     pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
+    /// How much memory messages may take before publishers are blocked, in octets; a share of the
+    /// machine's when absent.
+    pub memory_limit: Option<u64>,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
     pub seed: Option<u64>,
     /// Users to let in, with their passwords; guest with the password guest when there are none.
@@ -73,6 +76,7 @@ impl Default for Config {
             management: None,
             definitions: None,
             storage: Storage::Memory,
+            memory_limit: None,
             seed: None,
             users: Vec::new(),
             connection: ConnectionSettings::default(),

@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -19,10 +19,11 @@ use crate::broker::command::Command;
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
 use crate::broker::handshake;
+use crate::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
 use crate::broker::record::{Lsn, Record, Recovered};
 use crate::broker::snapshot::ConnectionSnapshot;
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, LeftOut, Notice, Vhost, VhostSettings};
+use crate::broker::vhost::{ConnectionId, LeftOut, Notice, Readiness, Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
@@ -39,6 +40,9 @@ struct Shared {
     log: LogBuffer,
     /// Why publishers are blocked, while they are.
     alarm: watch::Sender<Option<String>>,
+    /// How many pages have come from the store.
+    pages: watch::Sender<u64>,
+    disk_is_full: AtomicBool,
     /// Told when the next deadline moved nearer than what the timer sleeps for.
     timer: Notify,
 }
@@ -53,8 +57,14 @@ struct State {
     now: Time,
     /// What the timer sleeps for, as far as we know; it never sleeps longer.
     armed: Option<Time>,
-    /// Empty between inputs; kept for its memory.
+    /// Empty between inputs; kept for their memory.
     records: Vec<Record>,
+    page_orders: Vec<PageOrder>,
+    /// How much memory messages may take, and whom to tell when they take more.
+    memory_limit: u64,
+    pressure: Arc<Notify>,
+    /// How many pages have come from the store.
+    pages: u64,
     stopping: bool,
 }
 
@@ -114,6 +124,10 @@ impl VhostHandle {
             now: Time::EPOCH,
             armed: None,
             records: Vec::new(),
+            page_orders: Vec::new(),
+            memory_limit: u64::MAX,
+            pressure: Arc::default(),
+            pages: 0,
             stopping: false,
         };
         let handle = VhostHandle {
@@ -122,6 +136,8 @@ impl VhostHandle {
                 state: Mutex::new(state),
                 log: LogBuffer::default(),
                 alarm: watch::Sender::new(None),
+                pages: watch::Sender::new(0),
+                disk_is_full: AtomicBool::new(false),
                 timer: Notify::new(),
             }),
         };
@@ -156,6 +172,64 @@ impl VhostHandle {
     /// The store has everything up to `lsn` on disk.
     pub(crate) fn synced(&self, lsn: Lsn) {
         self.with_vhost(|state, now| state.vhost.handle_synced(now, lsn));
+    }
+
+    /// A page of messages has come from the store.
+    pub(crate) fn page(&self, page: Page) {
+        self.paged(|vhost, now| vhost.handle_page(now, page));
+    }
+
+    /// The store could not take what was paged out.
+    pub(crate) fn page_refused(&self, owner: PageOwner, messages: Vec<PagedMessage>) {
+        self.paged(|vhost, now| vhost.handle_page_refused(now, owner, messages));
+    }
+
+    fn paged(&self, input: impl FnOnce(&mut Vhost, Time)) {
+        let pages = self.with_vhost(|state, now| {
+            input(&mut state.vhost, now);
+            state.pages += 1;
+            state.pages
+        });
+        self.shared.pages.send_replace(pages);
+    }
+
+    /// The disk is full, or has room again.
+    pub(crate) fn set_disk_full(&self, is_full: bool) {
+        self.with_vhost(|state, now| state.vhost.handle_disk_full(now, is_full));
+        self.shared.disk_is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// Whether the store waits for room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.shared.disk_is_full.load(Ordering::Relaxed)
+    }
+
+    /// How much memory messages may take here, if there is a disk for more, and in all of the broker,
+    /// in octets.
+    pub(crate) fn set_memory_limit(&self, share: Option<MemoryShare>, whole: u64) {
+        self.with_vhost(|state, now| {
+            state.vhost.handle_memory_share(now, share);
+            state.memory_limit = whole;
+        });
+        if let Some(share) = share {
+            // why: what is on its way to the disk is in memory as well, twice while it is written.
+            self.shared.log.set_limit(share.before_paging / 2);
+        }
+    }
+
+    /// Whom to tell when messages take more than the limit.
+    pub(crate) fn watch_memory(&self, pressure: Arc<Notify>) {
+        self.shared.state.lock().pressure = pressure;
+    }
+
+    /// About how much memory the virtual host takes, in octets: for messages that wait, that are not
+    /// acknowledged, that are on their way to a client or to the disk.
+    pub(crate) fn memory(&self) -> u64 {
+        let (messages, outboxes) = {
+            let state = self.shared.state.lock();
+            (state.vhost.message_memory(), state.vhost.outbox_memory())
+        };
+        messages + outboxes + self.shared.log.octets() as u64
     }
 
     /// The store failed: nothing more becomes durable.
@@ -239,15 +313,19 @@ impl VhostHandle {
         state.now = state.now.max(now);
         let result = input(state, state.now);
 
-        let State { vhost, slots, records, .. } = state;
+        let State { vhost, slots, records, page_orders, .. } = state;
         vhost.finish_batch(state.now);
         vhost.drain_outputs(|connection, outgoing| match slots.get(connection.index()) {
             Some(Some(slot)) => sleepers.extend(slot.outbox.append(outgoing)),
             _ => outgoing.clear(),
         });
         vhost.take_records(records);
-        let logged = self.shared.log.append(records);
+        vhost.take_page_orders(page_orders);
+        let logged = self.shared.log.append(records, page_orders);
         let notices = vhost.take_notices();
+        if vhost.message_memory() > state.memory_limit {
+            state.pressure.notify_one();
+        }
         let nearer = is_nearer(vhost.next_deadline(), state.armed);
         if let Some(deadline) = nearer {
             state.armed = Some(deadline);
@@ -279,6 +357,9 @@ fn tell(notice: &Notice) {
         Notice::UnknownArgument { queue, argument, meant: None } => {
             tracing::warn!(queue, argument, "nobody obeys this argument of a queue");
         }
+        Notice::MessagesLost { queue, messages } => {
+            tracing::error!(queue, messages, "messages that were on the disk cannot be read");
+        }
     }
 }
 
@@ -304,17 +385,50 @@ impl Session {
         &self.handle
     }
 
-    /// Applies a batch of commands under one lock, and leaves the list empty.
+    /// Applies a batch of commands, and leaves the list empty: under one lock, unless one of them has
+    /// to wait for the disk or takes several turns.
     ///
     /// Says whether the client is blocked: not to be read from before
     /// [`wait_until_unblocked`](Session::wait_until_unblocked).
-    pub(crate) fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
-        self.handle.with_vhost(|state, now| {
-            for command in commands.drain(..) {
-                state.vhost.handle_command(now, self.connection, command);
+    pub(crate) async fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
+        loop {
+            match self.apply_ready(commands) {
+                Applied::All { blocked } => return blocked,
+                Applied::Waiting { pages } => self.wait_for_page(pages).await,
+                // why: this is where others get their turn.
+                Applied::Again => tokio::task::yield_now().await,
             }
-            state.vhost.is_blocked(self.connection)
+        }
+    }
+
+    /// Applies commands up to the first that is not ready, which stays in the list with those behind
+    /// it.
+    fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Applied {
+        self.handle.with_vhost(|state, now| {
+            let mut rest = commands.drain(..);
+            while let Some(command) = rest.next() {
+                let applied = match state.vhost.prepare(now, self.connection, &command) {
+                    Readiness::Ready => {
+                        state.vhost.handle_command(now, self.connection, command);
+                        continue;
+                    }
+                    Readiness::Again => Applied::Again,
+                    Readiness::AfterPage => Applied::Waiting { pages: state.pages },
+                };
+                let unapplied = std::iter::once(command).chain(rest).collect();
+                *commands = unapplied;
+                return applied;
+            }
+            drop(rest);
+            Applied::All { blocked: state.vhost.is_blocked(self.connection) }
         })
+    }
+
+    /// Waits until more than so many pages have come.
+    async fn wait_for_page(&self, pages: u64) {
+        let mut come = self.handle.shared.pages.subscribe();
+        // why: the sender lives as long as the virtual host, and every order for a page is answered.
+        let _ = come.wait_for(|come| *come > pages).await;
     }
 
     /// Waits until no alarm blocks publishers.
@@ -338,6 +452,16 @@ impl Session {
     pub(crate) fn receipts(&self) -> Receipts {
         Receipts { handle: self.handle.clone(), connection: self.connection }
     }
+}
+
+/// How far a batch of commands came.
+enum Applied {
+    /// To its end.
+    All { blocked: bool },
+    /// To a command that takes several turns.
+    Again,
+    /// To one that needs a page, when so many had come.
+    Waiting { pages: u64 },
 }
 
 impl Drop for Session {
@@ -428,7 +552,7 @@ mod tests {
 
         let method = Method::ChannelOpen(channel::Open::default());
         let mut commands = vec![Command::Method { channel: 1, method }];
-        first_session.apply(&mut commands);
+        first_session.apply(&mut commands).await;
         assert!(commands.is_empty());
         let (frames, end) = taken(&first).await;
         assert_eq!(frames[..11], [1, 0, 1, 0, 0, 0, 8, 0, 20, 0, 11], "channel.open-ok");
@@ -474,7 +598,7 @@ mod tests {
         let session = open(&handle, outbox.clone()).unwrap();
         handle.set_alarm(Some("low on memory"));
         let method = Method::ChannelOpen(channel::Open::default());
-        assert!(!session.apply(&mut vec![Command::Method { channel: 1, method }]));
+        assert!(!session.apply(&mut vec![Command::Method { channel: 1, method }]).await);
         let message = crate::broker::message::Message::new(
             ShortStr::EMPTY,
             ShortStr::EMPTY,
@@ -482,13 +606,13 @@ mod tests {
             b"",
         );
         let publish = Command::Publish { channel: 1, mandatory: false, immediate: false, message };
-        assert!(session.apply(&mut vec![publish]), "blocked at the first publish");
+        assert!(session.apply(&mut vec![publish]).await, "blocked at the first publish");
         assert!(taken(&outbox).await.0.windows(13).any(|it| it == b"low on memory"));
         let mut waiting = Box::pin(session.wait_until_unblocked());
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         handle.set_alarm(None);
         waiting.await;
-        assert!(!session.apply(&mut Vec::new()));
+        assert!(!session.apply(&mut Vec::new()).await);
     }
 
     #[test]

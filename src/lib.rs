@@ -30,6 +30,7 @@ mod handle;
 mod hosts;
 mod log_buffer;
 mod management;
+pub mod memory;
 mod outbox;
 mod passwords;
 mod server;
@@ -153,9 +154,16 @@ impl Broker {
 
     /// Blocks publishers, as when memory or disk are short, or unblocks them again with `None`.
     ///
-    /// rabbitmq: its reasons are `low on memory`, `low on disk` and `low on disk & memory`.
+    /// The broker raises such alarms itself, with the reasons `low on memory`, `low on disk` and
+    /// `low on disk & memory`; this one takes precedence.
     pub fn set_alarm(&self, reason: Option<&str>) {
         self.server.hosts().set_alarm(reason);
+    }
+
+    /// About how much memory messages take, in octets: those that wait in memory, that are not
+    /// acknowledged, that are on their way to a client or to the disk.
+    pub fn memory_used(&self) -> u64 {
+        self.server.hosts().memory_used()
     }
 
     /// What was found in the data directory at the start, damage included, for each virtual host.
@@ -277,6 +285,15 @@ impl BrokerBuilder {
     #[must_use]
     pub fn max_message_size(mut self, octets: u64) -> Self {
         self.config.connection.max_message_size = octets.min(broker::limits::ANNOUNCED_SIZE);
+        self
+    }
+
+    /// Lets messages take so much memory, in octets. A quarter of it is for messages that wait; beyond
+    /// that they go to the disk, if there is a data directory. When all of it is taken, publishers are
+    /// blocked until consumers have made room. 40 % of the machine's memory unless set.
+    #[must_use]
+    pub fn memory_limit(mut self, octets: u64) -> Self {
+        self.config.memory_limit = Some(octets);
         self
     }
 

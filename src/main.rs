@@ -40,6 +40,9 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         builder = builder.listen(address);
     }
     builder = builder.max_message_size(options.max_message_size);
+    if let Some(octets) = options.memory_limit {
+        builder = builder.memory_limit(octets);
+    }
     if let Some(path) = options.definitions {
         let unreadable = |error| format!("cannot read {}: {error}", path.display());
         builder = builder.definitions(std::fs::read(&path).map_err(unreadable)?);

@@ -13,6 +13,9 @@
 //! An acknowledgement has no answer. It is settled when a message that its client published behind
 //! it is confirmed: the broker's log keeps their order, and the confirm says that it is on disk.
 //!
+//! Every other disk is a heavy one: the queue has a backlog that is larger than what the broker may
+//! have in memory, so that messages go through the disk on their way to the consumer.
+//!
 //! `LEVERET_CRASH_ROUNDS` sets how many rounds there are, `LEVERET_CRASH_SEED` repeats a run as far
 //! as the machine does.
 
@@ -23,6 +26,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -31,12 +35,18 @@ use leveret_codec::method::{basic, confirm};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, Value, encode};
 use support::client::{Client, PERSISTENT, TRANSIENT, short};
-use support::process;
+use support::process::{self, Process};
 
 const QUEUE: &str = "numbers";
 const FENCE: &str = "fence";
 /// After so many rounds the next one begins with an empty data directory.
-const ROUNDS_ON_A_DISK: u64 = 20;
+const ROUNDS_ON_A_DISK: u64 = 10;
+/// Messages with numbers from here on are about [`HEAVY_OCTETS`] long each.
+const HEAVY: u64 = 1 << 32;
+const HEAVY_OCTETS: usize = 10_000;
+/// How many of them are there before the first round on a heavy disk. With a memory limit of 32 MiB,
+/// those beyond 8 MiB are on the disk.
+const BACKLOG: u64 = 2_500;
 /// How many messages the publisher lets go unconfirmed.
 const UNCONFIRMED: u64 = 256;
 /// How many messages the consumer may hold.
@@ -59,7 +69,8 @@ struct Ledger {
 impl Ledger {
     /// A round's publisher and consumer report.
     fn enter(&mut self, published: &Published, consumed: &Consumed) {
-        self.may.extend(self.next..published.next);
+        let first = if published.next >= HEAVY { self.next.max(HEAVY) } else { self.next };
+        self.may.extend(first..published.next);
         self.next = published.next;
         self.must.extend(&published.confirmed);
         self.may.extend(&published.confirmed);
@@ -82,7 +93,7 @@ impl Ledger {
 
 #[test]
 fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
-    let rounds = number_from_environment("LEVERET_CRASH_ROUNDS").unwrap_or(10);
+    let rounds = number_from_environment("LEVERET_CRASH_ROUNDS").unwrap_or(100);
     let seed = number_from_environment("LEVERET_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("LEVERET_CRASH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -91,11 +102,15 @@ fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
     let mut ledger = Ledger::default();
     for round in 0..rounds {
         // Every start reads a log that every round makes longer.
-        if round > 0 && round % ROUNDS_ON_A_DISK == 0 {
+        if round % ROUNDS_ON_A_DISK == 0 {
             (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
         }
-        let (broker, address) = process::start_durable(home.path());
+        let (broker, address) = start(home.path());
         declare(address);
+        let heavy = round / ROUNDS_ON_A_DISK % 2 == 1;
+        if heavy && round % ROUNDS_ON_A_DISK == 0 {
+            ledger.enter(&fill(address), &Consumed::default());
+        }
         let (first, seeds) = (ledger.next, (random.fork(), random.fork()));
         let (sender, connected) = channel();
         let senders = (sender.clone(), sender);
@@ -120,22 +135,33 @@ fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
         if random.bool() {
             kill_while_it_starts(home.path(), Duration::from_millis(random.u64(0..40)));
         }
-        let (broker, address) = process::start_durable(home.path());
+        let (broker, address) = start(home.path());
         let found = contents(address);
         ledger.check(&found);
         broker.kill();
 
         // What was delivered and not acknowledged is there once more.
-        let (broker, address) = process::start_durable(home.path());
+        let (broker, address) = start(home.path());
         assert_eq!(contents(address), found, "the second start finds something else");
         broker.kill();
     }
 }
 
-fn kill_while_it_starts(data_dir: &Path, after: Duration) {
-    let mut command = process::leveret(["--listen", "127.0.0.1:0", "--data-dir"]);
+/// A broker with little memory on this data directory.
+fn command(data_dir: &Path) -> Command {
+    let mut command =
+        process::leveret(["--listen", "127.0.0.1:0", "--memory-limit", "32MiB", "--data-dir"]);
     command.arg(data_dir);
-    let starting = process::Process::start(command);
+    command
+}
+
+fn start(data_dir: &Path) -> (Process, SocketAddr) {
+    let started = Process::start(command(data_dir)).ready();
+    started.unwrap_or_else(|ended| panic!("no start: {}", ended.stderr))
+}
+
+fn kill_while_it_starts(data_dir: &Path, after: Duration) {
+    let starting = Process::start(command(data_dir));
     thread::sleep(after);
     starting.kill();
 }
@@ -154,6 +180,27 @@ fn declare(address: SocketAddr) {
     };
     client.declared(&declare);
     client.close();
+}
+
+/// Publishes a backlog and waits until all of it is confirmed.
+fn fill(address: SocketAddr) -> Published {
+    let mut client = Client::connect(address);
+    let selected = client.call(1, &confirm::Select::default());
+    assert!(matches!(selected.method(), Method::ConfirmSelectOk(_)));
+    let numbers = HEAVY..HEAVY + BACKLOG;
+    for number in numbers.clone() {
+        let mut octets = Vec::new();
+        client.encode_publish(&mut octets, 1, ("", QUEUE), PERSISTENT, &body_of(number));
+        client.send(&octets).unwrap();
+    }
+    let mut confirmed = 0;
+    while confirmed < BACKLOG {
+        let frame = client.frame();
+        let Method::BasicAck(ack) = frame.method() else { panic!("{frame:?}") };
+        confirmed = ack.delivery_tag;
+    }
+    client.close();
+    Published { next: numbers.end, confirmed: numbers.collect() }
 }
 
 #[derive(Default)]
@@ -279,6 +326,11 @@ fn contents(address: SocketAddr) -> Vec<u64> {
 
 /// A message: its number and a filling that depends on it. Most are small, some take many frames.
 fn body_of(number: u64) -> Vec<u8> {
+    if number >= HEAVY {
+        let mut body = number.to_be_bytes().to_vec();
+        body.resize(HEAVY_OCTETS + number as usize % 1000, number as u8);
+        return body;
+    }
     let mut random = fastrand::Rng::with_seed(number);
     let length = match random.u16(..1000) {
         0 => random.usize(..300_000),

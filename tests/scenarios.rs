@@ -2,7 +2,7 @@
 //! rule it checks.
 
 #[path = "support/core.rs"]
-mod world;
+pub(crate) mod world;
 
 #[path = "scenarios/alarm.rs"]
 mod alarm;
@@ -42,6 +42,8 @@ mod limits;
 mod notices;
 #[path = "scenarios/outbox.rs"]
 mod outbox;
+#[path = "scenarios/paging.rs"]
+mod paging;
 #[path = "scenarios/permission.rs"]
 mod permission;
 #[path = "scenarios/policy.rs"]

@@ -19,7 +19,7 @@ use super::id::Id;
 use super::statistics::MessageStatistics;
 use super::transaction::Transaction;
 use super::unacked::UnackedList;
-use super::vhost::ConnectionId;
+use super::vhost::{ConnectionId, Purge};
 
 /// Refers to a channel of a virtual host.
 pub type ChannelId = Id<Channel>;
@@ -71,6 +71,8 @@ pub struct Channel {
     pub confirms_listed: bool,
     /// What happened to the messages that went through it.
     pub statistics: MessageStatistics,
+    /// A purge that takes several turns.
+    pub purge: Option<Purge>,
     /// The queue declared last, which an empty name stands for.
     pub last_queue: Option<ShortString>,
     last_delivery_tag: u64,
@@ -93,6 +95,7 @@ impl Channel {
             reply_consumer: None,
             confirms_listed: false,
             statistics: MessageStatistics::default(),
+            purge: None,
             last_queue: None,
             last_delivery_tag: 0,
         }

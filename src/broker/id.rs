@@ -132,6 +132,17 @@ impl<T> Arena<T> {
         })
     }
 
+    /// The first object at a place or behind it.
+    pub fn next_from(&self, index: usize) -> Option<Id<T>> {
+        // why: a place behind the last is where the search ends; empty ones in between are few, since
+        // they are given away first.
+        let end = self.slots.iter().next_back().map_or(0, |(last, _)| last + 1);
+        (index..end).find_map(|index| {
+            let (generation, _) = self.slots.get(index)?;
+            Some(Id { index: index as u32, generation: *generation, of: PhantomData })
+        })
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.slots.len()

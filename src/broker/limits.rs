@@ -61,6 +61,9 @@ pub const UNACKED_CHECK_MS: u64 = 60_000;
 /// How many messages of a queue one turn of the timer lets expire before others get their turn.
 pub const EXPIRED_A_TURN: usize = 1_000;
 
+/// How many messages of a queue one turn of a purge takes before others get their turn.
+pub const PURGED_A_TURN: usize = 10_000;
+
 /// How many octets may wait to be written to a connection before answers of direct reply-to are lost.
 ///
 /// why: far above what deliveries can reach, so that a client which reads loses none.

@@ -38,6 +38,7 @@ pub mod names;
 pub mod paging;
 pub mod policy;
 pub mod queue;
+pub mod ready;
 pub mod record;
 pub mod snapshot;
 pub mod statistics;

@@ -63,6 +63,25 @@ pub enum PageOrder {
     },
 }
 
+/// Where the store keeps a message, to be told when it is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A record speaks of it.
+    Recorded {
+        /// The queue.
+        queue: DurableQueueId,
+        /// Its place there.
+        position: Position,
+    },
+    /// It was paged out, and goes with this process.
+    Paged {
+        /// The queue.
+        owner: PageOwner,
+        /// Its place there.
+        position: Position,
+    },
+}
+
 /// A message on its way to the disk or back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PagedMessage {
@@ -74,6 +93,15 @@ pub struct PagedMessage {
     pub recorded: bool,
     /// The message.
     pub message: Message,
+}
+
+/// How much memory the messages of a virtual host may take, in octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryShare {
+    /// Beyond this, messages that wait go to the disk.
+    pub before_paging: u64,
+    /// Beyond this, a queue whose deliveries are not acknowledged gets nothing back from the disk.
+    pub before_starving: u64,
 }
 
 /// What came back from the disk.

@@ -3,20 +3,17 @@
 //! A queue knows nothing of channels, exchanges or other queues. What happens to a message that
 //! leaves it otherwise than to a consumer (expired, dropped, rejected) is the virtual host's
 //! business: the queue hands the message out and says nothing more.
-//!
-//! invariant: within a priority, everything returned lies before everything never delivered,
-//! because deliveries are taken from the front. So a requeued message goes back to its original
-//! place by its position alone.
-
-use std::collections::{BTreeMap, VecDeque};
 
 use leveret_codec::{ShortString, Value};
 
 use super::arguments::{Overflow, QueueArguments, QueueType};
+use super::channel::ChannelId;
 use super::consumer::Rotation;
 use super::exchange::BindingSet;
 use super::id::Id;
 use super::message::{Message, with_header};
+use super::paging::{Kept, PageOwner};
+use super::ready::{Entry, Ready};
 use super::record::{DurableQueueId, Position};
 use super::statistics::MessageStatistics;
 use super::time::Time;
@@ -24,138 +21,6 @@ use super::vhost::ConnectionId;
 
 /// Refers to a queue of a virtual host.
 pub type QueueId = Id<Queue>;
-
-/// A message in a queue.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The message.
-    pub message: Message,
-    /// Its place in the queue.
-    pub position: Position,
-    /// When it expires; [`Time::NEVER`] when it does not.
-    pub expires_at: Time,
-    /// How often it was delivered and came back.
-    pub returns: u32,
-    /// Its rank in a queue with priorities, zero elsewhere.
-    pub priority: u8,
-    /// Whether it may have been delivered before.
-    pub redelivered: bool,
-    /// Whether the store knows of it and must be told when it is done with.
-    pub recorded: bool,
-}
-
-impl Entry {
-    /// Whether its time has come.
-    pub fn is_expired(&self, now: Time) -> bool {
-        self.expires_at <= now
-    }
-}
-
-/// Messages of one priority that wait.
-#[derive(Debug, Default)]
-struct Lane {
-    /// Those that came back, by position.
-    returned: BTreeMap<Position, Entry>,
-    /// Those never delivered, by position.
-    fresh: VecDeque<Entry>,
-    /// The highest position delivered, and whether the store has been told so.
-    delivered: Position,
-    delivered_recorded: Position,
-}
-
-impl Lane {
-    fn front(&self) -> Option<&Entry> {
-        self.returned.first_key_value().map(|(_, entry)| entry).or_else(|| self.fresh.front())
-    }
-
-    fn pop_front(&mut self) -> Option<Entry> {
-        match self.returned.pop_first() {
-            Some((_, entry)) => Some(entry),
-            None => self.fresh.pop_front(),
-        }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.returned.values().chain(&self.fresh)
-    }
-}
-
-/// The messages of a queue that wait, highest priority first, then by position.
-#[derive(Debug)]
-pub struct Ready {
-    /// One for each priority, lowest first; a queue without priorities has one.
-    lanes: Vec<Lane>,
-    messages: usize,
-    octets: u64,
-}
-
-impl Ready {
-    fn new(max_priority: u8) -> Self {
-        let lanes = (0..=max_priority).map(|_| Lane::default()).collect();
-        Ready { lanes, messages: 0, octets: 0 }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.messages
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.messages == 0
-    }
-
-    /// Sum of the body sizes, in octets.
-    pub fn octets(&self) -> u64 {
-        self.octets
-    }
-
-    /// The one that goes next.
-    pub fn front(&self) -> Option<&Entry> {
-        if self.messages == 0 {
-            return None;
-        }
-        self.lanes.iter().rev().find_map(Lane::front)
-    }
-
-    /// Takes the one that goes next.
-    pub fn pop_front(&mut self) -> Option<Entry> {
-        if self.messages == 0 {
-            return None;
-        }
-        let entry = self.lanes.iter_mut().rev().find_map(Lane::pop_front)?;
-        self.messages -= 1;
-        self.octets -= entry.message.body().len() as u64;
-        Some(entry)
-    }
-
-    /// Adds one that was never delivered, behind all others of its priority.
-    pub fn push_back(&mut self, entry: Entry) {
-        self.add(&entry);
-        self.lane(entry.priority).fresh.push_back(entry);
-    }
-
-    /// Puts one that was delivered back to its place.
-    pub fn put_back(&mut self, entry: Entry) {
-        self.add(&entry);
-        self.lane(entry.priority).returned.insert(entry.position, entry);
-    }
-
-    /// All of them, highest priority first.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.lanes.iter().rev().flat_map(Lane::entries)
-    }
-
-    fn add(&mut self, entry: &Entry) {
-        self.messages += 1;
-        self.octets += entry.message.body().len() as u64;
-    }
-
-    fn lane(&mut self, priority: u8) -> &mut Lane {
-        let highest = self.lanes.len() - 1;
-        &mut self.lanes[usize::from(priority).min(highest)]
-    }
-}
 
 /// A queue.
 #[derive(Debug)]
@@ -192,6 +57,15 @@ pub struct Queue {
     pub armed: Time,
     /// What happened to its messages.
     pub statistics: MessageStatistics,
+    /// What its pages are known by, once there are any or if it is durable.
+    pub pages: Option<PageOwner>,
+    /// What its messages in memory weighed when they were weighed last, in octets.
+    pub weighed: u64,
+    /// Whether they are to be weighed again.
+    pub touched: bool,
+    /// The channel that purges it, while that takes several turns: nothing else leaves it meanwhile.
+    pub purged_by: Option<ChannelId>,
+    unacknowledged_weight: u64,
     next_position: Position,
     /// Whether it has delivered something that the store is to be told of.
     delivering: bool,
@@ -224,6 +98,11 @@ impl Queue {
             last_used: now,
             armed: Time::NEVER,
             statistics: MessageStatistics::default(),
+            pages: durable.map(PageOwner::Durable),
+            weighed: 0,
+            touched: false,
+            purged_by: None,
+            unacknowledged_weight: 0,
             next_position: 1,
             delivering: false,
         }
@@ -276,10 +155,30 @@ impl Queue {
     /// others.
     pub fn put_back(&mut self, entry: Entry) {
         if self.is_quorum() && self.arguments.delivery_limit.is_none() {
-            self.ready.push_back(entry);
+            self.ready.put_behind(self.next_position, entry);
         } else {
             self.ready.put_back(entry);
         }
+    }
+
+    /// Where the store keeps a message, to be told when it is done with.
+    pub fn kept(&self, entry: &Entry) -> Option<Kept> {
+        let position = entry.position;
+        match (entry.recorded, entry.paged) {
+            (true, _) => self.durable.map(|queue| Kept::Recorded { queue, position }),
+            (false, true) => self.pages.map(|owner| Kept::Paged { owner, position }),
+            (false, false) => None,
+        }
+    }
+
+    /// About how much memory its messages take, in octets.
+    pub fn weight(&self) -> u64 {
+        self.ready.weight() + self.unacknowledged_weight
+    }
+
+    /// Whether it counts how often a message came back, also over a restart.
+    pub fn counts_returns(&self) -> bool {
+        self.is_quorum() || self.arguments.delivery_limit.is_some()
     }
 
     /// The message as a client gets it.
@@ -331,9 +230,9 @@ impl Queue {
     pub fn note_delivered(&mut self, entry: &Entry) {
         self.unacknowledged += 1;
         self.unacknowledged_octets += entry.message.body().len() as u64;
+        self.unacknowledged_weight += entry.weight();
         if self.durable.is_some() {
-            let lane = self.ready.lane(entry.priority);
-            lane.delivered = lane.delivered.max(entry.position);
+            self.ready.note_delivered(entry.priority, entry.position);
         }
     }
 
@@ -341,6 +240,7 @@ impl Queue {
     pub fn note_settled(&mut self, entry: &Entry) {
         self.unacknowledged -= 1;
         self.unacknowledged_octets -= entry.message.body().len() as u64;
+        self.unacknowledged_weight -= entry.weight();
     }
 
     /// Whether this is the first delivery since the store was told of deliveries.
@@ -351,18 +251,7 @@ impl Queue {
     /// What the store is to be told about deliveries since it was asked last.
     pub fn take_delivered(&mut self) -> impl Iterator<Item = (u8, Position)> {
         self.delivering = false;
-        let news = self.ready.lanes.iter_mut().enumerate();
-        news.filter(|(_, lane)| lane.delivered > lane.delivered_recorded).map(|(index, lane)| {
-            lane.delivered_recorded = lane.delivered;
-            (index as u8, lane.delivered)
-        })
-    }
-
-    /// What a restart found out about deliveries of before.
-    pub fn restore_delivered(&mut self, priority: u8, position: Position) {
-        let lane = self.ready.lane(priority);
-        lane.delivered = position;
-        lane.delivered_recorded = position;
+        self.ready.take_delivered()
     }
 
     /// Whether it is unused in the sense of `x-expires` and for how long, at `now`.

@@ -36,6 +36,16 @@ pub struct HeldPublish {
     pub holders: Vec<(ExchangeId, Message)>,
 }
 
+impl HeldPublish {
+    /// About how much memory it takes, in octets.
+    pub fn weight(&self) -> u64 {
+        HELD_OCTETS + self.message.as_bytes().len() as u64
+    }
+}
+
+/// What a publish that is held back occupies beside the octets of its message.
+const HELD_OCTETS: u64 = 160;
+
 /// Deliveries whose settlement is held back.
 #[derive(Debug)]
 pub struct HeldSettlement {

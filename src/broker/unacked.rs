@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::consumer::ConsumerId;
-use super::queue::{Entry, QueueId};
+use super::queue::QueueId;
+use super::ready::Entry;
 use super::time::Time;
 
 /// A delivery that waits for its acknowledgement.
@@ -142,6 +143,7 @@ mod tests {
                 priority: 0,
                 redelivered: false,
                 recorded: false,
+                paged: false,
             },
             delivered_at: Time::EPOCH,
         }

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::broker::limits;
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
+use crate::memory;
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
 ///
@@ -83,6 +84,18 @@ struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
     )]
     max_message_size: u64,
+
+    /// Memory that messages may take, such as 256MiB, 2GB or 40% of what there is. Long before it is
+    /// reached, waiting messages go to the disk; when it is reached all the same, publishers are
+    /// blocked. [default: 40%]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LEVERET_MEMORY_LIMIT",
+        hide_env_values = true,
+        value_parser = parse_memory_limit,
+    )]
+    memory_limit: Option<u64>,
 
     /// Users, virtual hosts, permissions, policies, exchanges, queues and bindings to bring into
     /// being at each start, in RabbitMQ's JSON. Queues and exchanges that are there already are left
@@ -164,6 +177,8 @@ pub struct Options {
     pub storage: Storage,
     /// Largest message body that is taken, in octets.
     pub max_message_size: u64,
+    /// Memory that messages may take, in octets, unless it is the usual share.
+    pub memory_limit: Option<u64>,
     /// A file of definitions to bring into being.
     pub definitions: Option<PathBuf>,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -196,6 +211,7 @@ impl Options {
                 management: None,
                 storage: Storage::Directory(data_dir),
                 max_message_size: arguments.max_message_size,
+                memory_limit: None,
                 definitions: None,
                 log: arguments.log,
             });
@@ -218,6 +234,7 @@ impl Options {
             management: arguments.management,
             storage,
             max_message_size: arguments.max_message_size,
+            memory_limit: arguments.memory_limit,
             definitions: arguments.definitions,
             log: arguments.log,
         })
@@ -262,6 +279,14 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+fn parse_memory_limit(text: &str) -> Result<u64, String> {
+    let octets = memory::parse_size(text, memory::available)?;
+    if octets < memory::LEAST_LIMIT {
+        return Err("a broker needs 32MiB at least".to_owned());
+    }
+    Ok(octets)
+}
+
 fn parse_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
@@ -297,6 +322,7 @@ mod tests {
             Options {
                 task: Task::Serve,
                 max_message_size: 134_217_728,
+                memory_limit: None,
                 definitions: None,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
                 management: None,
@@ -318,6 +344,8 @@ mod tests {
             "--in-memory",
             "--max-message-size",
             "1000",
+            "--memory-limit",
+            "256MiB",
             "--definitions",
             "topology.json",
             "--log",
@@ -329,6 +357,7 @@ mod tests {
             Options {
                 task: Task::Serve,
                 max_message_size: 1000,
+                memory_limit: Some(256 << 20),
                 definitions: Some("topology.json".into()),
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 management: Some("127.0.0.1:15672".parse().unwrap()),
@@ -352,6 +381,8 @@ mod tests {
             &["--listen", "127.0.0.1"],
             &["--management", "15672"],
             &["--max-message-size", "0"],
+            &["--memory-limit", "lots"],
+            &["--memory-limit", "1MiB"],
             &["--log", "leveret=loud"],
             &["--data-dir", "d", "--in-memory"],
             &["--port", "5672"],

@@ -1,83 +1,258 @@
-//! The log thread: the only one that writes to the store.
+//! The log thread: the only one that touches the store.
 //!
-//! It takes all records that wait, writes and syncs them, tells the core how far it got and takes
-//! what came meanwhile. So the batch is as large as the disk is slow, and nobody waits for a timer.
-//! Between batches it moves on with a checkpoint, a bounded step at a time.
+//! It takes all records and orders that wait, writes and syncs the records, tells the core how far it
+//! got, deals with the orders and takes what came meanwhile. So the batch is as large as the disk is
+//! slow, and nobody waits for a timer. Between batches it moves on with a checkpoint, a bounded step
+//! at a time.
+//!
+//! A disk without room is waited for: the records stay here and are tried again, what is to be paged
+//! out goes back to the core, and pages are still read, so that consumers make room.
 //!
 //! invariant: a failed write or sync is never retried, since what the disk then holds is unknown. The
 //! core is told and refuses what is durable; the thread goes on taking records, so that connections
-//! do not wait for room, and drops them.
+//! do not wait for room, and drops them. Pages are still read then.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::broker::record::Record;
+use crate::broker::paging::{Page, PageOrder, PageOwner, PagedMessage};
+use crate::broker::record::{Lsn, Position, Record};
 use crate::handle::VhostHandle;
-use crate::log_buffer::Taken;
+use crate::log_buffer::{Taken, Wait};
 use crate::store::{Store, StoreError};
 
 /// What the list of records may keep between batches, in records.
 const KEPT_RECORDS: usize = 64 * 1024;
 
-/// Starts the thread. It ends when the handle's log is closed and all is on disk.
+/// How long a full disk is left alone before it is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Starts the thread; without a store, for a broker that keeps nothing. It ends when the handle's log
+/// is closed and all is on disk.
 pub(super) fn spawn(
     handle: VhostHandle,
-    store: Store,
+    store: Option<Store>,
 ) -> io::Result<JoinHandle<Result<(), StoreError>>> {
     let thread = std::thread::Builder::new().name("leveret-log".to_owned());
-    thread.spawn(move || run(&handle, store))
+    let Some(store) = store else {
+        return thread.spawn(move || {
+            forget_everything(&handle);
+            Ok(())
+        });
+    };
+    let worker = Worker { handle, store, records: Vec::new(), orders: Vec::new(), is_full: false };
+    thread.spawn(move || worker.run())
 }
 
-fn run(handle: &VhostHandle, mut store: Store) -> Result<(), StoreError> {
-    let mut records = Vec::new();
-    let writing = AssertUnwindSafe(|| write_all(handle, &mut store, &mut records));
-    // why: a thread that dies silently would let every publisher wait for its confirms for ever.
-    let written = catch_unwind(writing).unwrap_or_else(|_| {
-        tracing::error!("the log thread failed inside the broker; please report this");
-        Err(StoreError::Poisoned)
-    });
-    match written {
-        Ok(()) => store.close(),
-        Err(error) => {
+/// For a broker that keeps nothing: every record is as safe as it ever will be.
+fn forget_everything(handle: &VhostHandle) {
+    let (mut records, mut orders) = (Vec::new(), Vec::new());
+    let mut lsn = Lsn(0);
+    while handle.log().take(&mut records, &mut orders, Wait::Forever) == Taken::Open {
+        lsn.0 += records.len() as u64;
+        handle.synced(lsn);
+        records.clear();
+        records.shrink_to(KEPT_RECORDS);
+        debug_assert!(orders.is_empty(), "nothing is paged out where there is no disk");
+        orders.clear();
+    }
+}
+
+/// The thread's own.
+struct Worker {
+    handle: VhostHandle,
+    store: Store,
+    /// Taken and not written yet.
+    records: Vec<Record>,
+    orders: Vec<PageOrder>,
+    /// Whether the disk had no room when it was tried last.
+    is_full: bool,
+}
+
+impl Worker {
+    fn run(mut self) -> Result<(), StoreError> {
+        let working = AssertUnwindSafe(|| self.work());
+        // why: a thread that dies silently would let every publisher wait for its confirms for ever.
+        let (worked, may_read) = match catch_unwind(working) {
+            Ok(worked) => (worked, true),
+            Err(_) => {
+                tracing::error!("the log thread failed inside the broker; please report this");
+                (Err(StoreError::Poisoned), false)
+            }
+        };
+        match worked {
+            Ok(()) => self.store.close(),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "the log could not be written: nothing more is made durable, and publishers of \
+                     persistent messages are told so; mend the disk and start the broker again"
+                );
+                self.handle.store_failed();
+                self.go_on_without_writing(may_read);
+                Err(error)
+            }
+        }
+    }
+
+    /// Until the log is closed, or for ever as far as the disk works.
+    fn work(&mut self) -> Result<(), StoreError> {
+        loop {
+            if self.is_full {
+                self.wait_for_room()?;
+                continue;
+            }
+            let wait = if self.store.checkpoint_due() { Wait::No } else { Wait::Forever };
+            let log = self.handle.log();
+            if log.take(&mut self.records, &mut self.orders, wait) == Taken::Closed {
+                return Ok(());
+            }
+            let moved_on = self.write_records();
+            self.unless_full(moved_on)?;
+            self.carry_out_orders()?;
+            if !self.is_full && self.store.checkpoint_due() {
+                let stepped = self.store.checkpoint_step();
+                self.unless_full(stepped)?;
+            }
+        }
+    }
+
+    fn write_records(&mut self) -> Result<(), StoreError> {
+        if !self.records.is_empty() {
+            let lsn = self.store.write(&self.records)?;
+            self.handle.synced(lsn);
+            // why: after the core was told; the last holder of a message frees it.
+            self.records.clear();
+            self.records.shrink_to(KEPT_RECORDS);
+        }
+        Ok(())
+    }
+
+    /// Deals with what is asked beside records; what was asked before something failed is dealt with
+    /// later.
+    fn carry_out_orders(&mut self) -> Result<(), StoreError> {
+        let orders = std::mem::take(&mut self.orders);
+        let mut orders = orders.into_iter();
+        while let Some(order) = orders.next() {
+            if let Err(error) = self.carry_out(order) {
+                self.orders = orders.collect();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, order: PageOrder) -> Result<(), StoreError> {
+        match order {
+            PageOrder::Out { owner, messages } => self.page_out(owner, messages)?,
+            PageOrder::In { owner, first, last, octets } => {
+                self.page_in(owner, first, last, octets);
+            }
+            PageOrder::Done { owner, first, last } => self.store.pages_done(owner, first, last),
+            PageOrder::Forget { queue } => self.store.forget_pages(queue),
+        }
+        Ok(())
+    }
+
+    fn page_out(
+        &mut self,
+        owner: PageOwner,
+        messages: Vec<PagedMessage>,
+    ) -> Result<(), StoreError> {
+        // why: while records wait for room, the store may not know of a message that is paged out.
+        if !self.is_full {
+            match self.store.page_out(owner, &messages) {
+                Ok(()) => return Ok(()),
+                Err(error @ StoreError::NoRoom { .. }) => self.note_full(&error),
+                Err(error) => {
+                    self.handle.page_refused(owner, messages);
+                    return Err(error);
+                }
+            }
+        }
+        self.handle.page_refused(owner, messages);
+        Ok(())
+    }
+
+    /// Every order for a page is answered: somebody may wait for it.
+    fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, octets: usize) {
+        let page = self.store.page_in(owner, first, last, octets).unwrap_or_else(|error| {
+            tracing::error!(%error, "messages on the disk cannot be read");
+            Page { owner, messages: Vec::new(), next: None }
+        });
+        for damage in self.store.take_damage() {
+            tracing::error!("{damage}");
+        }
+        self.handle.page(page);
+    }
+
+    fn unless_full(&mut self, result: Result<impl Sized, StoreError>) -> Result<(), StoreError> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(error @ StoreError::NoRoom { .. }) => {
+                self.note_full(&error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note_full(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.is_full, true) {
             tracing::error!(
                 %error,
-                "the log could not be written: nothing more is made durable, and publishers of \
-                 persistent messages are told so; mend the disk and start the broker again"
+                "the disk is full: publishers wait, and so do confirms, until there is room"
             );
-            handle.store_failed();
-            discard_all(handle, &mut records);
-            Err(error)
+            self.handle.set_disk_full(true);
         }
     }
-}
 
-fn write_all(
-    handle: &VhostHandle,
-    store: &mut Store,
-    records: &mut Vec<Record>,
-) -> Result<(), StoreError> {
-    loop {
-        let may_wait = !store.checkpoint_due();
-        if handle.log().take(records, may_wait) == Taken::Closed {
-            return Ok(());
+    /// Serves readers for a while, then tries the disk again. A full disk is an error when the broker
+    /// is to end and records are left.
+    fn wait_for_room(&mut self) -> Result<(), StoreError> {
+        let waited = self.handle.log().take_orders(&mut self.orders, FULL_PAUSE);
+        self.carry_out_orders()?;
+        let written = self.write_records();
+        let tried = match written {
+            Ok(()) => self.store.checkpoint_step().map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match tried {
+            Ok(()) => {
+                self.is_full = false;
+                self.handle.set_disk_full(false);
+                tracing::info!("there is room on the disk again");
+            }
+            Err(StoreError::NoRoom { .. }) if waited == Taken::Open => {}
+            Err(error) => return Err(error),
         }
-        if !records.is_empty() {
-            let lsn = store.write(records)?;
-            handle.synced(lsn);
-            // why: after the core was told; the last holder of a message frees it.
-            records.clear();
-            records.shrink_to(KEPT_RECORDS);
-        }
-        if store.checkpoint_due() {
-            store.checkpoint_step()?;
-        }
+        Ok(())
     }
-}
 
-fn discard_all(handle: &VhostHandle, records: &mut Vec<Record>) {
-    records.clear();
-    while handle.log().take(records, true) == Taken::Open {
-        records.clear();
+    /// Drops records and refuses pages until the log is closed.
+    fn go_on_without_writing(&mut self, may_read: bool) {
+        loop {
+            self.records.clear();
+            for order in std::mem::take(&mut self.orders) {
+                match order {
+                    PageOrder::Out { owner, messages } => {
+                        self.handle.page_refused(owner, messages);
+                    }
+                    PageOrder::In { owner, first, last, octets } if may_read => {
+                        self.page_in(owner, first, last, octets);
+                    }
+                    PageOrder::In { owner, .. } => {
+                        self.handle.page(Page { owner, messages: Vec::new(), next: None });
+                    }
+                    PageOrder::Done { .. } | PageOrder::Forget { .. } => {}
+                }
+            }
+            let log = self.handle.log();
+            if log.take(&mut self.records, &mut self.orders, Wait::Forever) == Taken::Closed {
+                return;
+            }
+        }
     }
 }

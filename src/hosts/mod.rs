@@ -12,6 +12,7 @@
 mod definitions;
 mod log_thread;
 mod registry;
+mod resources;
 mod timer;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use std::sync::atomic::AtomicU64;
 use async_trait::async_trait;
 use leveret_codec::ReplyCode;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 
 pub use self::definitions::ImportError;
@@ -30,18 +32,24 @@ pub use self::registry::RegistryError;
 pub(crate) use self::registry::{
     PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
 };
+use self::resources::Alarms;
+pub(crate) use self::resources::{DISK_RESERVE_OCTETS, MemoryPlan, Resource};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
 use crate::broker::handshake;
+use crate::broker::record::Recovered;
 use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::handle::{Farewell, Peer, Session, VhostHandle};
 use crate::outbox::Outbox;
 use crate::passwords::PasswordHash;
-use crate::store::{Disk, Options, Report, Store, StoreError, Subdirectory};
+use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
+
+/// How often a long recovery says how far it is, in milliseconds.
+const PROGRESS_MS: u64 = 1_000;
 
 /// A virtual host at work.
 struct Host {
@@ -53,11 +61,31 @@ struct Host {
 impl Host {
     fn start(
         name: &str,
-        disk: Arc<dyn Disk>,
+        disk: Option<(Arc<dyn Disk>, Options)>,
         clock: Arc<dyn Clock>,
         settings: &VhostSettings,
     ) -> Result<(Self, Report), HostError> {
-        let (store, recovered, report) = Store::open(disk, Options::default())?;
+        let (store, recovered, report) = match disk {
+            None => (None, Recovered::default(), Report::default()),
+            Some((disk, options)) => {
+                let mut told = clock.now();
+                let (store, recovered, report) =
+                    Store::open_with(disk, options, &mut |progress| {
+                        let now = clock.now();
+                        if now.millis_since(told) >= PROGRESS_MS {
+                            told = now;
+                            let Progress { done_bytes, total_bytes } = progress;
+                            tracing::info!(
+                                vhost = name,
+                                done_bytes,
+                                total_bytes,
+                                "still recovering"
+                            );
+                        }
+                    })?;
+                (Some(store), recovered, report)
+            }
+        };
         let (handle, left_out) = VhostHandle::new(name, clock, settings, recovered);
         for left_out in left_out {
             tracing::warn!(vhost = name, "{left_out}");
@@ -127,17 +155,21 @@ struct Inner {
     /// Open connections of each user.
     users: Mutex<BTreeMap<String, usize>>,
     /// Why publishers are blocked, while they are.
-    alarm: Mutex<Option<String>>,
+    alarms: Mutex<Alarms>,
+    memory: MemoryPlan,
+    pressure: Arc<Notify>,
     seed: u64,
 }
 
 impl Hosts {
-    /// Starts every virtual host there is on the disk; on an empty one the virtual host `/` with the
+    /// Starts every virtual host there is on the disk, which keeps what is durable in them if the plan
+    /// says so; on an empty one the virtual host `/` with the
     /// user guest, or those of `users` in its place. With `strangers`, users that are not in the
     /// registry may do everything: somebody else lets them in. Also what was found, as one report
     /// for each.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
+        memory: MemoryPlan,
         clock: Arc<dyn Clock>,
         seed: Option<u64>,
         users: &[(String, Vec<u8>)],
@@ -157,7 +189,9 @@ impl Hosts {
                 admission: Mutex::new(()),
                 running: RwLock::new(BTreeMap::new()),
                 users: Mutex::new(BTreeMap::new()),
-                alarm: Mutex::new(None),
+                alarms: Mutex::default(),
+                memory,
+                pressure: Arc::default(),
                 seed: seed.unwrap_or_else(|| fastrand::u64(..)),
             }),
         };
@@ -178,14 +212,21 @@ impl Hosts {
     /// Starts the virtual host of this name, which is in the registry.
     fn run(&self, registry: &Registry, name: &str) -> Result<Report, HostError> {
         let Some(record) = registry.vhost(name) else { return Ok(Report::default()) };
-        let disk = Arc::new(Subdirectory::new(self.inner.disk.clone(), &record.directory()));
+        // why: what is to be forgotten anyway need not be written anywhere.
+        let memory = &self.inner.memory;
+        let disk = memory.has_disk.then(|| -> (Arc<dyn Disk>, Options) {
+            let disk = Subdirectory::new(self.inner.disk.clone(), &record.directory());
+            (Arc::new(disk), memory.store_options())
+        });
         let settings = VhostSettings {
             seed: self.inner.seed.wrapping_add(record.number()),
             policies: Arc::new(record.policies()),
         };
         let (host, report) = Host::start(name, disk, self.inner.clock.clone(), &settings)?;
         host.handle.set_alarm(self.alarm().as_deref());
+        host.handle.watch_memory(self.inner.pressure.clone());
         self.inner.running.write().insert(name.to_owned(), host);
+        self.share_memory();
         self.apply(registry, name);
         Ok(report)
     }
@@ -298,6 +339,7 @@ impl Hosts {
             *self.inner.registry.write() = Arc::new(registry);
             (record, self.inner.running.write().remove(name))
         };
+        self.share_memory();
         if let Some(host) = host {
             host.handle.shutdown(&forced(format!("vhost '{name}' is deleted")));
             // why: what its store still says is of no interest.
@@ -421,19 +463,6 @@ impl Hosts {
             }
         }
         false
-    }
-
-    /// Raises an alarm in all virtual hosts, or ends all alarms.
-    pub(crate) fn set_alarm(&self, reason: Option<&str>) {
-        *self.inner.alarm.lock() = reason.map(str::to_owned);
-        for (_, handle) in self.vhosts() {
-            handle.set_alarm(reason);
-        }
-    }
-
-    /// The alarm that is raised.
-    pub(crate) fn alarm(&self) -> Option<String> {
-        self.inner.alarm.lock().clone()
     }
 
     /// The time by the broker's clock.

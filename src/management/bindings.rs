@@ -202,7 +202,7 @@ async fn bind(
             ..exchange::Bind::default()
         })
     };
-    let mut client = LocalClient::open(&site, &caller, &ends.vhost)?;
+    let mut client = LocalClient::open(&site, &caller, &ends.vhost).await?;
     client.call(method).await.map_err(|refusal| refusal.of_definition())?;
     // why: relative to the path of the request, as RabbitMQ has it.
     let sorted = crate::broker::message::sorted_entries(arguments);
@@ -250,7 +250,7 @@ async fn unbind(
             ..exchange::Unbind::default()
         })
     };
-    let mut client = LocalClient::open(&site, &caller, &ends.vhost)?;
+    let mut client = LocalClient::open(&site, &caller, &ends.vhost).await?;
     let unbound = client.call(method).await;
     unbound.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }

@@ -132,7 +132,7 @@ async fn declare(
         ..exchange::Declare::default()
     };
     let is_new = !exists(&site, &vhost, name);
-    let mut client = LocalClient::open(&site, &caller, &vhost)?;
+    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
     let declared = client.call(Method::ExchangeDeclare(declare)).await;
     declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
 }
@@ -153,7 +153,7 @@ async fn delete(
         if_unused: wishes.is_true("if-unused"),
         ..exchange::Delete::default()
     };
-    let mut client = LocalClient::open(&site, &caller, &vhost)?;
+    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
     let deleted = client.call(Method::ExchangeDelete(delete)).await;
     deleted.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }

@@ -124,7 +124,7 @@ fn access_refused() -> Failure {
 impl LocalClient {
     /// Enters a virtual host, in which the user may do what its permissions say; nothing when it
     /// has none.
-    pub(super) fn open(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
         let handle = site.vhost(vhost)?;
         let mut rights = site.hosts.registry(|registry| registry.rights(vhost, &caller.user.name));
         rights.max_channels = None;
@@ -152,29 +152,29 @@ impl LocalClient {
             .map_err(|fault| Failure::bad_request(fault.to_string()))?;
         let client = LocalClient { session, outbox, answers: VecDeque::new() };
         let method = Method::ChannelOpen(channel::Open::default());
-        client.session.apply(&mut vec![Command::Method { channel: CHANNEL, method }]);
+        client.session.apply(&mut vec![Command::Method { channel: CHANNEL, method }]).await;
         Ok(client)
     }
 
     /// The same for what RabbitMQ opens a connection for: a user without permissions in the virtual
     /// host is refused at the door.
-    pub(super) fn enter(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
+    pub(super) async fn enter(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
         if !site.hosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
             return Err(access_refused());
         }
-        LocalClient::open(site, caller, vhost)
+        LocalClient::open(site, caller, vhost).await
     }
 
     /// Sends a method and waits for its answer.
     pub(super) async fn call(&mut self, method: Method<'_>) -> Result<Answer, Refusal> {
-        self.cast([method]);
+        self.cast([method]).await;
         self.answer().await
     }
 
     /// Sends methods, all at once, and does not wait.
-    pub(super) fn cast<'a>(&self, methods: impl IntoIterator<Item = Method<'a>>) {
+    pub(super) async fn cast<'a>(&self, methods: impl IntoIterator<Item = Method<'a>>) {
         let command = |method| Command::Method { channel: CHANNEL, method };
-        self.session.apply(&mut methods.into_iter().map(command).collect());
+        self.session.apply(&mut methods.into_iter().map(command).collect()).await;
     }
 
     /// Publishes a message and waits until it is safe. Says whether it was routed and whether it was
@@ -182,12 +182,8 @@ impl LocalClient {
     pub(super) async fn publish(&mut self, message: Message) -> Result<(bool, bool), Refusal> {
         self.call(Method::ConfirmSelect(confirm::Select { nowait: false })).await?;
         let (mandatory, immediate) = (true, false);
-        self.session.apply(&mut vec![Command::Publish {
-            channel: CHANNEL,
-            mandatory,
-            immediate,
-            message,
-        }]);
+        let publish = Command::Publish { channel: CHANNEL, mandatory, immediate, message };
+        self.session.apply(&mut vec![publish]).await;
         let mut routed = true;
         loop {
             match self.answer().await? {

@@ -49,7 +49,7 @@ async fn publish(
     let Some(Value::String(payload)) = object.find("payload") else {
         return Err(Failure::bad_request("payload_not_string"));
     };
-    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
     let properties = encoded(&object.nested("properties")?)?;
     let payload = match object.text("payload_encoding")? {
         "string" => payload.as_bytes().to_vec(),
@@ -177,12 +177,13 @@ async fn fetch(
         None => usize::MAX,
         Some(_) => usize::try_from(object.integer("truncate")?).unwrap_or(0),
     };
-    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
     let got = gets(&mut client, &queue, mode, count).await?;
     if let AckMode::Reject { requeue } = mode {
-        client.cast(got.iter().map(|got| {
+        let reject = |got: &Got| {
             Method::BasicReject(basic::Reject { delivery_tag: got.delivery_tag, requeue })
-        }));
+        };
+        client.cast(got.iter().map(reject)).await;
     }
     drop(client);
     let shown = got.iter().map(|got| shown(got, as_text, truncate)).collect();
@@ -204,7 +205,7 @@ async fn gets(
         if batch == 0 {
             return Ok(got);
         }
-        client.cast((0..batch).map(|_| Method::BasicGet(get)));
+        client.cast((0..batch).map(|_| Method::BasicGet(get))).await;
         let mut is_empty = false;
         for _ in 0..batch {
             match client.answer().await.map_err(refused)? {
@@ -245,7 +246,7 @@ async fn aliveness_test(
 ) -> Answer {
     caller.needs_vhost(&site, &vhost)?;
     site.vhost(&vhost)?;
-    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
     let queue = ShortStr::from_static(ALIVENESS_TEST);
     let refused = |refusal: Refusal| refusal.of_use();
     if !queues::exists(&site, &vhost, ALIVENESS_TEST) {

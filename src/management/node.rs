@@ -17,6 +17,7 @@ use super::local_client::is_local;
 use super::overview::contexts;
 use super::{Answer, Api, Site};
 use crate::broker::handshake::VERSION;
+use crate::hosts::DISK_RESERVE_OCTETS;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/nodes", get(list)).route("/nodes/{node}", get(one))
@@ -59,7 +60,10 @@ fn node(site: &Site) -> Value {
         "sockets_used": sockets,
         "mem_alarm": site.alarms().contains(&"memory"),
         "disk_free_alarm": site.alarms().contains(&"disk"),
-        "disk_free_limit": 0,
+        "disk_free_limit": DISK_RESERVE_OCTETS,
+        "mem_limit": site.hosts.memory_limit(),
+        // What the limit is about; `mem_used` is all of the process.
+        "mem_messages": site.hosts.memory_used(),
         "partitions": [],
         "enabled_plugins": ["rabbitmq_management"],
         "applications": [{
@@ -86,7 +90,6 @@ fn node(site: &Site) -> Value {
 /// What the system says of this process.
 fn process(shown: &mut Map<String, Value>) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let files = fs::read_dir("/proc/self/fd").ok().map(|it| it.count() as u64);
@@ -96,7 +99,6 @@ fn process(shown: &mut Map<String, Value>) {
     let threads = fs::read_to_string("/proc/sys/kernel/threads-max").unwrap_or_default();
     for (name, value) in [
         ("mem_used", number_after(&status, "VmRSS:").map(|kib| kib * 1024)),
-        ("mem_limit", number_after(&machine, "MemTotal:").map(|kib| kib * 1024)),
         ("fd_used", files),
         ("fd_total", open_files),
         ("sockets_total", open_files),

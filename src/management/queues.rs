@@ -187,7 +187,7 @@ async fn declare(
         ..queue::Declare::default()
     };
     let is_new = !exists(&site, &vhost, &name);
-    let mut client = LocalClient::open(&site, &caller, &vhost)?;
+    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
     let declared = client.call(Method::QueueDeclare(declare)).await;
     declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
 }
@@ -208,7 +208,7 @@ async fn remove(
         if_empty: wishes.is_true("if-empty"),
         ..queue::Delete::default()
     };
-    let mut client = LocalClient::open(&site, &caller, &vhost)?;
+    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
     let deleted = client.call(Method::QueueDelete(delete)).await;
     deleted.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }
@@ -219,7 +219,7 @@ async fn purge(State(site): State<Api>, caller: Caller, Path((vhost, name)): Nam
         return Err(Failure::missing());
     }
     let purge = queue::Purge { queue: short(&name)?, ..queue::Purge::default() };
-    let mut client = LocalClient::enter(&site, &caller, &vhost)?;
+    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
     let purged = client.call(Method::QueuePurge(purge)).await;
     purged.map(|_| answer::done()).map_err(|refusal| refusal.of_use())
 }

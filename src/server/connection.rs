@@ -252,7 +252,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let mut commands = Vec::new();
         let mut monitor = Monitor::new(self.connection.heartbeat_secs(), self.received);
         loop {
-            let (used, progress, kept, blocked) = self.apply(session, commands);
+            let (used, progress, kept, blocked) = self.apply(session, commands).await;
             commands = kept;
             match progress {
                 Progress::More => {}
@@ -312,7 +312,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Decodes what was read into commands and applies them as one batch. Returns how much that
     /// was, what comes next, the list, empty, for its memory, and whether an alarm blocks the client.
-    fn apply(
+    async fn apply(
         &mut self,
         session: &Session,
         mut commands: Vec<Command<'static>>,
@@ -320,7 +320,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let (used, progress, kept, blocked) = {
             let mut batch: Vec<Command<'_>> = std::mem::take(&mut commands);
             let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut batch);
-            let blocked = !batch.is_empty() && session.apply(&mut batch);
+            let blocked = !batch.is_empty() && session.apply(&mut batch).await;
             (used, progress, recycle(batch), blocked)
         };
         self.buffer.consume(used);

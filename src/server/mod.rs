@@ -5,6 +5,7 @@
 
 mod buffer;
 mod connection;
+mod resources;
 mod writer;
 
 use std::io;
@@ -22,20 +23,13 @@ use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::definitions::Definitions;
-use crate::hosts::{HostError, Hosts, ImportError};
+use crate::hosts::{HostError, Hosts, ImportError, MemoryPlan};
+use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often the room on the disk is looked at.
-const DISK_LOOK: Duration = Duration::from_secs(1);
-
-/// While less than this is free on the disk of the data directory, publishers are blocked.
-///
-/// rabbitmq: `disk_free_limit`, 50 MB; here it must hold what is on its way to the disk too.
-const DISK_RESERVE_OCTETS: u64 = 128 * 1024 * 1024;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,15 +76,13 @@ pub(crate) struct Server {
     reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
-    /// Looks after the room on the disk.
-    watching: Option<JoinHandle<()>>,
+    /// Looks after memory and disk.
+    watching: JoinHandle<()>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(watching) = &self.watching {
-            watching.abort();
-        }
+        self.watching.abort();
     }
 }
 
@@ -113,10 +105,7 @@ impl Server {
             hosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
-        let watching = match &config.storage {
-            Storage::Memory => None,
-            Storage::Directory(_) => disk.map(|disk| tokio::spawn(watch_disk(disk, hosts.clone()))),
-        };
+        let watching = tokio::spawn(resources::watch(disk, hosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let context = Arc::new(Context {
             hosts: hosts.clone(),
@@ -181,7 +170,8 @@ async fn open(
     clock: Arc<dyn Clock>,
     strangers: bool,
 ) -> Result<(Hosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
-    let Config { storage, seed, users, .. } = config.clone();
+    let Config { storage, seed, users, memory_limit, .. } = config.clone();
+    let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
     let opening = tokio::task::spawn_blocking(move || {
         let (disk, directory): (Arc<dyn Disk>, _) = match storage {
             Storage::Memory => (Arc::new(MemoryDisk::default()), None),
@@ -190,35 +180,11 @@ async fn open(
                 (disk.clone(), Some(disk))
             }
         };
-        let (hosts, reports) = Hosts::start(disk, clock, seed, &users, strangers)?;
+        let memory = MemoryPlan { limit: memory_limit, has_disk: directory.is_some() };
+        let (hosts, reports) = Hosts::start(disk, memory, clock, seed, &users, strangers)?;
         Ok((hosts, reports, directory))
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-}
-
-/// Blocks publishers while the disk of the data directory is nearly full.
-///
-/// why: a write that finds no room poisons the store; better nobody tries.
-async fn watch_disk(disk: Arc<FileDisk>, hosts: Hosts) {
-    let mut look = tokio::time::interval(DISK_LOOK);
-    let mut is_short = false;
-    loop {
-        look.tick().await;
-        let Ok(free) = disk.free_bytes() else { continue };
-        let was_short = std::mem::replace(&mut is_short, free < DISK_RESERVE_OCTETS);
-        if is_short != was_short {
-            if is_short {
-                tracing::error!(
-                    free,
-                    needed = DISK_RESERVE_OCTETS,
-                    "low on disk: publishers are blocked"
-                );
-            } else {
-                tracing::info!(free, "room on the disk again: publishers go on");
-            }
-            hosts.set_alarm(is_short.then_some("low on disk"));
-        }
-    }
 }
 
 fn note_recovery(vhost: &str, report: &store::Report) {

@@ -6,9 +6,10 @@ use leveret::broker::access::User;
 use leveret::broker::command::{Command, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionInfo, ConnectionSettings, Progress};
 use leveret::broker::message::Message;
+use leveret::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
 use leveret::broker::record::{Lsn, Record, Recovered};
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Readiness, Vhost, VhostSettings};
 use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, ShortStr, Value, encode, frame};
@@ -32,6 +33,14 @@ pub(crate) enum Input {
     Synced(Lsn),
     /// The store has failed.
     StoreFailed,
+    /// Messages may take so much memory before they go to the disk.
+    MemoryShare(u64),
+    /// A page has come from the store.
+    Page(Page),
+    /// What was paged out could not be taken.
+    PageRefused(PageOwner, Vec<PagedMessage>),
+    /// There is room on the disk again.
+    Room,
     /// Time has passed.
     Timeout,
     /// A batch ends.
@@ -45,6 +54,8 @@ pub(crate) type Output = (u64, Vec<Outgoing>);
 pub(crate) struct Core {
     pub(crate) vhost: Vhost,
     ids: BTreeMap<u64, ConnectionId>,
+    /// Whether the last method was handled; it is to be put in again otherwise.
+    pub(crate) readiness: Readiness,
 }
 
 impl Core {
@@ -52,11 +63,13 @@ impl Core {
         Core {
             vhost: Vhost::new("/", &VhostSettings { seed: 1, ..Default::default() }),
             ids: BTreeMap::new(),
+            readiness: Readiness::Ready,
         }
     }
 
     /// Puts one input in and takes out what clients get.
     pub(crate) fn apply(&mut self, now: Time, input: &Input) -> Vec<Output> {
+        self.readiness = Readiness::Ready;
         match input {
             Input::Recover(recovered) => {
                 *self = Core::new();
@@ -70,7 +83,11 @@ impl Core {
             Input::Method(client, channel, octets) => {
                 let method = Method::decode(octets).expect("methods of our own can be decoded");
                 let command = Command::Method { channel: *channel, method };
-                self.vhost.handle_command(now, self.ids[client], command);
+                let id = self.ids[client];
+                self.readiness = self.vhost.prepare(now, id, &command);
+                if self.readiness == Readiness::Ready {
+                    self.vhost.handle_command(now, id, command);
+                }
             }
             Input::Publish(client, channel, message) => {
                 let command = Command::Publish {
@@ -90,6 +107,16 @@ impl Core {
             }
             Input::Synced(lsn) => self.vhost.handle_synced(now, *lsn),
             Input::StoreFailed => self.vhost.handle_store_failed(now),
+            Input::MemoryShare(before_paging) => {
+                let share =
+                    MemoryShare { before_paging: *before_paging, before_starving: u64::MAX };
+                self.vhost.handle_memory_share(now, Some(share));
+            }
+            Input::Page(page) => self.vhost.handle_page(now, page.clone()),
+            Input::PageRefused(owner, messages) => {
+                self.vhost.handle_page_refused(now, *owner, messages.clone());
+            }
+            Input::Room => self.vhost.handle_disk_full(now, false),
             Input::Timeout => self.vhost.handle_timeout(now),
             Input::Finish => self.vhost.finish_batch(now),
         }
@@ -101,6 +128,13 @@ impl Core {
             outputs.push((client.expect("only clients get something"), std::mem::take(outgoing)));
         });
         outputs
+    }
+
+    /// Takes what was asked of the store beside records since the last time.
+    pub(crate) fn take_page_orders(&mut self) -> Vec<PageOrder> {
+        let mut orders = Vec::new();
+        self.vhost.take_page_orders(&mut orders);
+        orders
     }
 
     /// Takes the records made since the last time.
@@ -180,6 +214,7 @@ impl Journal {
         for (index, (now, input, taken)) in self.inputs.iter().enumerate() {
             let mut octets = Vec::new();
             encode_outputs(&mut octets, &core.apply(*now, input));
+            core.take_page_orders();
             if *taken {
                 encode_records(&mut octets, &core.take_records());
             }

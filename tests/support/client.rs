@@ -7,8 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::error::FrameError;
 use leveret_codec::method::{basic, channel, confirm, connection, queue};
+use leveret_codec::table::TableBuilder;
 use leveret_codec::{
-    Decoder, Encode, Method, PropertyFields, ShortStr, Table, encode, frame, properties,
+    Decoder, Encode, Method, PropertyFields, ShortStr, Table, Value, encode, frame, properties,
 };
 
 use super::PATIENCE;
@@ -69,12 +70,31 @@ impl Client {
 
     /// The same, with other limits.
     pub(crate) fn connect_with(address: SocketAddr, frame_max: u32, heartbeat: u16) -> Self {
+        Client::connect_as(address, frame_max, heartbeat, Table::EMPTY)
+    }
+
+    /// One that is told when it is blocked.
+    pub(crate) fn connect_blockable(address: SocketAddr) -> Self {
+        let mut capabilities = TableBuilder::default();
+        capabilities.push(b"connection.blocked", &Value::Bool(true));
+        let mut properties = TableBuilder::default();
+        properties.push(b"capabilities", &Value::Table(capabilities.as_table()));
+        Client::connect_as(address, 131_072, 0, properties.as_table())
+    }
+
+    /// An open connection that says this about itself.
+    pub(crate) fn connect_as(
+        address: SocketAddr,
+        frame_max: u32,
+        heartbeat: u16,
+        client_properties: Table<'_>,
+    ) -> Self {
         let mut client = Client::silent(address);
         client.frame_max = frame_max;
         client.send(&frame::PROTOCOL_HEADER).expect("the broker reads");
         assert!(matches!(client.frame().method(), Method::ConnectionStart(_)));
         let start_ok = connection::StartOk {
-            client_properties: Table::EMPTY,
+            client_properties,
             mechanism: ShortStr::from_static("PLAIN"),
             response: b"\0guest\0guest",
             locale: ShortStr::from_static("en_US"),
@@ -146,6 +166,17 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// The next frame, if it is here already.
+    pub(crate) fn poll(&mut self) -> io::Result<Option<Received>> {
+        self.socket.set_nonblocking(true)?;
+        let read = self.read();
+        self.socket.set_nonblocking(false)?;
+        match read {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            other => other,
         }
     }
 

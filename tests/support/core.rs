@@ -20,11 +20,12 @@ use leveret::broker::command::Outgoing;
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
 use leveret::broker::handshake;
+use leveret::broker::paging::{MemoryShare, PageOrder};
 use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
 use leveret::broker::snapshot::QueueSnapshot;
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Definition, Notice, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Definition, Notice, Readiness, Vhost, VhostSettings};
 use leveret::store::{MemoryDisk, Options, Store};
 use leveret_codec::method::{basic, channel, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
@@ -55,6 +56,18 @@ pub(crate) fn text(text: &str) -> Value<'_> {
     Value::LongStr(text.as_bytes())
 }
 
+/// Whether all that can go to the disk does: the same tests are there once more as `scenarios_paged`.
+pub(crate) const PAGES_EVERYTHING: bool = {
+    let (path, paged) = (module_path!().as_bytes(), b"scenarios_paged");
+    let mut same = path.len() >= paged.len();
+    let mut index = 0;
+    while same && index < paged.len() {
+        same = path[index] == paged[index];
+        index += 1;
+    }
+    same
+};
+
 /// A virtual host and the time it lives in.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -71,6 +84,12 @@ struct Inner {
     /// Records that are not written yet, while the disk is slow.
     unwritten: Vec<Record>,
     disk_is_slow: bool,
+    /// Nothing more can be paged out.
+    disk_is_full: bool,
+    /// Orders that wait until what was recorded before them is written.
+    orders: Vec<PageOrder>,
+    /// How many messages have been paged out.
+    paged_out: usize,
     in_batch: bool,
 }
 
@@ -90,6 +109,10 @@ impl World {
         let (store, recovered, _) =
             Store::open(Arc::new(disk.clone()), options).expect("the store opens");
         let mut vhost = Vhost::new("/", &VhostSettings { seed: 7, policies });
+        if PAGES_EVERYTHING {
+            let share = MemoryShare { before_paging: 0, before_starving: u64::MAX };
+            vhost.handle_memory_share(now, Some(share));
+        }
         let left_out = vhost.recover(now, recovered);
         assert_eq!(left_out, []);
         let inner = Inner {
@@ -101,6 +124,9 @@ impl World {
             options,
             unwritten: Vec::new(),
             disk_is_slow: false,
+            disk_is_full: false,
+            orders: Vec::new(),
+            paged_out: 0,
             in_batch: false,
         };
         let world = World { inner: Rc::new(RefCell::new(inner)) };
@@ -180,6 +206,37 @@ impl World {
         let mut inner = self.inner.borrow_mut();
         inner.write();
         inner.finish();
+    }
+
+    /// From now on messages that weigh more than this go to the disk, in octets.
+    pub(crate) fn memory_share(&self, before_paging: u64) {
+        let share = MemoryShare { before_paging, before_starving: u64::MAX };
+        self.input(|vhost, now| vhost.handle_memory_share(now, Some(share)));
+    }
+
+    /// From now on a queue with unacknowledged deliveries gets nothing from the disk while messages
+    /// weigh more than the second of these, in octets.
+    pub(crate) fn memory_shares(&self, before_paging: u64, before_starving: u64) {
+        let share = MemoryShare { before_paging, before_starving };
+        self.input(|vhost, now| vhost.handle_memory_share(now, Some(share)));
+    }
+
+    /// How many messages have been paged out so far.
+    pub(crate) fn paged_out(&self) -> usize {
+        self.inner.borrow().paged_out
+    }
+
+    /// What messages weigh that are in memory, in octets.
+    pub(crate) fn message_memory(&self) -> u64 {
+        self.inner.borrow().vhost.message_memory()
+    }
+
+    /// The disk has no room for pages any more, or again.
+    pub(crate) fn fill_disk(&self, is_full: bool) {
+        self.inner.borrow_mut().disk_is_full = is_full;
+        if !is_full {
+            self.input(|vhost, now| vhost.handle_disk_full(now, false));
+        }
     }
 
     /// The disk fails for good.
@@ -282,7 +339,9 @@ impl Inner {
                 outgoing.clear();
             });
             self.vhost.take_records(&mut self.unwritten);
-            let quiet = written.is_empty() && (self.unwritten.is_empty() || self.disk_is_slow);
+            self.vhost.take_page_orders(&mut self.orders);
+            let is_idle = self.unwritten.is_empty() && self.orders.is_empty();
+            let quiet = written.is_empty() && (is_idle || self.disk_is_slow);
             for (id, octets) in written {
                 self.vhost.handle_written(now, id, octets);
             }
@@ -302,6 +361,28 @@ impl Inner {
             self.store.checkpoint_step().expect("the disk works");
         }
         self.vhost.handle_synced(self.now, lsn);
+        for order in std::mem::take(&mut self.orders) {
+            self.carry_out(order);
+        }
+    }
+
+    fn carry_out(&mut self, order: PageOrder) {
+        match order {
+            PageOrder::Out { owner, messages } if self.disk_is_full => {
+                self.vhost.handle_page_refused(self.now, owner, messages);
+            }
+            PageOrder::Out { owner, messages } => {
+                self.paged_out += messages.len();
+                self.store.page_out(owner, &messages).expect("the disk works");
+            }
+            PageOrder::In { owner, first, last, octets } => {
+                let page = self.store.page_in(owner, first, last, octets).expect("it can be read");
+                assert!(self.store.take_damage().is_empty(), "no damage was done");
+                self.vhost.handle_page(self.now, page);
+            }
+            PageOrder::Done { owner, first, last } => self.store.pages_done(owner, first, last),
+            PageOrder::Forget { queue } => self.store.forget_pages(queue),
+        }
     }
 }
 
@@ -608,11 +689,17 @@ impl Client {
         let (used, progress) = self.connection.borrow_mut().handle_input(octets, &mut commands);
         assert_eq!(used, octets.len(), "tests send whole frames");
         assert!(matches!(progress, Progress::More));
-        self.world.input(|vhost, now| {
-            for command in commands {
-                vhost.handle_command(now, id, command);
+        let mut inner = self.world.inner.borrow_mut();
+        let now = inner.now;
+        for command in commands {
+            while inner.vhost.prepare(now, id, &command) != Readiness::Ready {
+                inner.finish();
             }
-        });
+            inner.vhost.handle_command(now, id, command);
+        }
+        if !inner.in_batch {
+            inner.finish();
+        }
     }
 
     /// Sends a method on channel 0 and says what came.

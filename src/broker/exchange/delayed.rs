@@ -32,12 +32,24 @@ pub struct Held {
     pub recorded: bool,
 }
 
+impl Held {
+    /// About how much memory it takes, in octets.
+    pub fn weight(&self) -> u64 {
+        HELD_OCTETS + self.message.as_bytes().len() as u64
+    }
+}
+
+/// What a message that is held occupies beside its octets.
+const HELD_OCTETS: u64 = 112;
+
 /// What a delayed exchange holds, by the time it is due and then in the order it came.
 #[derive(Debug, Default)]
 pub struct Delayed {
     /// Its identity in the store, if the exchange is durable.
     pub durable: Option<DurableQueueId>,
     held: BTreeMap<(Time, Position), Held>,
+    /// About how much memory they take, in octets.
+    weight: u64,
     last_position: Position,
     /// The earliest deadline that the timer holds for it.
     armed: Option<Time>,
@@ -47,6 +59,11 @@ impl Delayed {
     /// How many messages it holds.
     pub fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// About how much memory they take, in octets.
+    pub fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// Whether it holds none.
@@ -97,6 +114,7 @@ impl Delayed {
 
     /// Holds a message at its place.
     pub fn hold(&mut self, due: Time, position: Position, held: Held) {
+        self.weight += held.weight();
         self.held.insert((due, position), held);
     }
 
@@ -106,6 +124,7 @@ impl Delayed {
             return None;
         }
         let ((_, position), held) = self.held.pop_first()?;
+        self.weight -= held.weight();
         Some((position, held))
     }
 }

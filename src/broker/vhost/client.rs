@@ -95,6 +95,11 @@ impl Client {
         self.in_outbox < limits::OUTBOX_REPLIES_OCTETS
     }
 
+    /// Octets that were handed over and not reported as written yet.
+    pub(super) fn in_outbox(&self) -> u64 {
+        self.in_outbox as u64
+    }
+
     /// Whether consumers of it may get more.
     pub(super) fn has_room(&self) -> bool {
         self.in_outbox < limits::OUTBOX_OCTETS

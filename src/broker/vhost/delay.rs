@@ -38,7 +38,9 @@ impl Vhost {
             return false;
         }
         let held = Held { message: message.clone(), recorded: keeper.is_some() };
+        let weight = held.weight();
         delayed.hold(due, position, held);
+        self.held_back += weight;
         if let Some(queue) = keeper {
             let placement = Placement { queue, position, expires_at: Some(due) };
             self.record(Record::Enqueued { message, placements: smallvec![placement] });
@@ -57,6 +59,7 @@ impl Vhost {
             let Some(delayed) = self.delayed(id) else { return };
             let keeper = delayed.durable;
             let Some((position, held)) = delayed.take_due(now) else { break };
+            self.held_back -= held.weight();
             self.route_released(id, held.message);
             // why: only now. Should the broker die in between, the message is there twice rather
             // than lost.
@@ -101,11 +104,13 @@ impl Vhost {
         }
         let Some(delayed) = self.delayed(id) else { return };
         delayed.reserve_positions(last_position);
+        let before = delayed.weight();
         for message in messages {
             let due = message.expires_at.unwrap_or(Time::EPOCH);
             let held = Held { message: message.message, recorded: true };
             delayed.hold(due, message.position, held);
         }
+        self.held_back += delayed.weight() - before;
         self.arm_delayed(id);
     }
 

@@ -5,6 +5,7 @@ use leveret_codec::{ReplyCode, ShortStr};
 
 use super::Vhost;
 use super::client::Via;
+use super::paging::note_touched;
 use crate::broker::access::Permission;
 use crate::broker::channel::ChannelState;
 use crate::broker::command::{Delivery, Outgoing};
@@ -12,7 +13,8 @@ use crate::broker::consumer::ConsumerId;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::limits;
 use crate::broker::names;
-use crate::broker::queue::{Entry, QueueId};
+use crate::broker::queue::QueueId;
+use crate::broker::ready::Entry;
 use crate::broker::unacked::Unacked;
 
 impl Vhost {
@@ -22,13 +24,17 @@ impl Vhost {
             self.expire_head(id, limits::EXPIRED_A_TURN);
             let front = self.queues.get(id).and_then(|queue| queue.ready.front());
             let Some(front) = front else { return };
+            if self.queues.get(id).is_some_and(|queue| queue.purged_by.is_some()) {
+                return;
+            }
             if front.is_expired(self.now) {
                 // why: the timer goes on with them in its next turn, and with this queue then.
                 break;
             }
             let Some(consumer) = self.next_consumer(id) else { break };
-            let entry = self.queues.get_mut(id).and_then(|queue| queue.ready.pop_front());
-            let Some(entry) = entry else { break };
+            let Some(queue) = self.queues.get_mut(id) else { break };
+            note_touched(queue, id, &mut self.touched);
+            let Some(entry) = queue.ready.pop_front() else { break };
             self.deliver(id, consumer, entry);
         }
         self.arm(id);
@@ -91,15 +97,16 @@ impl Vhost {
         for statistics in [&mut queue.statistics, &mut channel.statistics, &mut self.statistics] {
             statistics.note_delivered(consumer.no_ack, redelivered);
         }
-        let mut settled = None;
+        let mut kept = None;
         let message = if consumer.no_ack {
-            settled = queue.durable.filter(|_| entry.recorded).map(|it| (it, entry.position));
+            kept = queue.kept(&entry);
             queue.into_message_for_client(entry)
         } else {
             let message = queue.message_for_client(&entry, false);
             consumer.unacknowledged += 1;
             channel.unacked_of_consumers += 1;
             queue.note_delivered(&entry);
+            note_touched(queue, id, &mut self.touched);
             let listed = entry.recorded && queue.note_delivering();
             let consumer = Some(consumer_id);
             let delivered_at = self.now;
@@ -112,9 +119,7 @@ impl Vhost {
             self.watch_unacked();
             message
         };
-        if let Some((queue, position)) = settled {
-            self.record_settled(queue, position);
-        }
+        self.let_go(kept);
         self.send(
             connection,
             Outgoing::Deliver(Delivery {
@@ -152,8 +157,9 @@ impl Vhost {
         self.check_access(id, via)?;
         self.check_get(id)?;
         self.note_used(id);
-        self.expire_head(id, usize::MAX);
         let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
+        note_touched(queue, id, &mut self.touched);
+        // Those that expired went before (see `prepare`).
         let Some(entry) = queue.ready.pop_front() else {
             queue.statistics.get_empty += 1;
             self.statistics.get_empty += 1;
@@ -162,7 +168,7 @@ impl Vhost {
             return Ok(());
         };
         // why: the count is of what is left once those that have expired by now are gone.
-        self.expire_head(id, usize::MAX);
+        self.expire_head(id, limits::EXPIRED_A_TURN);
         let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
         let message_count = queue.ready.len() as u32;
         let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
@@ -173,8 +179,8 @@ impl Vhost {
             statistics.note_got(get.no_ack, redelivered);
         }
         if get.no_ack {
-            let durable = queue.durable.filter(|_| entry.recorded);
-            self.settle_record(durable, entry.position);
+            let kept = queue.kept(&entry);
+            self.let_go(kept);
         } else {
             queue.note_delivered(&entry);
             if entry.recorded && queue.note_delivering() {

@@ -152,6 +152,7 @@ impl Vhost {
     fn delete_one_exchange(&mut self, id: ExchangeId, going: &mut Vec<ExchangeId>) {
         let Some(exchange) = self.exchanges.remove(id) else { return };
         if let Some(delayed) = &exchange.delayed {
+            self.held_back -= delayed.weight();
             if let Some(armed) = delayed.armed() {
                 self.deadlines.remove(armed, Deadline::Exchange(id));
             }

@@ -10,7 +10,8 @@
 //!
 //! invariant: a message that leaves a queue otherwise than to a client goes into `work` and is
 //! routed from there, so that no queue ever acts on another and no circle recurses.
-//! invariant: when a queue has messages that wait, no consumer of it can take one.
+//! invariant: when a queue has messages that wait, no consumer of it can take one, or what goes next is
+//! on its way from the disk.
 
 mod alarm;
 mod client;
@@ -21,6 +22,7 @@ mod deliver;
 mod dispatch;
 mod exchanges;
 mod inspect;
+mod paging;
 mod permission;
 mod policies;
 mod publish;
@@ -39,6 +41,7 @@ use leveret_codec::ShortString;
 
 pub use self::client::{Client, ConnectionId};
 pub use self::define::Definition;
+pub use self::paging::{Purge, Readiness};
 pub use self::recover::LeftOut;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};
@@ -48,15 +51,18 @@ use super::confirm::Confirm;
 use super::connection::ConnectionInfo;
 use super::consumer::Consumer;
 use super::error::Fault;
+use super::exchange::delayed::Delayed;
 use super::exchange::{Exchange, ExchangeType, Exchanges, Routes};
 use super::expiry::Deadlines;
 use super::id::Arena;
+use super::paging::{MemoryShare, PageOrder, PageOwner};
 use super::policy::PolicySet;
 use super::queue::{Queue, QueueId};
 use super::record::{DurableQueueId, Lsn, Record};
 use super::snapshot::ConnectionSnapshot;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
+use super::transaction::HeldPublish;
 use publish::Dead;
 
 /// What a virtual host is made with.
@@ -79,6 +85,13 @@ pub enum Notice {
         argument: String,
         /// The one that was probably meant.
         meant: Option<&'static str>,
+    },
+    /// Messages of a queue that should have been on the disk were not there.
+    MessagesLost {
+        /// The queue.
+        queue: String,
+        /// How many.
+        messages: u64,
     },
 }
 
@@ -126,6 +139,26 @@ pub struct Vhost {
     committing: Vec<ChannelId>,
     /// Durable queues that delivered in this batch.
     delivering: Vec<QueueId>,
+    /// Queues whose messages changed in this batch.
+    touched: Vec<QueueId>,
+    /// What queues have in memory, in octets, as they were weighed last.
+    held: u64,
+    /// How much that may be, if there is a disk for more.
+    memory_share: Option<MemoryShare>,
+    /// What transactions and delayed exchanges have in memory, in octets.
+    held_back: u64,
+    /// Whether nothing is to be paged out since the disk has no room for it.
+    disk_is_full: bool,
+    /// What the store is asked for beside records, in order.
+    page_orders: Vec<PageOrder>,
+    /// The queues that have pages.
+    page_owners: HashMap<PageOwner, QueueId>,
+    /// The last number given to a queue for its pages.
+    last_pages: u64,
+    /// Where among the queues to look next for something to page out.
+    page_hand: usize,
+    /// Queues that want a page and must wait for memory.
+    starved: Vec<QueueId>,
     /// Messages that died and are to be routed on.
     work: VecDeque<Dead>,
     /// Where the message at hand goes; kept for its memory.
@@ -166,6 +199,16 @@ impl Vhost {
             awaiting_sync: Vec::new(),
             committing: Vec::new(),
             delivering: Vec::new(),
+            touched: Vec::new(),
+            held: 0,
+            memory_share: None,
+            held_back: 0,
+            disk_is_full: false,
+            page_orders: Vec::new(),
+            page_owners: HashMap::new(),
+            last_pages: 0,
+            page_hand: 0,
+            starved: Vec::new(),
             work: VecDeque::new(),
             routes: Routes::default(),
             statistics: MessageStatistics::default(),
@@ -253,6 +296,7 @@ impl Vhost {
             self.flush_confirms(channel);
         }
         self.confirming = confirming;
+        self.weigh_queues();
     }
 
     /// When [`handle_timeout`](Vhost::handle_timeout) is to be called, if nothing happens before.
@@ -313,15 +357,24 @@ impl Vhost {
             }
             assert_eq!(of_consumers, channel.unacked_of_consumers, "unacked of a channel");
         }
+        let mut weighed = 0;
         for (id, queue) in self.queues.iter() {
             let (counted, octets) = by_queue.get(&id).copied().unwrap_or_default();
             assert_eq!(counted, queue.unacknowledged, "unacked of queue {}", queue.name);
             let known = queue.unacknowledged_octets;
             assert_eq!(octets as u64, known, "unacked octets of queue {}", queue.name);
-            assert_eq!(queue.ready.iter().count(), queue.ready.len(), "ready of {}", queue.name);
-            let octets: usize = queue.ready.iter().map(|entry| entry.message.body().len()).sum();
-            assert_eq!(octets as u64, queue.ready.octets(), "octets of {}", queue.name);
+            queue.ready.check(&queue.name);
+            if !queue.touched {
+                assert_eq!(queue.weighed, queue.weight(), "weight of {}", queue.name);
+            }
+            weighed += queue.weighed;
         }
+        assert_eq!(weighed, self.held, "what all queues weigh");
+        let transactions = self.channels.iter().filter_map(|(_, it)| it.transaction.as_ref());
+        let publishes = transactions.flat_map(|it| &it.publishes).map(HeldPublish::weight);
+        let delayed = self.exchanges.iter().filter_map(|(_, it)| it.delayed.as_ref());
+        let held_back = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>();
+        assert_eq!(held_back, self.held_back, "what transactions and delayed exchanges hold");
         for (id, consumer) in self.consumers.iter() {
             let counted = by_consumer.get(&id).copied().unwrap_or(0);
             assert_eq!(counted, consumer.unacknowledged, "unacked of consumer {}", consumer.tag);
@@ -346,6 +399,20 @@ impl Vhost {
             return;
         }
         self.record(Record::Settled { queue, first: position, last: position });
+    }
+
+    /// Tells the store that a message came back; neighbours that came back as often share a record.
+    fn record_returned(&mut self, queue: DurableQueueId, position: u64, returns: u32) {
+        if let Some(Record::Returned { queue: last_queue, last, returns: same, .. }) =
+            self.records.last_mut()
+            && *last_queue == queue
+            && *same == returns
+            && *last + 1 == position
+        {
+            *last = position;
+            return;
+        }
+        self.record(Record::Returned { queue, first: position, last: position, returns });
     }
 
     /// Tells the store how far durable queues have delivered.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Vhost;
 use super::client::Via;
+use super::paging::note_touched;
 use super::reply_to::{is_address, is_reply_to};
 use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
@@ -16,8 +17,10 @@ use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::{ExchangeId, Routed, Routes};
 use crate::broker::message::Message;
 use crate::broker::names;
-use crate::broker::queue::{Entry, QueueId};
-use crate::broker::record::{DurableQueueId, Lsn, Placement, Position, Record};
+use crate::broker::paging::Kept;
+use crate::broker::queue::QueueId;
+use crate::broker::ready::Entry;
+use crate::broker::record::{Lsn, Placement, Record};
 use crate::broker::time::Time;
 
 /// A message whose life in a queue ended and that has somewhere to go.
@@ -26,7 +29,7 @@ pub(super) struct Dead {
     message: Message,
     death: Death,
     /// Its place in the store, which is given up once its copy is there.
-    settles: Option<(DurableQueueId, Position)>,
+    kept: Option<Kept>,
 }
 
 /// What the properties of a publish ask for.
@@ -262,6 +265,7 @@ impl Vhost {
                 priority: queue.priority_of(&message),
                 redelivered: false,
                 recorded: queue.keeps(&message) && !gone_at_once,
+                paged: false,
                 message: message.clone(),
             };
             queue.statistics.publish += 1;
@@ -322,6 +326,7 @@ impl Vhost {
             return;
         }
         let may_expire = entry.expires_at != Time::NEVER;
+        note_touched(queue, id, &mut self.touched);
         queue.ready.push_back(entry);
         if queue.is_over_full() {
             self.drop_head(id);
@@ -338,6 +343,7 @@ impl Vhost {
             && queue.overflow() == Overflow::DropHead
             && let Some(entry) = queue.ready.pop_front()
         {
+            note_touched(queue, id, &mut self.touched);
             self.bury(id, entry, Reason::MaxLength);
         }
         self.arm(id);
@@ -346,24 +352,14 @@ impl Vhost {
     /// A message leaves a queue otherwise than to a client.
     pub(super) fn bury(&mut self, id: QueueId, entry: Entry, reason: Reason) {
         let Some(queue) = self.queues.get(id) else { return };
-        let settles = queue.durable.filter(|_| entry.recorded).map(|it| (it, entry.position));
-        self.dead_letter(id, entry.message, reason, settles);
+        let kept = queue.kept(&entry);
+        self.dead_letter(id, entry.message, reason, kept);
     }
 
-    fn dead_letter(
-        &mut self,
-        id: QueueId,
-        message: Message,
-        reason: Reason,
-        settles: Option<(DurableQueueId, Position)>,
-    ) {
+    fn dead_letter(&mut self, id: QueueId, message: Message, reason: Reason, kept: Option<Kept>) {
         let Some(queue) = self.queues.get(id) else { return };
         match &queue.arguments.dead_letter_exchange {
-            None => {
-                if let Some((queue, position)) = settles {
-                    self.record_settled(queue, position);
-                }
-            }
+            None => self.let_go(kept),
             Some(exchange) => {
                 let death = Death {
                     reason,
@@ -372,7 +368,7 @@ impl Vhost {
                     exchange: exchange.clone(),
                     routing_key: queue.arguments.dead_letter_routing_key.clone(),
                 };
-                self.work.push_back(Dead { message, death, settles });
+                self.work.push_back(Dead { message, death, kept });
             }
         }
     }
@@ -383,9 +379,7 @@ impl Vhost {
             self.publish_dead(&dead);
             // why: only now. Should the broker die in between, the message is there twice rather
             // than lost.
-            if let Some((queue, position)) = dead.settles {
-                self.record_settled(queue, position);
-            }
+            self.let_go(dead.kept);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::broker::expiry::Deadline;
 use crate::broker::limits;
 use crate::broker::names;
 use crate::broker::queue::{Queue, QueueId};
-use crate::broker::record::{DurableQueueId, Record};
+use crate::broker::record::Record;
 
 impl Vhost {
     pub(super) fn queue_declare(&mut self, via: Via, declare: &queue::Declare<'_>) -> Checked<()> {
@@ -214,6 +214,7 @@ impl Vhost {
         let Some(queue) = self.queues.remove(id) else { return };
         self.queue_names.remove(queue.name.as_bytes());
         self.deadlines.remove(queue.armed, Deadline::Queue(id));
+        self.forget_pages(&queue);
         if let Some(id) = queue.durable {
             self.record(Record::QueueDeleted { id });
         }
@@ -245,16 +246,12 @@ impl Vhost {
         self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
-        let mut message_count = 0;
-        while let Some(queue) = self.queues.get_mut(id) {
-            let Some(entry) = queue.ready.pop_front() else { break };
-            let durable = queue.durable.filter(|_| entry.recorded);
-            message_count += 1;
-            self.settle_record(durable, entry.position);
-        }
+        // The work was done in turns, by `prepare`.
+        let message_count = self.end_purge(via.channel).map_or(0, |done| done.purged);
         if !purge.nowait {
             self.reply(via.connection, via.number, &queue::PurgeOk { message_count });
         }
+        self.dispatch(id);
         Ok(())
     }
 
@@ -338,13 +335,6 @@ impl Vhost {
                  that of the original declaration."
             ),
         )
-    }
-
-    /// Tells the store that a message is done with, if it knows of it.
-    pub(super) fn settle_record(&mut self, queue: Option<DurableQueueId>, position: u64) {
-        if let Some(queue) = queue {
-            self.record_settled(queue, position);
-        }
     }
 
     /// A consumer or another use of a queue has ended: its time for `x-expires` starts now.

@@ -7,7 +7,9 @@ use super::Vhost;
 use crate::broker::arguments::{ExchangeArguments, QueueArguments};
 use crate::broker::exchange::delayed::keeper_of;
 use crate::broker::exchange::{Destination, Exchange, ExchangeType};
-use crate::broker::queue::{Entry, Queue, QueueId};
+use crate::broker::paging::PageOwner;
+use crate::broker::queue::{Queue, QueueId};
+use crate::broker::ready::Entry;
 use crate::broker::record::{
     BoundTo, DurableQueueId, ExchangeDefinition, Recovered, RecoveredQueue,
 };
@@ -111,30 +113,43 @@ impl Vhost {
         let mut queue = Queue::new(name, id, None, auto_delete, arguments, self.now);
         queue.reserve_positions(recovered.last_position);
         for &(priority, position) in &recovered.delivered {
-            queue.restore_delivered(priority, position);
+            queue.ready.restore_delivered(priority, position);
+        }
+        queue.ready.restore_returns(recovered.returns);
+        let cold = recovered.cold.filter(|_| queue.ready.can_page());
+        if let Some(cold) = cold {
+            queue.reserve_positions(cold.last);
+            queue.ready.restore_cold(cold);
         }
         for message in recovered.messages {
             let priority = queue.priority_of(&message.message);
             let delivered = recovered.delivered.iter().find(|(of, _)| *of == priority);
-            let redelivered = delivered.is_some_and(|(_, through)| message.position <= *through);
+            let returns = queue.ready.known_returns(message.position);
+            let redelivered =
+                returns > 0 || delivered.is_some_and(|(_, through)| message.position <= *through);
             let entry = Entry {
                 position: message.position,
                 expires_at: message.expires_at.unwrap_or(Time::NEVER),
-                returns: 0,
+                returns,
                 priority,
                 redelivered,
                 recorded: true,
+                paged: false,
                 message: message.message,
             };
             queue.reserve_positions(entry.position);
             // invariant: what was delivered before lies before what was not, in a queue too.
-            if redelivered {
+            if redelivered || cold.is_some_and(|cold| entry.position < cold.last) {
                 queue.ready.put_back(entry);
             } else {
                 queue.ready.push_back(entry);
             }
         }
-        self.add_queue(queue);
+        let id = self.add_queue(queue);
+        if cold.is_some() {
+            self.page_owners.insert(PageOwner::Durable(definition.id), id);
+        }
+        self.touch(id);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use leveret_codec::method::basic;
 
 use super::Vhost;
 use super::client::Via;
+use super::paging::note_touched;
 use crate::broker::channel::ChannelId;
 use crate::broker::consumer::ConsumerId;
 use crate::broker::dead_letter::Reason;
@@ -86,6 +87,7 @@ impl Vhost {
         let mut returned_to = Vec::new();
         for &id in channels {
             self.drop_transaction(id);
+            returned_to.extend(self.end_purge(id).map(|purge| purge.queue));
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.unacked_of_consumers = 0;
             for delivery in without_tags(channel.unacked.take_all()) {
@@ -161,12 +163,13 @@ impl Vhost {
         let Unacked { queue: id, mut entry, .. } = delivery;
         let Some(queue) = self.queues.get_mut(id) else { return };
         queue.note_settled(&entry);
+        note_touched(queue, id, &mut self.touched);
         match outcome {
             Outcome::Done => {
                 queue.statistics.ack += 1;
                 self.statistics.ack += 1;
-                let durable = queue.durable.filter(|_| entry.recorded);
-                self.settle_record(durable, entry.position);
+                let kept = queue.kept(&entry);
+                self.let_go(kept);
             }
             Outcome::Rejected => self.bury(id, entry, Reason::Rejected),
             Outcome::Returned => {
@@ -176,8 +179,14 @@ impl Vhost {
                 if limit.is_some_and(|limit| u64::from(entry.returns) > limit) {
                     self.bury(id, entry, Reason::DeliveryLimit);
                 } else {
+                    let counted =
+                        queue.durable.filter(|_| entry.recorded && queue.counts_returns());
+                    let (position, returns) = (entry.position, entry.returns);
                     queue.put_back(entry);
                     note(returned_to, id);
+                    if let Some(queue) = counted {
+                        self.record_returned(queue, position, returns);
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Vhost;
 use super::client::Via;
+use super::paging::note_touched;
 use crate::broker::dead_letter::Reason;
 use crate::broker::error::Fault;
 use crate::broker::expiry::Deadline;
@@ -95,9 +96,12 @@ impl Vhost {
     pub(super) fn expire_head(&mut self, id: QueueId, at_most: usize) {
         for _ in 0..at_most {
             let Some(queue) = self.queues.get_mut(id) else { return };
-            if !queue.ready.front().is_some_and(|entry| entry.is_expired(self.now)) {
+            if queue.purged_by.is_some()
+                || !queue.ready.front().is_some_and(|entry| entry.is_expired(self.now))
+            {
                 return;
             }
+            note_touched(queue, id, &mut self.touched);
             if let Some(entry) = queue.ready.pop_front() {
                 self.bury(id, entry, Reason::Expired);
             }
@@ -107,7 +111,9 @@ impl Vhost {
     /// Sees to it that the timer looks at a queue when something may be due there.
     pub(super) fn arm(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(id) else { return };
-        let mut at = queue.ready.front().map_or(Time::NEVER, |entry| entry.expires_at);
+        // why: what is being purged does not expire; the end of the purge looks again.
+        let front = queue.ready.front().filter(|_| queue.purged_by.is_none());
+        let mut at = front.map_or(Time::NEVER, |entry| entry.expires_at);
         if let (Some(expires_ms), Some(since)) = (queue.arguments.expires_ms, queue.unused_since())
         {
             at = at.min(since.plus_millis(expires_ms));

@@ -52,13 +52,9 @@ impl Vhost {
         let transaction =
             self.channels.get_mut(via.channel).and_then(|channel| channel.transaction.as_mut());
         if let Some(transaction) = transaction {
-            transaction.publishes.push(HeldPublish {
-                message,
-                mandatory,
-                expiration_ms,
-                queues,
-                holders,
-            });
+            let publish = HeldPublish { message, mandatory, expiration_ms, queues, holders };
+            self.held_back += publish.weight();
+            transaction.publishes.push(publish);
         }
     }
 
@@ -68,6 +64,7 @@ impl Vhost {
         let before = self.last_lsn;
         let mut accepted = true;
         for publish in held.publishes {
+            self.held_back -= publish.weight();
             accepted &= self.commit_publish(via, publish);
         }
         self.work_off();
@@ -101,16 +98,18 @@ impl Vhost {
     /// rabbitmq: held publishes are forgotten, held settlements too; the deliveries may be settled
     /// again.
     pub(super) fn tx_rollback(&mut self, via: Via) -> Checked<()> {
-        std::mem::take(&mut self.transaction(via)?.publishes);
+        self.transaction(via)?;
         self.drop_transaction(via.channel);
         self.reply(via.connection, via.number, &tx::RollbackOk {});
         Ok(())
     }
 
-    /// Makes the deliveries whose settlement was held unacknowledged again.
+    /// Forgets held publishes and makes the deliveries whose settlement was held unacknowledged again.
     pub(super) fn drop_transaction(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         let Some(transaction) = &mut channel.transaction else { return };
+        let publishes = std::mem::take(&mut transaction.publishes);
+        self.held_back -= publishes.iter().map(HeldPublish::weight).sum::<u64>();
         let settlements = std::mem::take(&mut transaction.settlements);
         if !settlements.is_empty() {
             let deliveries = settlements.into_iter().flat_map(|settlement| settlement.deliveries);

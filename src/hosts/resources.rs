@@ -1,0 +1,172 @@
+//! Memory and disk of a broker: what each virtual host may take, and the alarms.
+//!
+//! Messages may take so much memory, all virtual hosts together. A quarter of that, shared between
+//! them, is for messages that wait; beyond it they go to the disk, if there is one. The rest is for
+//! what cannot go there: deliveries that are not acknowledged, outboxes, what is on its way to the
+//! disk. When even that is full, publishers are blocked and consumers go on.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::Hosts;
+use crate::broker::paging::MemoryShare;
+use crate::store::Options;
+
+/// What may be short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// Memory for messages.
+    Memory,
+    /// Room on the disk.
+    Disk,
+}
+
+/// Which alarms are raised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Alarms {
+    memory: bool,
+    disk: bool,
+    /// One that was raised by hand, and why.
+    by_hand: Option<String>,
+}
+
+impl Alarms {
+    /// What clients are told.
+    ///
+    /// rabbitmq: with these words.
+    fn reason(&self) -> Option<String> {
+        match (self.memory, self.disk) {
+            _ if self.by_hand.is_some() => self.by_hand.clone(),
+            (true, true) => Some("low on disk & memory".to_owned()),
+            (true, false) => Some("low on memory".to_owned()),
+            (false, true) => Some("low on disk".to_owned()),
+            (false, false) => None,
+        }
+    }
+}
+
+/// While less than this is free on the disk of the data directory, publishers are blocked.
+///
+/// rabbitmq: its default `disk_free_limit` is 50 MB. A few log files more are on their way here when
+/// publishers are told.
+pub(crate) const DISK_RESERVE_OCTETS: u64 = 128 * 1024 * 1024;
+
+/// How much memory messages may take.
+#[derive(Clone, Debug)]
+pub(crate) struct MemoryPlan {
+    /// All of them, in octets.
+    pub(crate) limit: u64,
+    /// Whether they may go to a disk.
+    pub(crate) has_disk: bool,
+}
+
+impl MemoryPlan {
+    /// How large the store's files may be.
+    ///
+    /// why: a start takes up what lives in the log, all of it, before it can go to the disk again.
+    pub(super) fn store_options(&self) -> Options {
+        let usual = Options::default();
+        let log_bytes = (self.limit / LOG_SHARE).max(LEAST_LOG_OCTETS);
+        let log_file_bytes = usual.log_file_bytes.min(log_bytes / usual.log_files as u64);
+        Options { log_file_bytes, ..usual }
+    }
+}
+
+/// The share of the memory that the log's files may be as large as: one in so many.
+const LOG_SHARE: u64 = 4;
+/// The least that all log files together may be, in octets.
+const LEAST_LOG_OCTETS: u64 = 8 * 1024 * 1024;
+
+/// The share of the memory that is for messages that wait: one in so many.
+const WAITING_SHARE: u64 = 4;
+
+impl Hosts {
+    /// Gives each virtual host its share.
+    pub(super) fn share_memory(&self) {
+        let plan = &self.inner.memory;
+        let vhosts = self.vhosts();
+        let before_paging = plan.limit / WAITING_SHARE / vhosts.len().max(1) as u64;
+        let share = MemoryShare { before_paging, before_starving: 2 * before_paging };
+        for (_, handle) in vhosts {
+            handle.set_memory_limit(plan.has_disk.then_some(share), plan.limit);
+        }
+    }
+
+    /// How much memory messages may take, in octets.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        self.inner.memory.limit
+    }
+
+    /// About how much they take, in octets.
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.vhosts().iter().map(|(_, handle)| handle.memory()).sum()
+    }
+
+    /// Whether a store waits for room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.vhosts().iter().any(|(_, handle)| handle.is_disk_full())
+    }
+
+    /// Told when a virtual host alone holds more than the limit: somebody should look.
+    pub(crate) fn memory_pressure(&self) -> Arc<Notify> {
+        self.inner.pressure.clone()
+    }
+
+    /// Raises an alarm by hand in all virtual hosts, or takes it back.
+    pub(crate) fn set_alarm(&self, reason: Option<&str>) {
+        self.change_alarms(|alarms| alarms.by_hand = reason.map(str::to_owned));
+    }
+
+    /// Something is short, or no longer.
+    pub(crate) fn set_short(&self, resource: Resource, is_short: bool) {
+        self.change_alarms(|alarms| match resource {
+            Resource::Memory => alarms.memory = is_short,
+            Resource::Disk => alarms.disk = is_short,
+        });
+    }
+
+    fn change_alarms(&self, change: impl FnOnce(&mut Alarms)) {
+        // why: held meanwhile, so that what virtual hosts hear last is how it is.
+        let mut alarms = self.inner.alarms.lock();
+        let before = alarms.reason();
+        change(&mut alarms);
+        let reason = alarms.reason();
+        if reason != before {
+            for (_, handle) in self.vhosts() {
+                handle.set_alarm(reason.as_deref());
+            }
+        }
+    }
+
+    /// The alarm that is raised, as clients are told of it.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        self.inner.alarms.lock().reason()
+    }
+
+    /// Whether something is short.
+    pub(crate) fn is_short(&self, resource: Resource) -> bool {
+        let alarms = self.inner.alarms.lock();
+        match resource {
+            Resource::Memory => alarms.memory,
+            Resource::Disk => alarms.disk,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_hear_of_all_that_is_short() {
+        let mut alarms = Alarms::default();
+        assert_eq!(alarms.reason(), None);
+        alarms.disk = true;
+        assert_eq!(alarms.reason().as_deref(), Some("low on disk"));
+        alarms.memory = true;
+        assert_eq!(alarms.reason().as_deref(), Some("low on disk & memory"));
+        alarms.by_hand = Some("maintenance".to_owned());
+        assert_eq!(alarms.reason().as_deref(), Some("maintenance"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Looks after memory and disk, and raises the alarms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::hosts::{DISK_RESERVE_OCTETS, Hosts, Resource};
+use crate::store::FileDisk;
+
+/// How often memory is looked at; a virtual host that holds too much asks for a look at once.
+const MEMORY_LOOK: Duration = Duration::from_millis(100);
+
+/// How soon after a look the next one may be.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
+
+/// How often the room on the disk is looked at.
+const DISK_LOOK: Duration = Duration::from_secs(1);
+
+/// The memory alarm ends below this share of the limit, in percent, so that it does not come and go
+/// with every message.
+const MEMORY_CALM_PERCENT: u64 = 90;
+
+/// Runs until its task is ended.
+pub(super) async fn watch(disk: Option<Arc<FileDisk>>, hosts: Hosts) {
+    let pressure = hosts.memory_pressure();
+    let mut next_disk_look = Instant::now();
+    loop {
+        look_at_memory(&hosts);
+        if let Some(disk) = disk.as_ref().filter(|_| Instant::now() >= next_disk_look) {
+            look_at_disk(disk, &hosts);
+            next_disk_look = Instant::now() + DISK_LOOK;
+        }
+        let next_look = Instant::now() + MEMORY_LOOK;
+        sleep(LOOK_PAUSE).await;
+        tokio::select! {
+            () = sleep_until(next_look) => {}
+            () = pressure.notified() => {}
+        }
+    }
+}
+
+fn look_at_memory(hosts: &Hosts) {
+    let (used, limit) = (hosts.memory_used(), hosts.memory_limit());
+    let was_short = hosts.is_short(Resource::Memory);
+    let bound = if was_short { limit / 100 * MEMORY_CALM_PERCENT } else { limit };
+    let is_short = used > bound;
+    if is_short == was_short {
+        return;
+    }
+    if is_short {
+        tracing::error!(used, limit, "low on memory: publishers are blocked");
+    } else {
+        tracing::info!(used, limit, "memory is free again: publishers go on");
+    }
+    hosts.set_short(Resource::Memory, is_short);
+}
+
+/// why: a write that finds no room makes everybody wait, confirms too; better nobody tries.
+fn look_at_disk(disk: &FileDisk, hosts: &Hosts) {
+    let Ok(free) = disk.free_bytes() else { return };
+    let needed = DISK_RESERVE_OCTETS;
+    let is_short = free < needed || hosts.is_disk_full();
+    if is_short == hosts.is_short(Resource::Disk) {
+        return;
+    }
+    if is_short {
+        tracing::error!(free, needed, "low on disk: publishers are blocked");
+    } else {
+        tracing::info!(free, "room on the disk again: publishers go on");
+    }
+    hosts.set_short(Resource::Disk, is_short);
+}

@@ -1,0 +1,160 @@
+//! Memory that messages may take: what goes to the disk comes back in order, and where nothing can
+//! go there, publishers are blocked until consumers have made room.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::net::SocketAddr;
+
+use leveret::{Broker, BrokerBuilder};
+use leveret_codec::Method;
+use leveret_codec::method::{basic, queue};
+use support::client::{Client, PERSISTENT, TRANSIENT, short};
+use support::eventually;
+use tokio::runtime::Runtime;
+
+const MIB: usize = 1024 * 1024;
+/// What a broker in these tests may take.
+const LIMIT: usize = 8 * MIB;
+/// What a message of these tests weighs, about.
+const BODY: usize = 10_000;
+
+struct Embedded {
+    broker: Option<Broker>,
+    runtime: Runtime,
+}
+
+impl Embedded {
+    fn start(builder: BrokerBuilder) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let builder = builder.listen("127.0.0.1:0".parse().unwrap()).memory_limit(LIMIT as u64);
+        let broker = runtime.block_on(builder.start()).unwrap();
+        Embedded { broker: Some(broker), runtime }
+    }
+
+    fn broker(&self) -> &Broker {
+        self.broker.as_ref().unwrap()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.broker().addresses()[0]
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            let _ = self.runtime.block_on(broker.shutdown());
+        }
+    }
+}
+
+/// A message with its number, ten kilobytes long.
+fn body(number: usize) -> Vec<u8> {
+    let mut body = number.to_be_bytes().to_vec();
+    body.resize(BODY, number as u8);
+    body
+}
+
+/// Publishes messages until the client is blocked; how many that were.
+fn publish_until_blocked(client: &mut Client, queue: &str) -> usize {
+    let mut published = 0;
+    loop {
+        let mut octets = Vec::new();
+        client.encode_publish(&mut octets, 1, ("", queue), TRANSIENT, &body(published));
+        client.send(&octets).unwrap();
+        published += 1;
+        assert!(published * BODY < 100 * LIMIT, "it is never blocked");
+        if let Some(frame) = client.poll().unwrap() {
+            let Method::ConnectionBlocked(blocked) = frame.method() else { panic!("{frame:?}") };
+            assert_eq!(blocked.reason.as_bytes(), b"low on memory");
+            return published;
+        }
+    }
+}
+
+#[test]
+fn ten_times_the_memory_goes_through_the_disk_in_order() {
+    let home = tempfile::tempdir().unwrap();
+    let broker = Embedded::start(Broker::builder().data_dir(home.path()));
+    let mut client = Client::connect(broker.address());
+    client.declare("transient", false);
+    client.declare("durable", true);
+    let count = 10 * LIMIT / BODY;
+    for (queue, properties) in [("transient", TRANSIENT), ("durable", PERSISTENT)] {
+        for number in 0..count {
+            let mut octets = Vec::new();
+            client.encode_publish(&mut octets, 1, ("", queue), properties, &body(number));
+            client.send(&octets).unwrap();
+        }
+        assert_eq!(client.count(queue) as usize, count);
+        let used = broker.broker().memory_used() as usize;
+        assert!(used <= LIMIT, "{used} octets in memory");
+    }
+    for queue in ["transient", "durable"] {
+        let mut consumer = Client::connect(broker.address());
+        consumer.consume(queue, 0, true);
+        for number in 0..count {
+            assert!(consumer.delivery().body == body(number), "{number} of {queue}");
+        }
+    }
+    eventually("nothing is left in memory", || broker.broker().memory_used() < MIB as u64);
+}
+
+#[test]
+fn a_get_and_a_purge_reach_what_is_on_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let broker = Embedded::start(Broker::builder().data_dir(home.path()));
+    let mut client = Client::connect(broker.address());
+    client.declare("q", false);
+    let count = 3 * LIMIT / BODY;
+    for number in 0..count {
+        let mut octets = Vec::new();
+        client.encode_publish(&mut octets, 1, ("", "q"), TRANSIENT, &body(number));
+        client.send(&octets).unwrap();
+    }
+    let got = 2 * LIMIT / BODY;
+    for number in 0..got {
+        let get = basic::Get { queue: short("q"), no_ack: true, ..Default::default() };
+        client.tell(1, &get).unwrap();
+        assert!(client.delivery().body == body(number), "{number}");
+    }
+    let purged = client.call(1, &queue::Purge { queue: short("q"), ..Default::default() });
+    let Method::QueuePurgeOk(ok) = purged.method() else { panic!("{purged:?}") };
+    assert_eq!(ok.message_count as usize, count - got);
+}
+
+#[test]
+fn without_a_disk_publishers_are_blocked_until_consumers_make_room() {
+    let broker = Embedded::start(Broker::builder().in_memory());
+    let mut publisher = Client::connect_blockable(broker.address());
+    publisher.declare("q", false);
+    let published = publish_until_blocked(&mut publisher, "q");
+    let used = broker.broker().memory_used() as usize;
+    assert!((LIMIT / 2..2 * LIMIT).contains(&used), "{used} octets in memory");
+
+    let mut consumer = Client::connect(broker.address());
+    consumer.consume("q", 0, true);
+    for number in 0..published {
+        assert!(consumer.delivery().body == body(number), "{number}");
+    }
+    let unblocked = publisher.frame();
+    assert!(matches!(unblocked.method(), Method::ConnectionUnblocked(_)), "{unblocked:?}");
+    assert_eq!(publisher.count("q"), 0);
+}
+
+#[test]
+fn a_transaction_that_never_ends_is_blocked() {
+    let home = tempfile::tempdir().unwrap();
+    let broker = Embedded::start(Broker::builder().data_dir(home.path()));
+    let mut client = Client::connect_blockable(broker.address());
+    client.declare("q", false);
+    let selected = client.call(1, &leveret_codec::method::tx::Select {});
+    assert!(matches!(selected.method(), Method::TxSelectOk(_)));
+    publish_until_blocked(&mut client, "q");
+    let used = broker.broker().memory_used() as usize;
+    assert!(used < 2 * LIMIT, "{used} octets in memory");
+    drop(client);
+    eventually("a client that is gone takes no memory", || broker.broker().memory_used() == 0);
+}

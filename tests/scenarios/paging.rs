@@ -1,0 +1,315 @@
+//! A backlog on the disk: what clients see is the same, and memory does not grow with it.
+
+use leveret_codec::method::{basic, queue};
+use leveret_codec::{PropertyFields, Value};
+
+use crate::world::{Channel, World, s, table, text};
+
+fn bodies(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(|number| number.to_string()).collect()
+}
+
+/// Publishes messages that weigh about 1,000 octets each in memory.
+fn fill(ch: Channel<'_>, queue: &str, numbers: impl IntoIterator<Item = usize>) {
+    publish(ch, queue, None, numbers);
+}
+
+fn fill_persistent(ch: Channel<'_>, queue: &str, numbers: impl IntoIterator<Item = usize>) {
+    publish(ch, queue, Some(2), numbers);
+}
+
+fn publish(
+    ch: Channel<'_>,
+    queue: &str,
+    delivery_mode: Option<u8>,
+    numbers: impl IntoIterator<Item = usize>,
+) {
+    let ballast = table(&[("ballast", text(&"x".repeat(850)))]);
+    for number in numbers {
+        let headers = Some(ballast.as_table());
+        let fields = PropertyFields { delivery_mode, headers, ..Default::default() };
+        ch.publish_with("", queue, fields, &number.to_string());
+    }
+}
+
+#[test]
+fn a_backlog_goes_to_the_disk_and_comes_back_in_order() {
+    let world = World::new();
+    world.memory_share(50_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..500);
+    assert!(world.message_memory() < 100_000, "{}", world.message_memory());
+    assert!(world.paged_out() > 400, "{}", world.paged_out());
+    assert_eq!(world.counts("q"), "500/0");
+    assert_eq!(world.queue("q").map(|it| it.message_bytes_ready), Some(10 + 90 * 2 + 400 * 3));
+    assert_eq!(ch.drain_bodies("q"), bodies(0..500));
+    assert_eq!(world.message_memory(), 0);
+}
+
+#[test]
+fn a_consumer_gets_a_backlog_in_order_while_more_comes() {
+    let world = World::new();
+    world.memory_share(50_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..500);
+    ch.consume_no_ack("q", "c");
+    let mut got = ch.bodies();
+    for number in 500..700 {
+        fill(ch, "q", [number]);
+        got.extend(ch.bodies());
+    }
+    assert_eq!(got, bodies(0..700));
+}
+
+#[test]
+fn persistent_and_transient_messages_come_back_in_one_order() {
+    let world = World::new();
+    world.memory_share(20_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[]);
+    for number in 0..300 {
+        if number % 3 == 0 {
+            fill(ch, "q", [number]);
+        } else {
+            fill_persistent(ch, "q", [number]);
+        }
+    }
+    assert!(world.paged_out() > 200);
+    assert_eq!(ch.drain_bodies("q"), bodies(0..300));
+}
+
+#[test]
+fn a_get_waits_for_the_disk_and_what_follows_waits_for_the_get() {
+    let world = World::new();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..50);
+    for number in 0..50 {
+        let got = ch.get_no_ack("q");
+        assert!(got.ends_with(&format!("left={}", 49 - number)), "{got}");
+    }
+    assert_eq!(ch.get("q"), "basic.get-empty");
+}
+
+#[test]
+fn a_returned_message_goes_before_those_on_the_disk() {
+    let world = World::new();
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..100);
+    let other = client.channel(2);
+    for _ in 0..3 {
+        other.get("q");
+    }
+    other.close();
+    assert_eq!(ch.drain_bodies("q"), bodies(0..100));
+}
+
+#[test]
+fn a_quorum_queue_requeues_behind_those_on_the_disk() {
+    let world = World::new();
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[("x-queue-type", text("quorum"))]);
+    fill_persistent(ch, "q", 0..100);
+    ch.get("q");
+    ch.reject(1, true);
+    fill_persistent(ch, "q", 100..120);
+    assert_eq!(ch.drain_bodies("q"), bodies((1..100).chain([0]).chain(100..120)));
+}
+
+#[test]
+fn a_purge_takes_what_is_on_the_disk_as_well() {
+    let world = World::new();
+    world.memory_share(10_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[]);
+    fill_persistent(ch, "q", 0..400);
+    fill(ch, "q", 400..500);
+    ch.get("q");
+    let purge = queue::Purge { queue: s("q"), ..Default::default() };
+    assert_eq!(ch.call(purge), "queue.purge-ok 499");
+    assert_eq!(world.counts("q"), "0/1");
+    ch.ack(1);
+    let world = world.restarted();
+    assert_eq!(world.counts("q"), "0/0", "purged is purged");
+}
+
+#[test]
+fn a_deleted_queue_takes_its_pages_along() {
+    let world = World::new();
+    world.memory_share(10_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    for durable in [false, true] {
+        ch.call(queue::Declare { queue: s("q"), durable, ..Default::default() });
+        fill_persistent(ch, "q", 0..200);
+        let delete = queue::Delete { queue: s("q"), ..Default::default() };
+        assert_eq!(ch.call(delete), "queue.delete-ok 200");
+        assert_eq!(world.message_memory(), 0);
+    }
+    ch.declare("q");
+    fill(ch, "q", 200..210);
+    assert_eq!(ch.drain_bodies("q"), bodies(200..210));
+}
+
+#[test]
+fn messages_on_the_disk_expire_when_they_come_to_the_head() {
+    let world = World::new();
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_with("q", &[("x-message-ttl", Value::I32(1000))]);
+    fill(ch, "q", 0..50);
+    world.pass_ms(500);
+    fill(ch, "q", 50..100);
+    world.pass_ms(500);
+    assert_eq!(world.counts("q"), "50/0");
+    world.pass_ms(499);
+    assert_eq!(ch.get_no_ack("q").split(' ').next_back(), Some("left=49"));
+    world.pass_ms(1);
+    assert_eq!(world.counts("q"), "0/0");
+}
+
+#[test]
+fn what_is_dropped_from_the_head_may_be_on_the_disk() {
+    let world = World::new();
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    let arguments = [
+        ("x-max-length", Value::I32(100)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("dead")),
+    ];
+    ch.declare_with("q", &arguments);
+    ch.declare("dead");
+    fill(ch, "q", 0..400);
+    assert_eq!(world.counts("q"), "100/0");
+    assert_eq!(ch.drain_bodies("dead"), bodies(0..300));
+    assert_eq!(ch.drain_bodies("q"), bodies(300..400));
+}
+
+#[test]
+fn a_queue_with_priorities_stays_in_memory() {
+    let world = World::new();
+    world.memory_share(1_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_with("q", &[("x-max-priority", Value::I32(5))]);
+    for number in 0..30 {
+        let priority = Some(number as u8 % 3);
+        ch.publish_with(
+            "",
+            "q",
+            PropertyFields { priority, ..Default::default() },
+            &number.to_string(),
+        );
+    }
+    assert_eq!(world.paged_out(), 0);
+    let by_priority = |rest| (0..30).filter(move |number| number % 3 == rest);
+    let order = by_priority(2).chain(by_priority(1)).chain(by_priority(0));
+    assert_eq!(ch.drain_bodies("q"), bodies(order));
+}
+
+#[test]
+fn what_the_disk_cannot_take_stays_in_memory_in_order() {
+    let world = World::new();
+    world.memory_share(20_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..100);
+    world.fill_disk(true);
+    fill(ch, "q", 100..200);
+    let before = world.paged_out();
+    assert!(world.message_memory() > 100_000);
+    world.fill_disk(false);
+    fill(ch, "q", 200..250);
+    assert!(world.paged_out() > before);
+    assert_eq!(ch.drain_bodies("q"), bodies(0..250));
+}
+
+#[test]
+fn a_client_that_acknowledges_nothing_does_not_pull_the_backlog_into_memory() {
+    let world = World::new();
+    world.memory_shares(20_000, 40_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..300);
+    ch.consume("q", "c");
+    let got = ch.messages().len();
+    assert!((20..150).contains(&got), "{got} messages");
+    assert!(world.message_memory() < 150_000);
+    let ack = basic::Ack { delivery_tag: 0, multiple: true };
+    let mut all = got;
+    while all < 300 {
+        ch.send(ack);
+        let more = ch.messages().len();
+        assert!(more > 0, "it goes on after {all}");
+        all += more;
+    }
+    assert_eq!(all, 300);
+}
+
+#[test]
+fn a_restart_finds_the_backlog_and_leaves_it_on_the_disk() {
+    let world = World::with_small_files();
+    world.memory_share(10_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[]);
+    fill_persistent(ch, "q", 0..300);
+    ch.get("q");
+    ch.get("q");
+    ch.ack(1);
+    let world = world.restarted();
+    assert_eq!(world.counts("q"), "299/0");
+    assert_eq!(world.queue("q").map(|it| it.message_bytes_ready), Some(9 + 90 * 2 + 200 * 3));
+    assert!(world.message_memory() < 50_000, "{}", world.message_memory());
+    let client = world.client();
+    let ch = client.channel(1);
+    fill_persistent(ch, "q", 300..320);
+    let messages = ch.drain("q");
+    let again: Vec<_> = messages.iter().map(|it| it.redelivered).collect();
+    assert_eq!((again[0], again[1..].contains(&true)), (true, false));
+    let got: Vec<_> = messages.into_iter().map(|it| it.body).collect();
+    assert_eq!(got, bodies(1..320));
+}
+
+#[test]
+fn delivery_counts_survive_a_restart() {
+    let world = World::with_small_files();
+    let client = world.client();
+    let ch = client.channel(1);
+    let arguments = [("x-queue-type", text("quorum")), ("x-delivery-limit", Value::I32(2))];
+    ch.declare_durable("q", &arguments);
+    fill_persistent(ch, "q", 0..20);
+    ch.get("q");
+    ch.reject(1, true);
+    let world = world.restarted();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.send(basic::Get { queue: s("q"), no_ack: false, ..Default::default() });
+    let messages = ch.messages();
+    assert_eq!(messages[0].header("x-delivery-count"), Some(Value::I64(1)));
+    ch.reject(1, true);
+    let world = world.restarted();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.get("q");
+    ch.reject(1, true);
+    assert_eq!(ch.drain_bodies("q"), bodies(1..20), "the third return is one too many");
+}
