@@ -3,6 +3,8 @@
 //!
 //! Nothing is started here; `main` does that with the library's public interface.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -14,7 +16,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::broker::limits;
+use self::limits::LimitArguments;
+pub use self::limits::{Limits, raise_open_files};
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
@@ -73,16 +76,8 @@ struct Arguments {
     )]
     in_memory: bool,
 
-    /// Largest message body that is taken, in octets.
-    #[arg(
-        long,
-        value_name = "OCTETS",
-        env = "LEVERET_MAX_MESSAGE_SIZE",
-        hide_env_values = true,
-        default_value_t = limits::MESSAGE_SIZE,
-        value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
-    )]
-    max_message_size: u64,
+    #[command(flatten)]
+    limits: LimitArguments,
 
     /// Users, virtual hosts, permissions, policies, exchanges, queues and bindings to bring into
     /// being at each start, in RabbitMQ's JSON. Queues and exchanges that are there already are left
@@ -162,8 +157,8 @@ pub struct Options {
     pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
-    /// Largest message body that is taken, in octets.
-    pub max_message_size: u64,
+    /// What bounds clients.
+    pub limits: Limits,
     /// A file of definitions to bring into being.
     pub definitions: Option<PathBuf>,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -195,7 +190,7 @@ impl Options {
                 listen: Vec::new(),
                 management: None,
                 storage: Storage::Directory(data_dir),
-                max_message_size: arguments.max_message_size,
+                limits: arguments.limits.into(),
                 definitions: None,
                 log: arguments.log,
             });
@@ -217,7 +212,7 @@ impl Options {
             listen: arguments.listen,
             management: arguments.management,
             storage,
-            max_message_size: arguments.max_message_size,
+            limits: arguments.limits.into(),
             definitions: arguments.definitions,
             log: arguments.log,
         })
@@ -279,6 +274,8 @@ pub fn start_logging(filter: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
@@ -296,7 +293,14 @@ mod tests {
             parse(&[]).unwrap(),
             Options {
                 task: Task::Serve,
-                max_message_size: 134_217_728,
+                limits: Limits {
+                    max_connections: None,
+                    channel_max: 2047,
+                    frame_max: 131_072,
+                    heartbeat_secs: 60,
+                    handshake_timeout: Duration::from_secs(10),
+                    max_message_size: 134_217_728,
+                },
                 definitions: None,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
                 management: None,
@@ -318,6 +322,16 @@ mod tests {
             "--in-memory",
             "--max-message-size",
             "1000",
+            "--max-connections",
+            "100",
+            "--channel-max",
+            "10",
+            "--frame-max",
+            "8192",
+            "--heartbeat",
+            "0",
+            "--handshake-timeout",
+            "1500",
             "--definitions",
             "topology.json",
             "--log",
@@ -328,7 +342,14 @@ mod tests {
             options.unwrap(),
             Options {
                 task: Task::Serve,
-                max_message_size: 1000,
+                limits: Limits {
+                    max_connections: Some(100),
+                    channel_max: 10,
+                    frame_max: 8192,
+                    heartbeat_secs: 0,
+                    handshake_timeout: Duration::from_millis(1500),
+                    max_message_size: 1000,
+                },
                 definitions: Some("topology.json".into()),
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 management: Some("127.0.0.1:15672".parse().unwrap()),
@@ -352,6 +373,13 @@ mod tests {
             &["--listen", "127.0.0.1"],
             &["--management", "15672"],
             &["--max-message-size", "0"],
+            &["--max-connections", "many"],
+            &["--channel-max", "0"],
+            &["--channel-max", "65536"],
+            &["--frame-max", "4095"],
+            &["--frame-max", "16777217"],
+            &["--heartbeat", "65536"],
+            &["--handshake-timeout", "0"],
             &["--log", "leveret=loud"],
             &["--data-dir", "d", "--in-memory"],
             &["--port", "5672"],
