@@ -69,6 +69,18 @@ impl Client {
 
     /// The same, with other limits.
     pub(crate) fn connect_with(address: SocketAddr, frame_max: u32, heartbeat: u16) -> Self {
+        let (mut client, opened) = Client::open(address, frame_max, heartbeat);
+        assert!(matches!(opened.method(), Method::ConnectionOpenOk(_)), "{opened:?}");
+        client.open_channel(1);
+        client
+    }
+
+    /// What connection.open is answered with, when it is hardly connection.open-ok.
+    pub(crate) fn refused(address: SocketAddr) -> Received {
+        Client::open(address, 131_072, 0).1
+    }
+
+    fn open(address: SocketAddr, frame_max: u32, heartbeat: u16) -> (Self, Received) {
         let mut client = Client::silent(address);
         client.frame_max = frame_max;
         client.send(&frame::PROTOCOL_HEADER).expect("the broker reads");
@@ -84,9 +96,8 @@ impl Client {
         client.tell(0, &tune_ok).expect("the broker reads");
         let vhost = ShortStr::from_static("/");
         let open = connection::Open { virtual_host: vhost, ..Default::default() };
-        assert!(matches!(client.call(0, &open).method(), Method::ConnectionOpenOk(_)));
-        client.open_channel(1);
-        client
+        let opened = client.call(0, &open);
+        (client, opened)
     }
 
     pub(crate) fn open_channel(&mut self, channel: u16) {
