@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "hostile/deep.rs"]
+mod deep;
 #[path = "hostile/dialogue.rs"]
 mod dialogue;
 #[path = "hostile/machine.rs"]
@@ -15,8 +17,14 @@ mod machine;
 mod sockets;
 mod support;
 
+use std::sync::Arc;
+
 use dialogue::{dialogues, handshake, mad};
 use fastrand::Rng;
+use leveret::broker::record::Record;
+use leveret::broker::time::Time;
+use leveret::broker::vhost::{Vhost, VhostSettings};
+use leveret::store::{MemoryDisk, Options, Store};
 use leveret_codec::{Decoder, Method, PropertyFields};
 use machine::Machine;
 
@@ -92,7 +100,22 @@ fn live(seed: u64) {
     }
     assert!(!machine.has_ended(honest));
     assert_eq!(sockets::bodies(&machine.take_output(honest)), heard);
+    assert_recoverable(&machine.take_records());
     machine.end();
+}
+
+/// What mad clients made durable is no worse than what others did.
+fn assert_recoverable(records: &[Record]) {
+    let disk = MemoryDisk::default();
+    let open = |disk| Store::open(Arc::new(disk), Options::default()).unwrap();
+    let (mut store, ..) = open(disk.clone());
+    store.write(records).unwrap();
+    drop(store);
+    let (_store, recovered, report) = open(disk.kill());
+    assert!(report.cuts.is_empty(), "{report}");
+    let mut vhost = Vhost::new("/", &VhostSettings::default());
+    assert_eq!(vhost.recover(Time::from_millis(1_000_000), recovered), []);
+    vhost.check_counters();
 }
 
 fn honest_begin() -> Vec<dialogue::Piece> {

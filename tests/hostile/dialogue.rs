@@ -12,6 +12,7 @@ fn s(text: &'static str) -> ShortStr<'static> {
     ShortStr::from_static(text)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "a method is written where it is said")]
 fn m(channel: u16, method: impl Encode) -> Piece {
     let mut octets = Vec::new();
     encode::method(&mut octets, channel, &method);

@@ -20,6 +20,8 @@ pub(crate) struct Machine {
     now: Time,
     wires: Vec<Wire>,
     records: Vec<Record>,
+    /// Records that were made, for whoever keeps them.
+    kept: Vec<Record>,
     written: Lsn,
 }
 
@@ -43,6 +45,7 @@ impl Machine {
             now: Time::from_millis(1_000_000),
             wires: Vec::new(),
             records: Vec::new(),
+            kept: Vec::new(),
             written: Lsn(0),
         }
     }
@@ -113,6 +116,11 @@ impl Machine {
         std::mem::take(&mut self.wires[wire].output)
     }
 
+    /// What was to be made durable since the last time.
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.kept)
+    }
+
     /// Whether the broker has closed a client's socket.
     pub(crate) fn has_ended(&self, wire: usize) -> bool {
         self.wires[wire].has_ended
@@ -152,7 +160,8 @@ impl Machine {
             for (id, octets) in written {
                 self.vhost.handle_written(self.now, id, octets);
             }
-            self.written.0 += self.records.drain(..).count() as u64;
+            self.written.0 += self.records.len() as u64;
+            self.kept.append(&mut self.records);
             self.vhost.handle_synced(self.now, self.written);
         }
     }

@@ -69,22 +69,26 @@ fn resident() -> u64 {
     pages * 4096
 }
 
-/// Sends one dialogue in pieces of any size, reads a little now and then, and goes.
+/// Sends one dialogue in pieces of any size, reads most of what comes, and goes.
 fn rave(address: SocketAddr, rng: &mut Rng) {
     let Ok(mut socket) = TcpStream::connect(address) else { return };
     socket.set_nonblocking(true).unwrap();
     let octets = mad(rng).concat();
     let mut rest = octets.as_slice();
     let mut buffer = [0; 4096];
-    let deadline = Instant::now() + Duration::from_millis(200);
-    while !rest.is_empty() && Instant::now() < deadline {
-        match socket.write(&rest[..rest.len().min(rng.usize(1..3000))]) {
-            Ok(count) => rest = &rest[count..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-            Err(_) => return,
-        }
-        if rng.bool() && matches!(socket.read(&mut buffer), Ok(0)) {
-            return;
+    // Some go before the broker has read what they say.
+    let mut patience = rng.u8(..20);
+    let deadline = Instant::now() + TIME;
+    while patience > 0 && Instant::now() < deadline {
+        let written = socket.write(&rest[..rest.len().min(rng.usize(1..3000))]);
+        rest = &rest[written.unwrap_or(0)..];
+        match socket.read(&mut buffer) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+                patience -= u8::from(rest.is_empty());
+            }
+            _ => return,
         }
     }
 }
@@ -137,7 +141,7 @@ fn an_honest_client_does_not_notice_mad_ones() {
         let dialogues: u64 = raving.into_iter().map(|thread| thread.join().unwrap()).sum();
         (sent, dialogues)
     });
-    assert!(sent > 100 && dialogues > 100, "{sent} {dialogues}");
+    assert!(sent > 10 && dialogues > 100, "{sent} {dialogues}");
 
     eventually("the mad clients are gone", || broker.connection_count() == 1);
     assert_eq!(broker.pending_octets(), 0);
