@@ -107,7 +107,11 @@ pub(super) async fn serve<R, W>(
         Ok(Ok(Opened::Gone)) => tracing::debug!(%peer, "client left during the handshake"),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "socket failed during the handshake"),
         // rabbitmq: no reply, the socket is closed.
-        Err(_) => tracing::warn!(%peer, "handshake took too long, connection closed"),
+        Err(_) => {
+            if let Some(count) = place.note_slow() {
+                tracing::warn!(%peer, count, "handshake took too long, connection closed");
+            }
+        }
     }
 }
 

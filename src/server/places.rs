@@ -46,7 +46,8 @@ struct Taken {
     last_id: u64,
     /// Those in the handshake, the oldest first, each with what tells it to go.
     handshakes: BTreeMap<u64, Arc<Notify>>,
-    refused: Refusals,
+    refused: Seldom,
+    slow: Seldom,
 }
 
 impl Places {
@@ -144,6 +145,11 @@ impl Place {
         Ok(())
     }
 
+    /// The handshake took too long: how many did since the last time, if that is to be logged.
+    pub(super) fn note_slow(&self) -> Option<u64> {
+        self.places.taken.lock().slow.note()
+    }
+
     /// The connection did not become open after all.
     pub(super) fn close(&mut self) {
         let mut taken = self.places.taken.lock();
@@ -161,14 +167,14 @@ impl Drop for Place {
     }
 }
 
-/// Counts what is refused, and says when it is to be logged again.
+/// Counts what strangers can make happen as often as they like, and says when it is to be logged.
 #[derive(Debug, Default)]
-struct Refusals {
+struct Seldom {
     count: u64,
     logged: Option<Instant>,
 }
 
-impl Refusals {
+impl Seldom {
     /// One more; how many there are since the last time, if that is to be logged.
     fn note(&mut self) -> Option<u64> {
         self.count += 1;
@@ -241,10 +247,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_do_not_flood_the_log() {
-        let mut refusals = Refusals::default();
-        assert_eq!(refusals.note(), Some(1));
-        assert!((0..1000).all(|_| refusals.note().is_none()));
+        let mut seldom = Seldom::default();
+        assert_eq!(seldom.note(), Some(1));
+        assert!((0..1000).all(|_| seldom.note().is_none()));
         tokio::time::advance(SILENCE).await;
-        assert_eq!(refusals.note(), Some(1001));
+        assert_eq!(seldom.note(), Some(1001));
     }
 }
