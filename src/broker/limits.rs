@@ -92,3 +92,6 @@ pub const NOTICED_ARGUMENTS: usize = 100;
 
 /// Longest time an x-argument may state, in milliseconds: ten years.
 pub const LONGEST_MS: u64 = 315_360_000_000;
+
+/// How many connections of the HTTP API are served at once; more wait to be accepted.
+pub const HTTP_CONNECTIONS: usize = 256;

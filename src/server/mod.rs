@@ -130,12 +130,13 @@ impl Server {
             Storage::Directory(_) => disk.map(|disk| tokio::spawn(watch_disk(disk, hosts.clone()))),
         };
         let (stopping, stopped) = watch::channel(false);
+        let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
             hosts: hosts.clone(),
             authenticator,
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
-            places: Arc::new(Places::new(config.max_connections)),
+            places: Arc::new(Places::new(config.max_connections, http)),
             pending: Arc::new(Pending::new(limits::PENDING_OCTETS)),
             stopping: stopped,
         });

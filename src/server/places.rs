@@ -22,8 +22,8 @@ const HANDSHAKES: usize = 16 * 1024;
 /// How many sockets there may be above the limit, while those that were told to go are about to.
 const LEAVING: usize = 16;
 
-/// Open files that are always left for something else than clients: the store, management, what the
-/// runtime needs.
+/// Open files that are always left for something else than clients: the store, what the runtime
+/// needs.
 const RESERVED_FILES: usize = 64;
 
 /// How long nothing is logged of further refusals once one was logged.
@@ -51,11 +51,12 @@ struct Taken {
 }
 
 impl Places {
-    /// As many sockets as the process may have, and so many open connections.
-    pub(super) fn new(max_open: Option<usize>) -> Self {
+    /// As many sockets as the process may have when so many open files are kept for others, and so
+    /// many open connections.
+    pub(super) fn new(max_open: Option<usize>, kept_files: usize) -> Self {
         let files = getrlimit(Resource::Nofile).current;
         let files = files.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
-        let max_sockets = files.map_or(usize::MAX, sockets_of);
+        let max_sockets = files.map_or(usize::MAX, |files| sockets_of(files, kept_files));
         if let Some(max) = max_open
             && max > max_sockets
         {
@@ -105,8 +106,8 @@ impl Places {
 /// How many sockets a process that may have so many open files has for clients.
 ///
 /// rabbitmq: nine tenths.
-fn sockets_of(files: usize) -> usize {
-    (files - files / 10).saturating_sub(RESERVED_FILES).max(1)
+fn sockets_of(files: usize, kept_files: usize) -> usize {
+    (files - files / 10).saturating_sub(RESERVED_FILES + kept_files).max(1)
 }
 
 /// One client's place, free again once it is dropped.
@@ -195,9 +196,10 @@ mod tests {
 
     #[test]
     fn some_files_are_left_for_the_store() {
-        assert_eq!(sockets_of(1024), 858);
-        assert_eq!(sockets_of(20_000), 17_936);
-        assert_eq!(sockets_of(10), 1);
+        assert_eq!(sockets_of(1024, 0), 858);
+        assert_eq!(sockets_of(1024, 256), 602);
+        assert_eq!(sockets_of(20_000, 0), 17_936);
+        assert_eq!(sockets_of(10, 256), 1);
     }
 
     #[tokio::test]

@@ -50,7 +50,7 @@ impl Broker {
             hosts,
             settings: ConnectionSettings::default(),
             handshake_timeout: Duration::from_secs(10),
-            places: Arc::new(Places::new(max_connections)),
+            places: Arc::new(Places::new(max_connections, 0)),
             pending: Arc::new(Pending::new(max_pending)),
             stopping: stopped,
         };
