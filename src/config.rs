@@ -39,6 +39,10 @@ pub struct Config {
     pub users: Vec<(String, Vec<u8>)>,
     /// What is proposed to clients and what they may send.
     pub connection: ConnectionSettings,
+    /// How many connections may be open at once; no more than open files allow when absent.
+    ///
+    /// rabbitmq: `connection_max`.
+    pub max_connections: Option<usize>,
     /// How long a client may take from the accepted socket to connection.open.
     ///
     /// rabbitmq: `handshake_timeout`, 10 s.
@@ -80,6 +84,7 @@ impl Default for Config {
             seed: None,
             users: Vec::new(),
             connection: ConnectionSettings::default(),
+            max_connections: None,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
             shutdown_timeout: Duration::from_secs(3),
         }

@@ -443,6 +443,11 @@ impl Session {
         self.handle.look(|vhost| vhost.is_blocked(self.connection))
     }
 
+    /// Whether the last word to the client is said, be it written or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.handle.look(|vhost| vhost.has_ended(self.connection))
+    }
+
     /// Notes how many octets the client has sent since the beginning.
     pub(crate) fn note_received(&self, octets: u64) {
         self.peer.received.store(octets, Ordering::Relaxed);

@@ -80,6 +80,16 @@ impl Broker {
         self.management.as_ref().map(Management::address)
     }
 
+    /// How many connections are open now.
+    pub fn connection_count(&self) -> usize {
+        self.server.connection_count()
+    }
+
+    /// Octets held in memory of messages that have begun to come and are not whole yet.
+    pub fn pending_octets(&self) -> usize {
+        self.server.pending_octets()
+    }
+
     /// The queues as they are now.
     pub fn queues(&self) -> Vec<QueueSnapshot> {
         self.queues_in("/")
@@ -277,6 +287,31 @@ impl BrokerBuilder {
     #[must_use]
     pub fn heartbeat_secs(mut self, secs: u16) -> Self {
         self.config.connection.heartbeat_secs = secs;
+        self
+    }
+
+    /// Proposes this number of channels on a connection to clients, and allows no more. 2,047 unless
+    /// set.
+    #[must_use]
+    pub fn channel_max(mut self, channels: u16) -> Self {
+        self.config.connection.channel_max = channels.max(1);
+        self
+    }
+
+    /// Proposes frames of this size to clients, in octets, and allows no larger ones. 128 KiB unless
+    /// set; between 4 KiB and 16 MiB.
+    #[must_use]
+    pub fn frame_max(mut self, octets: u32) -> Self {
+        use broker::limits::{FRAME_LARGEST, FRAME_MIN};
+        self.config.connection.frame_max = octets.clamp(FRAME_MIN, FRAME_LARGEST);
+        self
+    }
+
+    /// Refuses a connection, with 530, when so many are open. Unless set there may be as many as the
+    /// limit of open files allows.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.config.max_connections = Some(connections);
         self
     }
 

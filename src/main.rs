@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use leveret::Broker;
-use leveret::cli::{self, Options, Task};
+use leveret::cli::{self, Limits, Options, Task};
 use leveret::config::Storage;
+use leveret::{Broker, BrokerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// why: a message is one allocation, made on the publisher's thread and freed on the consumer's;
@@ -16,6 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let options = Options::from_process();
     cli::start_logging(&options.log);
+    cli::raise_open_files();
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,10 +40,7 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     for address in options.listen {
         builder = builder.listen(address);
     }
-    builder = builder.max_message_size(options.max_message_size);
-    if let Some(octets) = options.memory_limit {
-        builder = builder.memory_limit(octets);
-    }
+    builder = limited(builder, options.limits);
     if let Some(path) = options.definitions {
         let unreadable = |error| format!("cannot read {}: {error}", path.display());
         builder = builder.definitions(std::fs::read(&path).map_err(unreadable)?);
@@ -61,6 +59,23 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     tokio::select! {
         stopped = broker.shutdown() => Ok(stopped?),
         () = signals.next() => Err("ended by a second signal".into()),
+    }
+}
+
+fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
+    let builder = match limits.memory_limit {
+        Some(octets) => builder.memory_limit(octets),
+        None => builder,
+    };
+    let builder = builder
+        .channel_max(limits.channel_max)
+        .frame_max(limits.frame_max)
+        .heartbeat_secs(limits.heartbeat_secs)
+        .handshake_timeout(limits.handshake_timeout)
+        .max_message_size(limits.max_message_size);
+    match limits.max_connections {
+        Some(max) => builder.max_connections(max),
+        None => builder,
     }
 }
 

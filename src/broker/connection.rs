@@ -15,8 +15,8 @@ use leveret_codec::{Decoder, Frame, Method, ReplyCode, TableBuf, decode, frame};
 
 use super::access::{AuthenticationFailure, Credentials, Rights, User};
 use super::command::Command;
-use super::content::Contents;
-use super::error::Fault;
+use super::content::{self, Contents};
+use super::error::{AtFault, Fault};
 use super::frame_fault::{describe, method_fault, unknown_frame};
 use super::handshake::Handshake;
 use super::limits;
@@ -195,6 +195,17 @@ impl Connection {
         std::mem::take(&mut self.output)
     }
 
+    /// Octets held of messages that have begun to come and whose rest has not.
+    pub fn pending_octets(&self) -> usize {
+        self.contents.pending_octets()
+    }
+
+    /// The broker has no memory for the unfinished messages of this connection: it is closed.
+    pub fn handle_shortage(&mut self, commands: &mut Vec<Command<'_>>) {
+        self.contents.clear();
+        commands.push(AtFault::from(content::too_much()).into());
+    }
+
     /// Largest frame in octets, as negotiated.
     pub fn frame_max(&self) -> u32 {
         self.frame_max
@@ -252,7 +263,13 @@ impl Connection {
         };
         let fault = Fault::new(ReplyCode::FrameError, text);
         commands.push(Command::Fault { fault, class_id: 0, method_id: 0, input_ends: true });
+        self.turn_deaf();
+    }
+
+    /// Nothing that comes matters any more.
+    fn turn_deaf(&mut self) {
         self.stage = Stage::Deaf;
+        self.contents.clear();
     }
 
     /// Takes a frame of an open connection; says how many octets of `rest`, the input behind it,
@@ -296,13 +313,16 @@ impl Connection {
             Ok(Method::BasicPublish(publish)) if frame.channel != 0 => {
                 return self.publish(frame.channel, &publish, rest, commands);
             }
-            Ok(method) => commands.push(Command::Method { channel: frame.channel, method }),
+            Ok(method) => {
+                self.contents.note(frame.channel, &method);
+                commands.push(Command::Method { channel: frame.channel, method });
+            }
             Err(error) => match method_fault(frame, &error) {
                 Some(at_fault) => commands.push(at_fault.into()),
                 None => {
                     // rabbitmq: its reader dies of a method it does not know.
                     commands.push(Command::Abort);
-                    self.stage = Stage::Deaf;
+                    self.turn_deaf();
                 }
             },
         }
@@ -323,7 +343,9 @@ impl Connection {
                 used
             }
             None => {
-                self.contents.begin(channel, publish);
+                if let Err(error) = self.contents.begin(channel, publish) {
+                    commands.push(error.into());
+                }
                 0
             }
         }

@@ -2,12 +2,14 @@
 //!
 //! spec: 4.2.6. Frames of one channel come in order; those of several may come between each other.
 //!
-//! invariant: nothing is buffered that did not arrive: an announced size reserves no memory.
+//! invariant: nothing is buffered that did not arrive: an announced size reserves no memory. What
+//! will be refused, for its size or since its channel is not open, is read to its end and not kept.
+//! What is kept has a bound over all channels.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::method::basic;
-use leveret_codec::{Decoder, Frame, Properties, ReplyCode, ShortString, frame};
+use leveret_codec::{Decoder, Frame, Method, Properties, ReplyCode, ShortString, frame};
 
 use super::command::Command;
 use super::error::{AtFault, Fault};
@@ -26,7 +28,13 @@ pub(super) type ContentResult<'a> = Result<Option<Command<'a>>, AtFault>;
 #[derive(Debug)]
 pub(super) struct Contents {
     /// By channel.
-    open: HashMap<u16, Content>,
+    begun: HashMap<u16, Content>,
+    /// Channels that the client has opened and not closed. The virtual host may have closed more.
+    channels: HashSet<u16>,
+    /// What [`begun`](Contents::begun) holds, in octets.
+    pending: usize,
+    /// What it may hold.
+    max_pending: usize,
     /// Largest body that is taken, in octets.
     max_message_size: u64,
     /// Where messages are put together.
@@ -36,30 +44,66 @@ pub(super) struct Contents {
 impl Contents {
     /// None has begun.
     pub(super) fn new(max_message_size: u64) -> Self {
-        Contents { open: HashMap::new(), max_message_size, scratch: Vec::new() }
+        Contents {
+            begun: HashMap::new(),
+            channels: HashSet::new(),
+            pending: 0,
+            max_pending: limits::pending_octets(max_message_size),
+            max_message_size,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Octets that are held of contents whose rest has not come.
+    pub(super) fn pending_octets(&self) -> usize {
+        self.pending
+    }
+
+    /// Gives up all that has begun.
+    pub(super) fn clear(&mut self) {
+        (self.begun, self.pending) = (HashMap::new(), 0);
     }
 
     /// A method came on a channel: whether content should have gone on there.
     pub(super) fn method(&mut self, channel: u16) -> Result<(), AtFault> {
-        if self.open.is_empty() {
+        if self.begun.is_empty() {
             return Ok(());
         }
-        match self.open.remove(&channel) {
+        match self.take(channel) {
             Some(content) => Err(content.interrupted()),
             None => Ok(()),
         }
     }
 
+    /// A method without content came: which channels are open then.
+    pub(super) fn note(&mut self, channel: u16, method: &Method<'_>) {
+        match method {
+            Method::ChannelOpen(_) => {
+                self.channels.insert(channel);
+            }
+            Method::ChannelClose(_) | Method::ChannelCloseOk(_) => {
+                self.channels.remove(&channel);
+            }
+            _ => {}
+        }
+    }
+
     /// A basic.publish came: its content is due.
-    pub(super) fn begin(&mut self, channel: u16, publish: &basic::Publish<'_>) {
-        let content = Content {
+    pub(super) fn begin(
+        &mut self,
+        channel: u16,
+        publish: &basic::Publish<'_>,
+    ) -> Result<(), AtFault> {
+        let to = self.channels.contains(&channel).then(|| Address {
             exchange: publish.exchange.into(),
             routing_key: publish.routing_key.into(),
             mandatory: publish.mandatory,
             immediate: publish.immediate,
-            stage: Stage::Header,
-        };
-        self.open.insert(channel, content);
+        });
+        let content = Content { to, stage: Stage::Header };
+        self.pending += content.octets();
+        self.begun.insert(channel, content);
+        self.check_room()
     }
 
     /// The usual case, and the fast one: header and body of a publish lie right behind it.
@@ -110,101 +154,98 @@ impl Contents {
 
     /// A content header came.
     pub(super) fn header<'a>(&mut self, frame: &Frame<'a>) -> ContentResult<'a> {
-        let Some(content) = self.open.get_mut(&frame.channel) else {
+        let Some(content) = self.begun.get_mut(&frame.channel) else {
             return Err(not_a_method().into());
         };
-        if !matches!(content.stage, Stage::Header) {
-            let error = content.interrupted();
-            self.open.remove(&frame.channel);
-            return Err(error);
-        }
-        let header = ContentHeader::decode(frame.payload);
-        let refused = match header {
-            None => Some(AtFault::from(unknown_frame(frame))),
-            Some(header) if header.class_id != BASIC => Some(at_publish(
-                ReplyCode::UnexpectedFrame,
-                format!(
-                    "expected content header for class {BASIC}, got one for class {} instead",
-                    header.class_id
-                ),
-            )),
-            Some(header) if header.weight != 0 => Some(content.interrupted()),
-            Some(header) if header.body_size > limits::ANNOUNCED_SIZE => Some(at_publish(
-                ReplyCode::FrameError,
-                format!(
-                    "content body size {} exceeds maximum allowed size {}",
-                    header.body_size,
-                    limits::ANNOUNCED_SIZE
-                ),
-            )),
-            Some(_) => None,
+        let header = match content.header(frame) {
+            Ok(header) => header,
+            Err(error) => {
+                self.take(frame.channel);
+                return Err(error);
+            }
         };
-        let (Some(header), None) = (header, &refused) else {
-            self.open.remove(&frame.channel);
-            return Err(refused.unwrap_or_else(|| unknown_frame(frame).into()));
-        };
+        let before = content.octets();
+        let kept = content.to.is_some() && header.body_size <= self.max_message_size;
         content.stage = Stage::Body {
-            properties: header.properties.to_vec(),
+            properties: if kept { header.properties.to_vec() } else { Vec::new() },
             announced: header.body_size,
             arrived: 0,
+            kept,
             body: Vec::new(),
         };
-        if header.body_size == 0 { self.complete(frame.channel) } else { Ok(None) }
+        self.pending += content.octets() - before;
+        if header.body_size == 0 {
+            return self.complete(frame.channel);
+        }
+        self.check_room()?;
+        Ok(None)
     }
 
     /// A body frame came.
     pub(super) fn body<'a>(&mut self, frame: &Frame<'a>) -> ContentResult<'a> {
-        let Some(content) = self.open.get_mut(&frame.channel) else {
+        let Some(content) = self.begun.get_mut(&frame.channel) else {
             return Err(not_a_method().into());
         };
-        let Stage::Body { announced, arrived, body, .. } = &mut content.stage else {
-            let error = content.interrupted();
-            self.open.remove(&frame.channel);
-            return Err(error);
-        };
-        *arrived += frame.payload.len() as u64;
-        if *arrived > *announced {
-            self.open.remove(&frame.channel);
-            return Err(at_publish(
-                ReplyCode::FrameError,
-                "content body frame exceeds remaining content size",
-            ));
+        let before = content.octets();
+        match content.body(frame.payload) {
+            Ok(whole) => {
+                self.pending += content.octets() - before;
+                if whole {
+                    return self.complete(frame.channel);
+                }
+                self.check_room()?;
+                Ok(None)
+            }
+            Err(error) => {
+                self.take(frame.channel);
+                Err(error)
+            }
         }
-        // why: a message that will be refused for its size is read to its end, but not kept.
-        if *announced <= self.max_message_size {
-            body.extend_from_slice(frame.payload);
+    }
+
+    /// Takes out what has begun on a channel.
+    fn take(&mut self, channel: u16) -> Option<Content> {
+        let content = self.begun.remove(&channel)?;
+        self.pending -= content.octets();
+        Some(content)
+    }
+
+    /// Whether all that has begun may be held.
+    fn check_room(&mut self) -> Result<(), AtFault> {
+        if self.pending <= self.max_pending {
+            return Ok(());
         }
-        if *arrived == *announced { self.complete(frame.channel) } else { Ok(None) }
+        self.clear();
+        Err(too_much().into())
     }
 
     fn complete<'a>(&mut self, channel: u16) -> ContentResult<'a> {
-        let Some(content) = self.open.remove(&channel) else { return Ok(None) };
+        let Some(content) = self.take(channel) else { return Ok(None) };
         let Stage::Body { properties, announced, body, .. } = content.stage else {
             return Ok(None);
         };
+        let refused =
+            |fault| Command::Unacceptable { channel, fault, class_id: BASIC, method_id: PUBLISH };
+        // why: the virtual host knows better whether the channel is open, or is about to close.
+        let Some(to) = content.to else { return Ok(Some(refused(not_open()))) };
         let max = self.max_message_size;
         if announced > max {
             let kind = if max == limits::ANNOUNCED_SIZE { "max" } else { "configured max" };
             let text = format!("message size {announced} is larger than {kind} size {max}");
-            return Ok(Some(Command::Unacceptable {
-                channel,
-                fault: Fault::precondition_failed(text),
-                class_id: BASIC,
-                method_id: PUBLISH,
-            }));
+            return Ok(Some(refused(Fault::precondition_failed(text))));
         }
         // rabbitmq: its channel crashes of properties that cannot be decoded.
         let properties = Properties::parse(&properties)
             .map_err(|_| AtFault::from(Fault::new(ReplyCode::InternalError, "")))?;
         let message = Message::assemble(
             &mut self.scratch,
-            content.exchange.as_short(),
-            content.routing_key.as_short(),
+            to.exchange.as_short(),
+            to.routing_key.as_short(),
             properties,
             &body,
         );
         self.bound_scratch();
-        let (mandatory, immediate) = (content.mandatory, content.immediate);
+        let Address { mandatory, immediate, .. } = to;
         Ok(Some(Command::Publish { channel, mandatory, immediate, message }))
     }
 
@@ -220,11 +261,18 @@ impl Contents {
 /// A publish whose content has begun.
 #[derive(Debug)]
 struct Content {
+    /// Where it goes; nowhere when its channel is not open.
+    to: Option<Address>,
+    stage: Stage,
+}
+
+/// What a basic.publish says.
+#[derive(Debug)]
+struct Address {
     exchange: ShortString,
     routing_key: ShortString,
     mandatory: bool,
     immediate: bool,
-    stage: Stage,
 }
 
 #[derive(Debug)]
@@ -238,11 +286,76 @@ enum Stage {
         announced: u64,
         /// Octets that have arrived.
         arrived: u64,
+        /// Whether they are kept; otherwise they are counted alone.
+        kept: bool,
         body: Vec<u8>,
     },
 }
 
 impl Content {
+    /// What it holds, in octets.
+    fn octets(&self) -> usize {
+        // The value itself, its place in the map and what the allocator adds.
+        const ENTRY: usize = 256;
+        let names = match &self.to {
+            Some(to) => to.exchange.len() + to.routing_key.len(),
+            None => 0,
+        };
+        let content = match &self.stage {
+            Stage::Header => 0,
+            Stage::Body { properties, body, .. } => properties.len() + body.capacity(),
+        };
+        ENTRY + names + content
+    }
+
+    /// What a content header says, if it is one and due.
+    fn header<'a>(&self, frame: &Frame<'a>) -> Result<ContentHeader<'a>, AtFault> {
+        if !matches!(self.stage, Stage::Header) {
+            return Err(self.interrupted());
+        }
+        let Some(header) = ContentHeader::decode(frame.payload) else {
+            return Err(unknown_frame(frame).into());
+        };
+        let (class_id, size) = (header.class_id, header.body_size);
+        if class_id != BASIC {
+            return Err(at_publish(
+                ReplyCode::UnexpectedFrame,
+                format!(
+                    "expected content header for class {BASIC}, got one for class {class_id} instead"
+                ),
+            ));
+        }
+        if header.weight != 0 {
+            return Err(self.interrupted());
+        }
+        if size > limits::ANNOUNCED_SIZE {
+            let max = limits::ANNOUNCED_SIZE;
+            return Err(at_publish(
+                ReplyCode::FrameError,
+                format!("content body size {size} exceeds maximum allowed size {max}"),
+            ));
+        }
+        Ok(header)
+    }
+
+    /// Takes a part of the body; says whether it is whole.
+    fn body(&mut self, payload: &[u8]) -> Result<bool, AtFault> {
+        let Stage::Body { announced, arrived, kept, body, .. } = &mut self.stage else {
+            return Err(self.interrupted());
+        };
+        *arrived += payload.len() as u64;
+        if *arrived > *announced {
+            return Err(at_publish(
+                ReplyCode::FrameError,
+                "content body frame exceeds remaining content size",
+            ));
+        }
+        if *kept {
+            append(body, payload, *announced);
+        }
+        Ok(arrived == announced)
+    }
+
     /// Something else came where this content should go on.
     fn interrupted(&self) -> AtFault {
         let text = match self.stage {
@@ -257,6 +370,18 @@ impl Content {
     }
 }
 
+/// Appends a part of a body of which `announced` octets will come.
+///
+/// why: grows as a `Vec` does, twice as much each time, so that it is copied little; but never beyond
+/// what was announced, and never because of what was announced.
+fn append(body: &mut Vec<u8>, part: &[u8], announced: u64) {
+    if body.capacity() - body.len() < part.len() {
+        let to_come = usize::try_from(announced).unwrap_or(usize::MAX).saturating_sub(body.len());
+        body.reserve_exact(part.len().max(body.len().min(to_come)));
+    }
+    body.extend_from_slice(part);
+}
+
 /// A fault that is told with basic.publish.
 fn at_publish(code: ReplyCode, text: impl Into<std::borrow::Cow<'static, str>>) -> AtFault {
     AtFault { fault: Fault::new(code, text), class_id: BASIC, method_id: PUBLISH }
@@ -264,4 +389,13 @@ fn at_publish(code: ReplyCode, text: impl Into<std::borrow::Cow<'static, str>>) 
 
 fn not_a_method() -> Fault {
     Fault::new(ReplyCode::UnexpectedFrame, "expected method frame, got non method frame instead")
+}
+
+fn not_open() -> Fault {
+    Fault::new(ReplyCode::ChannelError, "expected 'channel.open'")
+}
+
+/// What a client hears that lets too many octets of unfinished messages wait.
+pub(super) fn too_much() -> Fault {
+    Fault::new(ReplyCode::ResourceError, "too many octets of unfinished messages")
 }

@@ -15,6 +15,11 @@ pub const FRAME_MAX: u32 = 131_072;
 /// rabbitmq: 4096 until 4.0, 8192 since; clients of before still ask for 4096.
 pub const FRAME_MIN: u32 = 4096;
 
+/// Largest `frame_max` that can be offered, in octets.
+///
+/// why: a frame is in memory as a whole before anything is done with it, for each connection.
+pub const FRAME_LARGEST: u32 = 16 * 1024 * 1024;
+
 /// Heartbeat interval offered in tune, in seconds.
 ///
 /// rabbitmq: its default `heartbeat`.
@@ -29,6 +34,22 @@ pub const MESSAGE_SIZE: u64 = 134_217_728;
 ///
 /// rabbitmq: the hard limit of 512 MiB; nothing above it is even read.
 pub const ANNOUNCED_SIZE: u64 = 536_870_912;
+
+/// How many octets the unfinished messages of a connection may hold in memory, where a body of
+/// `max_message_size` is taken.
+///
+/// why: contents of several channels come frame by frame between each other, on 65,535 channels if a
+/// client likes. Two of the largest at once, and thousands of small ones, are more than any client
+/// needs that means to finish them.
+pub const fn pending_octets(max_message_size: u64) -> usize {
+    const SMALL: usize = 16 * 1024 * 1024;
+    let largest = if max_message_size < ANNOUNCED_SIZE { max_message_size } else { ANNOUNCED_SIZE };
+    SMALL + 2 * largest as usize
+}
+
+/// How many octets the unfinished messages of all connections may hold in memory before those that
+/// hold more than their share are closed.
+pub const PENDING_OCTETS: usize = 1024 * 1024 * 1024;
 
 /// How long a connection may take from its first octet to connection.open-ok, in milliseconds.
 ///
@@ -74,3 +95,6 @@ pub const NOTICED_ARGUMENTS: usize = 100;
 
 /// Longest time an x-argument may state, in milliseconds: ten years.
 pub const LONGEST_MS: u64 = 315_360_000_000;
+
+/// How many connections of the HTTP API are served at once; more wait to be accepted.
+pub const HTTP_CONNECTIONS: usize = 256;

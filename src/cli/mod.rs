@@ -3,6 +3,8 @@
 //!
 //! Nothing is started here; `main` does that with the library's public interface.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -14,9 +16,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::broker::limits;
+use self::limits::LimitArguments;
+pub use self::limits::{Limits, raise_open_files};
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
-use crate::memory;
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
 ///
@@ -74,28 +76,8 @@ struct Arguments {
     )]
     in_memory: bool,
 
-    /// Largest message body that is taken, in octets.
-    #[arg(
-        long,
-        value_name = "OCTETS",
-        env = "LEVERET_MAX_MESSAGE_SIZE",
-        hide_env_values = true,
-        default_value_t = limits::MESSAGE_SIZE,
-        value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
-    )]
-    max_message_size: u64,
-
-    /// Memory that messages may take, such as 256MiB, 2GB or 40% of what there is. Long before it is
-    /// reached, waiting messages go to the disk; when it is reached all the same, publishers are
-    /// blocked. [default: 40%]
-    #[arg(
-        long,
-        value_name = "SIZE",
-        env = "LEVERET_MEMORY_LIMIT",
-        hide_env_values = true,
-        value_parser = parse_memory_limit,
-    )]
-    memory_limit: Option<u64>,
+    #[command(flatten)]
+    limits: LimitArguments,
 
     /// Users, virtual hosts, permissions, policies, exchanges, queues and bindings to bring into
     /// being at each start, in RabbitMQ's JSON. Queues and exchanges that are there already are left
@@ -175,10 +157,8 @@ pub struct Options {
     pub management: Option<SocketAddr>,
     /// Where what is durable is kept.
     pub storage: Storage,
-    /// Largest message body that is taken, in octets.
-    pub max_message_size: u64,
-    /// Memory that messages may take, in octets, unless it is the usual share.
-    pub memory_limit: Option<u64>,
+    /// What bounds clients.
+    pub limits: Limits,
     /// A file of definitions to bring into being.
     pub definitions: Option<PathBuf>,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -210,8 +190,7 @@ impl Options {
                 listen: Vec::new(),
                 management: None,
                 storage: Storage::Directory(data_dir),
-                max_message_size: arguments.max_message_size,
-                memory_limit: None,
+                limits: arguments.limits.into(),
                 definitions: None,
                 log: arguments.log,
             });
@@ -233,8 +212,7 @@ impl Options {
             listen: arguments.listen,
             management: arguments.management,
             storage,
-            max_message_size: arguments.max_message_size,
-            memory_limit: arguments.memory_limit,
+            limits: arguments.limits.into(),
             definitions: arguments.definitions,
             log: arguments.log,
         })
@@ -279,14 +257,6 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn parse_memory_limit(text: &str) -> Result<u64, String> {
-    let octets = memory::parse_size(text, memory::available)?;
-    if octets < memory::LEAST_LIMIT {
-        return Err("a broker needs 32MiB at least".to_owned());
-    }
-    Ok(octets)
-}
-
 fn parse_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
@@ -304,6 +274,8 @@ pub fn start_logging(filter: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
@@ -321,8 +293,15 @@ mod tests {
             parse(&[]).unwrap(),
             Options {
                 task: Task::Serve,
-                max_message_size: 134_217_728,
-                memory_limit: None,
+                limits: Limits {
+                    max_connections: None,
+                    memory_limit: None,
+                    channel_max: 2047,
+                    frame_max: 131_072,
+                    heartbeat_secs: 60,
+                    handshake_timeout: Duration::from_secs(10),
+                    max_message_size: 134_217_728,
+                },
                 definitions: None,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
                 management: None,
@@ -346,6 +325,16 @@ mod tests {
             "1000",
             "--memory-limit",
             "256MiB",
+            "--max-connections",
+            "100",
+            "--channel-max",
+            "10",
+            "--frame-max",
+            "8192",
+            "--heartbeat",
+            "0",
+            "--handshake-timeout",
+            "1500",
             "--definitions",
             "topology.json",
             "--log",
@@ -356,8 +345,15 @@ mod tests {
             options.unwrap(),
             Options {
                 task: Task::Serve,
-                max_message_size: 1000,
-                memory_limit: Some(256 << 20),
+                limits: Limits {
+                    max_connections: Some(100),
+                    memory_limit: Some(256 << 20),
+                    channel_max: 10,
+                    frame_max: 8192,
+                    heartbeat_secs: 0,
+                    handshake_timeout: Duration::from_millis(1500),
+                    max_message_size: 1000,
+                },
                 definitions: Some("topology.json".into()),
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 management: Some("127.0.0.1:15672".parse().unwrap()),
@@ -383,6 +379,13 @@ mod tests {
             &["--max-message-size", "0"],
             &["--memory-limit", "lots"],
             &["--memory-limit", "1MiB"],
+            &["--max-connections", "many"],
+            &["--channel-max", "0"],
+            &["--channel-max", "65536"],
+            &["--frame-max", "4095"],
+            &["--frame-max", "16777217"],
+            &["--heartbeat", "65536"],
+            &["--handshake-timeout", "0"],
             &["--log", "leveret=loud"],
             &["--data-dir", "d", "--in-memory"],
             &["--port", "5672"],

@@ -19,9 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Site;
-
-/// How many connections are served at once; more wait to be accepted.
-const CONNECTIONS: usize = 256;
+use crate::broker::limits::HTTP_CONNECTIONS;
 
 /// How long the head of a request may take, the wait for its first octet included.
 ///
@@ -76,7 +74,7 @@ impl Management {
 }
 
 async fn listen(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {

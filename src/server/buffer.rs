@@ -15,13 +15,25 @@ pub(super) struct ReadBuffer {
     octets: BytesMut,
     /// How much it holds before it grows.
     size: usize,
+    /// How much it may come to hold.
+    largest: usize,
+    /// How much memory it has; what was used up in front is not seen in the capacity.
+    allocated: usize,
     /// How much there was before the read that goes on.
     before: usize,
 }
 
 impl ReadBuffer {
+    /// One that stays small, however fast its client sends: it is a stranger yet.
     pub(super) fn new() -> Self {
-        ReadBuffer { octets: BytesMut::with_capacity(SMALLEST), size: SMALLEST, before: 0 }
+        let octets = BytesMut::with_capacity(SMALLEST);
+        let (size, largest, allocated) = (SMALLEST, SMALLEST, SMALLEST);
+        ReadBuffer { octets, size, largest, allocated, before: 0 }
+    }
+
+    /// From now on it grows with its client.
+    pub(super) fn may_grow(&mut self) {
+        self.largest = LARGEST;
     }
 
     /// What has been read and not used up.
@@ -42,23 +54,29 @@ impl ReadBuffer {
         self.before = self.octets.len();
         let room = self.size.saturating_sub(self.before).max(SMALLEST);
         self.octets.reserve(room);
+        self.allocated = self.allocated.max(self.octets.capacity());
         &mut self.octets
     }
 
     /// Something was read to [`space`](ReadBuffer::space): how much. Grows when it left nothing
     /// free: there is more where it came from.
     pub(super) fn fill(&mut self) -> usize {
-        if self.octets.len() == self.octets.capacity() && self.size < LARGEST {
+        if self.octets.len() == self.octets.capacity() && self.size < self.largest {
             self.size *= 2;
         }
         self.octets.len() - self.before
     }
 
-    /// Gives back the memory of faster times, when nothing is in it.
+    /// Gives back the memory of faster times, but for what is in it: a part of a frame at most.
     pub(super) fn shrink(&mut self) {
-        if self.octets.is_empty() && self.size > SMALLEST {
-            *self = ReadBuffer::new();
+        self.size = SMALLEST;
+        if self.allocated <= 2 * SMALLEST.max(self.octets.len()) {
+            return;
         }
+        self.allocated = SMALLEST.max(self.octets.len());
+        let mut octets = BytesMut::with_capacity(self.allocated);
+        octets.extend_from_slice(&self.octets);
+        self.octets = octets;
     }
 }
 
@@ -80,6 +98,7 @@ mod tests {
     #[test]
     fn it_grows_while_reads_fill_it_and_shrinks_when_told() {
         let mut buffer = ReadBuffer::new();
+        buffer.may_grow();
         assert!(buffer.space().capacity() < 2 * SMALLEST);
         for _ in 0..20 {
             let length = read(&mut buffer, 1);
@@ -90,6 +109,32 @@ mod tests {
         assert!((LARGEST..2 * LARGEST).contains(&capacity), "{capacity}");
         buffer.shrink();
         assert!(buffer.space().capacity() < 2 * SMALLEST);
+    }
+
+    #[test]
+    fn a_part_of_a_frame_does_not_keep_it_large() {
+        let mut buffer = ReadBuffer::new();
+        buffer.may_grow();
+        for _ in 0..20 {
+            read(&mut buffer, 1);
+            let length = buffer.filled().len();
+            buffer.consume(length - 3);
+        }
+        assert!(buffer.allocated >= LARGEST);
+        buffer.shrink();
+        assert_eq!(buffer.filled(), [1, 1, 1]);
+        assert!(buffer.octets.capacity() < 2 * SMALLEST);
+    }
+
+    #[test]
+    fn it_stays_small_for_a_stranger() {
+        let mut buffer = ReadBuffer::new();
+        for _ in 0..100 {
+            read(&mut buffer, 1);
+            let length = buffer.filled().len();
+            buffer.consume(length - 3);
+        }
+        assert!(buffer.allocated <= 3 * SMALLEST);
     }
 
     #[test]

@@ -16,16 +16,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leveret_codec::ReplyCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::timeout;
 
 use super::buffer::ReadBuffer;
+use super::monitor::Monitor;
+use super::pending::{Pending, Share};
+use super::places::{Place, Places};
 use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
 use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
+use crate::broker::error::Fault;
 use crate::handle::Session;
 use crate::hosts::{ConnectionEnd, Hosts};
 use crate::outbox::Outbox;
@@ -45,15 +50,14 @@ const LARGE_BATCH_OCTETS: usize = 32 * 1024;
 /// How often a blocked connection is looked at.
 const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 
-/// How often a connection without heartbeats gives back memory that it does not use.
-const TIDY_PERIOD: Duration = Duration::from_secs(30);
-
 /// What every connection needs.
 pub(super) struct Context {
     pub(super) hosts: Hosts,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) settings: ConnectionSettings,
     pub(super) handshake_timeout: Duration,
+    pub(super) places: Arc<Places>,
+    pub(super) pending: Arc<Pending>,
     /// True once the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -66,8 +70,13 @@ pub(super) struct Ends {
 }
 
 /// Serves one client from the accepted socket to its end.
-pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, ends: Ends)
-where
+pub(super) async fn serve<R, W>(
+    context: Arc<Context>,
+    socket: R,
+    mut writing: W,
+    ends: Ends,
+    mut place: Place,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
@@ -75,10 +84,15 @@ where
     let mut stopping = context.stopping.clone();
     let peer = ends.peer;
     let mut reader = Reader::new(context, socket, ends);
-    let handshake =
-        timeout(reader.context.handshake_timeout, reader.shake_hands(&mut writing, &outbox));
+    let leave = place.leave();
+    let handshake = timeout(
+        reader.context.handshake_timeout,
+        reader.shake_hands(&mut writing, &outbox, &mut place),
+    );
     let opened = tokio::select! {
         opened = handshake => opened,
+        // why: no line each: whoever needs the place has logged that there are too many.
+        () = leave.notified() => return,
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
     match opened {
@@ -86,16 +100,18 @@ where
             reader.run(session, outbox, writing).await;
             tracing::info!(%peer, "connection closed");
         }
-        Ok(Ok(Opened::Refused { delay })) => {
-            reader.discard(delay).await;
-            if writing.shutdown().await.is_ok() {
-                reader.discard(LINGER).await;
-            }
-        }
+        Ok(Ok(Opened::Refused { delay })) => tokio::select! {
+            () = reader.dismiss(&mut writing, delay) => {}
+            () = leave.notified() => {}
+        },
         Ok(Ok(Opened::Gone)) => tracing::debug!(%peer, "client left during the handshake"),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "socket failed during the handshake"),
         // rabbitmq: no reply, the socket is closed.
-        Err(_) => tracing::warn!(%peer, "handshake took too long, connection closed"),
+        Err(_) => {
+            if let Some(count) = place.note_slow() {
+                tracing::warn!(%peer, count, "handshake took too long, connection closed");
+            }
+        }
     }
 }
 
@@ -132,6 +148,8 @@ struct Reader<R> {
     local: SocketAddr,
     mechanism: &'static str,
     connection: Connection,
+    /// What `connection` holds of messages that are not whole.
+    share: Share,
     buffer: ReadBuffer,
     /// Octets since the beginning.
     received: u64,
@@ -141,7 +159,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     fn new(context: Arc<Context>, socket: R, Ends { peer, local }: Ends) -> Self {
         let connection = Connection::new(context.settings.clone());
         let (mechanism, buffer) = ("PLAIN", ReadBuffer::new());
-        Reader { context, socket, peer, local, mechanism, connection, buffer, received: 0 }
+        let share = Share::new(context.pending.clone());
+        Reader { context, socket, peer, local, mechanism, connection, share, buffer, received: 0 }
     }
 
     /// From the first octet to an open connection. The core's answers go straight to the socket:
@@ -150,6 +169,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         &mut self,
         writing: &mut W,
         outbox: &Arc<Outbox>,
+        place: &mut Place,
     ) -> io::Result<Opened> {
         loop {
             let mut commands = Vec::new();
@@ -170,31 +190,48 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     let result = self.authenticate(&credentials).await;
                     self.connection.handle_authenticated(result);
                 }
-                Progress::Open(request) => {
-                    let OpenRequest { vhost, info } = *request;
-                    let user = info.user.name.clone();
-                    let end = ConnectionEnd {
-                        address: self.peer,
-                        local: self.local,
-                        mechanism: self.mechanism,
-                    };
-                    match self.context.hosts.open(&vhost, info, end, outbox.clone()) {
-                        Ok(session) => {
-                            tracing::info!(peer = %self.peer, user, vhost, "connection opened");
-                            self.connection.handle_opened(Ok(()));
-                            writing.write_all(&self.connection.take_output()).await?;
-                            return Ok(Opened::Session(session));
-                        }
-                        Err(fault) => {
-                            let reason = fault.text.as_ref();
-                            tracing::warn!(peer = %self.peer, user, vhost, reason, "open refused");
-                            self.connection.handle_opened(Err(fault));
-                        }
+                Progress::Open(request) => match self.open(*request, outbox, place) {
+                    Ok(session) => {
+                        self.connection.handle_opened(Ok(()));
+                        self.buffer.may_grow();
+                        writing.write_all(&self.connection.take_output()).await?;
+                        return Ok(Opened::Session(session));
                     }
-                }
+                    Err(fault) => self.connection.handle_opened(Err(fault)),
+                },
                 Progress::End { delay_ms } => {
                     return Ok(Opened::Refused { delay: Duration::from_millis(delay_ms) });
                 }
+            }
+        }
+    }
+
+    /// Enters a virtual host, if there is room.
+    ///
+    /// rabbitmq: the limit of the node is looked at before everything else.
+    fn open(
+        &self,
+        OpenRequest { vhost, info }: OpenRequest,
+        outbox: &Arc<Outbox>,
+        place: &mut Place,
+    ) -> Result<Session, Fault> {
+        place.open().map_err(|max| {
+            let text = format!("connection refused: node connection limit ({max}) is reached");
+            Fault::new(ReplyCode::NotAllowed, text)
+        })?;
+        let user = info.user.name.clone();
+        let end =
+            ConnectionEnd { address: self.peer, local: self.local, mechanism: self.mechanism };
+        match self.context.hosts.open(&vhost, info, end, outbox.clone()) {
+            Ok(session) => {
+                tracing::info!(peer = %self.peer, user, vhost, "connection opened");
+                Ok(session)
+            }
+            Err(fault) => {
+                place.close();
+                let reason = fault.text.as_ref();
+                tracing::warn!(peer = %self.peer, user, vhost, reason, "open refused");
+                Err(fault)
             }
         }
     }
@@ -251,6 +288,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     ) -> Ended {
         let mut commands = Vec::new();
         let mut monitor = Monitor::new(self.connection.heartbeat_secs(), self.received);
+        let mut is_over = false;
         loop {
             let (used, progress, kept, blocked) = self.apply(session, commands).await;
             commands = kept;
@@ -293,6 +331,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                             self.buffer.shrink();
                             commands = Vec::new();
                         }
+                        // why: a client that does not read never gets the last word; without
+                        // heartbeats nothing else would end it.
+                        if session.has_ended() && std::mem::replace(&mut is_over, true) {
+                            return Ended::WriteFailed;
+                        }
                         if self.is_lost(&mut monitor, session, outbox) {
                             return Ended::Silent;
                         }
@@ -320,6 +363,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let (used, progress, kept, blocked) = {
             let mut batch: Vec<Command<'_>> = std::mem::take(&mut commands);
             let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut batch);
+            if !self.share.set(self.connection.pending_octets()) {
+                self.connection.handle_shortage(&mut batch);
+                self.share.set(0);
+            }
             let blocked = !batch.is_empty() && session.apply(&mut batch).await;
             (used, progress, recycle(batch), blocked)
         };
@@ -361,6 +408,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         monitor.is_lost(self.received + life)
     }
 
+    /// Lets a refused client wait, then see the end of the stream.
+    async fn dismiss<W: AsyncWrite + Unpin>(&mut self, writing: &mut W, delay: Duration) {
+        self.discard(delay).await;
+        if writing.shutdown().await.is_ok() {
+            self.discard(LINGER).await;
+        }
+    }
+
     /// Reads and forgets until the client closes the socket or the time is over.
     async fn discard(&mut self, time: Duration) {
         let reading = async {
@@ -382,79 +437,5 @@ fn recycle<'b>(mut commands: Vec<Command<'_>>) -> Vec<Command<'b>> {
     commands.into_iter().map(|_| unreachable!("the list was cleared")).collect()
 }
 
-/// Watches over a client that promised heartbeats.
-///
-/// spec: 4.2.7. rabbitmq: looks every timeout for any octets, not only heartbeats, and gives the
-/// client up at the second look in a row that finds none: after two to three timeouts.
-struct Monitor {
-    interval: Interval,
-    /// Whether heartbeats were agreed upon; without, nobody is ever given up.
-    active: bool,
-    life: u64,
-    looks_without_life: u32,
-    received: u64,
-}
-
-impl Monitor {
-    fn new(heartbeat_secs: u16, received: u64) -> Self {
-        let period = match heartbeat_secs {
-            0 => TIDY_PERIOD,
-            secs => Duration::from_secs(secs.into()),
-        };
-        let mut interval = interval_at(Instant::now() + period, period);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Monitor { interval, active: heartbeat_secs > 0, life: 0, looks_without_life: 0, received }
-    }
-
-    async fn tick(&mut self) {
-        self.interval.tick().await;
-    }
-
-    /// Starts to watch anew.
-    fn reset(&mut self) {
-        self.interval.reset();
-        self.looks_without_life = 0;
-    }
-
-    /// Whether little was received since the last look: no more than heartbeats.
-    fn is_quiet(&mut self, received: u64) -> bool {
-        let before = std::mem::replace(&mut self.received, received);
-        received - before < 1024
-    }
-
-    /// Whether this is the second look in a row at which `life`, a number that changes while the
-    /// client lives, is what it was.
-    fn is_lost(&mut self, life: u64) -> bool {
-        if life == self.life {
-            self.looks_without_life += 1;
-        } else {
-            self.life = life;
-            self.looks_without_life = 0;
-        }
-        self.active && self.looks_without_life >= 2
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recycled_list_keeps_its_memory() {
-        let commands: Vec<Command<'_>> = Vec::with_capacity(100);
-        let place = commands.as_ptr();
-        let recycled = recycle(commands);
-        assert_eq!((recycled.len(), recycled.capacity()), (0, 100));
-        assert!(std::ptr::eq(place.cast::<u8>(), recycled.as_ptr().cast()));
-    }
-
-    #[tokio::test]
-    async fn a_client_is_given_up_at_the_second_look_without_life() {
-        let mut monitor = Monitor::new(1, 8);
-        for (life, lost) in [(8, false), (8, false), (9, false), (9, false), (9, true)] {
-            assert_eq!(monitor.is_lost(life), lost);
-        }
-        let mut never = Monitor::new(0, 8);
-        assert!((0..9).all(|_| !never.is_lost(8)));
-    }
-}
+mod tests;

@@ -5,6 +5,9 @@
 
 mod buffer;
 mod connection;
+mod monitor;
+mod pending;
+mod places;
 mod resources;
 mod writer;
 
@@ -14,12 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use self::connection::Context;
+use self::pending::Pending;
+use self::places::{Place, Places};
 use crate::auth::Authenticator;
+use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::definitions::Definitions;
@@ -30,6 +36,11 @@ use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many clients may wait to be accepted.
+///
+/// rabbitmq: 128. When a broker comes up again, all its clients come at once.
+const BACKLOG: u32 = 1024;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +84,7 @@ fn why_not_listening(error: &io::Error) -> String {
 pub(crate) struct Server {
     hosts: Hosts,
     addresses: Vec<SocketAddr>,
+    context: Arc<Context>,
     reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
@@ -107,11 +119,14 @@ impl Server {
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
         let watching = tokio::spawn(resources::watch(disk, hosts.clone()));
         let (stopping, stopped) = watch::channel(false);
+        let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
             hosts: hosts.clone(),
             authenticator,
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
+            places: Arc::new(Places::new(config.max_connections, http)),
+            pending: Arc::new(Pending::new(limits::PENDING_OCTETS)),
             stopping: stopped,
         });
         let (addresses, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
@@ -121,12 +136,22 @@ impl Server {
                 tokio::spawn(listen(listener, context.clone(), config.shutdown_timeout))
             })
             .collect();
-        Ok(Server { hosts, addresses, reports, stopping, listening, watching })
+        Ok(Server { hosts, addresses, context, reports, stopping, listening, watching })
     }
 
     /// The addresses that are listened on, with the ports that the system chose.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How many clients have an open connection.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.context.places.open_count()
+    }
+
+    /// Octets that all connections hold of messages which are not whole yet.
+    pub(crate) fn pending_octets(&self) -> usize {
+        self.context.pending.octets()
     }
 
     /// What the store of each virtual host found when it was opened.
@@ -202,11 +227,18 @@ pub(crate) async fn bind(
 ) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
-        let bound = async {
-            let listener = TcpListener::bind(address).await?;
+        let bound = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
+            // why: a broker that comes up again finds connections of the last one in TIME_WAIT.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
             Ok((listener.local_addr()?, listener))
         };
-        listeners.push(bound.await.map_err(|source| StartError::Listen { address, source })?);
+        listeners.push(bound().map_err(|source| StartError::Listen { address, source })?);
     }
     Ok(listeners)
 }
@@ -224,7 +256,9 @@ async fn listen(listener: TcpListener, context: Arc<Context>, shutdown_timeout: 
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     failing = false;
-                    connections.spawn(serve(context.clone(), socket, peer));
+                    if let Some(place) = context.places.enter() {
+                        connections.spawn(serve(context.clone(), socket, peer, place));
+                    }
                 }
                 Err(error) => {
                     // why: said once; it comes back at every attempt until something changes.
@@ -251,14 +285,14 @@ async fn listen(listener: TcpListener, context: Arc<Context>, shutdown_timeout: 
     connections.shutdown().await;
 }
 
-async fn serve(context: Arc<Context>, socket: TcpStream, peer: SocketAddr) {
+async fn serve(context: Arc<Context>, socket: TcpStream, peer: SocketAddr, place: Place) {
     // why: a reply is sent when it is ready; waiting for more would only delay the next request.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
     let local = socket.local_addr().unwrap_or(peer);
     let (reading, writing) = socket.into_split();
-    connection::serve(context, reading, writing, connection::Ends { peer, local }).await;
+    connection::serve(context, reading, writing, connection::Ends { peer, local }, place).await;
 }
 
 /// A connection's task that ends by a panic is a bug in the broker: it must not go unseen.

@@ -5,7 +5,7 @@ import pika
 
 connection = pika.BlockingConnection(pika.ConnectionParameters(heartbeat=1))
 channel = connection.channel()
-# The broker gives a silent client up after three timeouts at most; pika sends its heartbeats
+# The broker gives a silent client up after two timeouts at most; pika sends its heartbeats
 # meanwhile and would itself give up a broker that sends none.
 until = time.monotonic() + 4
 while time.monotonic() < until:

@@ -254,3 +254,109 @@ fn a_message_larger_than_configured_is_refused_once_it_has_come() {
         ]
     );
 }
+
+#[test]
+fn a_publish_on_a_channel_that_is_not_open_is_answered_at_its_end_and_not_kept() {
+    let world = World::new();
+    let client = client(&world);
+    client.send_octets(&[publish(9), header(9, 200_000), body(9, &[b'x'; 100_000])].concat());
+    assert!(client.lines().is_empty());
+    assert!(client.pending_octets() < 1000, "{}", client.pending_octets());
+    client.send_octets(&body(9, &[b'x'; 100_000]));
+    assert_eq!(
+        client.lines(),
+        ["connection.close 504 60,40 CHANNEL_ERROR - expected 'channel.open'"]
+    );
+    assert_eq!(client.pending_octets(), 0);
+}
+
+#[test]
+fn a_publish_behind_a_channels_end_is_not_kept() {
+    let world = World::new();
+    let client = client(&world);
+    client.closed_channel(1).close();
+    client.send_octets(&[publish(1), header(1, 6), body(1, b"six")].concat());
+    assert!(client.pending_octets() < 300, "{}", client.pending_octets());
+}
+
+#[test]
+fn begun_publishes_on_every_channel_number_hold_next_to_nothing() {
+    let world = World::new();
+    let client = client(&world);
+    for channel in 3..=u16::MAX {
+        client.send_octets(&[publish(channel), header(channel, 100_000)].concat());
+        client.send_octets(&body(channel, &[b'x'; 1000]));
+    }
+    assert_eq!(client.lines(), [""; 0]);
+    assert!(client.pending_octets() < 20_000_000, "{}", client.pending_octets());
+}
+
+#[test]
+fn an_announced_size_reserves_nothing() {
+    let world = World::new();
+    let client = client(&world);
+    client.send_octets(&[publish(1), header(1, 100_000_000)].concat());
+    assert!(client.pending_octets() < 1000, "{}", client.pending_octets());
+    client.send_octets(&body(1, b"a few octets"));
+    assert!(client.pending_octets() < 1000, "{}", client.pending_octets());
+}
+
+#[test]
+fn a_message_that_will_be_refused_for_its_size_is_not_kept() {
+    let world = World::new();
+    let settings = ConnectionSettings { max_message_size: 10_000, ..Default::default() };
+    let client = world.client_with(settings, &[]);
+    client.channel(1);
+    client.send_octets(&[publish(1), header(1, 100_000), body(1, &[b'x'; 90_000])].concat());
+    assert!(client.pending_octets() < 1000, "{}", client.pending_octets());
+}
+
+/// A client that may send bodies of a megabyte, with 40 channels open.
+fn client_of_megabytes(world: &World) -> Client {
+    let settings = ConnectionSettings { max_message_size: 1 << 20, ..Default::default() };
+    let client = world.client_with(settings, &[]);
+    for number in 1..=40 {
+        client.channel(number);
+    }
+    client.closed_channel(1).declare("q");
+    client
+}
+
+#[test]
+fn too_many_unfinished_messages_cost_the_connection() {
+    let world = World::new();
+    let client = client_of_megabytes(&world);
+    let part = vec![b'x'; 100_000];
+    for channel in 1..=40 {
+        client.send_octets(&[publish(channel), header(channel, 1 << 20)].concat());
+        for _ in 0..10 {
+            client.send_octets(&body(channel, &part));
+        }
+        assert!(client.pending_octets() <= (16 + 2) << 20);
+        if channel == 17 {
+            assert_eq!(client.lines(), [""; 0]);
+        }
+    }
+    // What follows the close is not listened to, and bounded all the same.
+    assert_eq!(
+        client.lines(),
+        ["connection.close 506 0,0 RESOURCE_ERROR - too many octets of unfinished messages"]
+    );
+}
+
+#[test]
+fn the_largest_message_is_taken_beside_other_unfinished_ones() {
+    let world = World::new();
+    let client = client_of_megabytes(&world);
+    let (half, whole) = (vec![b'x'; 1 << 19], vec![b'x'; 1 << 20]);
+    for channel in 2..=30 {
+        client.send_octets(&[publish(channel), header(channel, 1 << 20)].concat());
+        client.send_octets(&body(channel, &half[..131_000]));
+    }
+    client.send_octets(&[publish(1), header(1, 1 << 20)].concat());
+    for part in whole.chunks(4000) {
+        client.send_octets(&body(1, part));
+    }
+    assert_eq!(world.counts("q"), "1/0");
+    assert_eq!(client.lines(), [""; 0]);
+}

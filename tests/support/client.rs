@@ -70,7 +70,10 @@ impl Client {
 
     /// The same, with other limits.
     pub(crate) fn connect_with(address: SocketAddr, frame_max: u32, heartbeat: u16) -> Self {
-        Client::connect_as(address, frame_max, heartbeat, Table::EMPTY)
+        let (mut client, opened) = Client::open(address, frame_max, heartbeat, Table::EMPTY);
+        assert!(matches!(opened.method(), Method::ConnectionOpenOk(_)), "{opened:?}");
+        client.open_channel(1);
+        client
     }
 
     /// One that is told when it is blocked.
@@ -79,16 +82,22 @@ impl Client {
         capabilities.push(b"connection.blocked", &Value::Bool(true));
         let mut properties = TableBuilder::default();
         properties.push(b"capabilities", &Value::Table(capabilities.as_table()));
-        Client::connect_as(address, 131_072, 0, properties.as_table())
+        let (mut client, _) = Client::open(address, 131_072, 0, properties.as_table());
+        client.open_channel(1);
+        client
     }
 
-    /// An open connection that says this about itself.
-    pub(crate) fn connect_as(
+    /// What connection.open is answered with, when it is hardly connection.open-ok.
+    pub(crate) fn refused(address: SocketAddr) -> Received {
+        Client::open(address, 131_072, 0, Table::EMPTY).1
+    }
+
+    fn open(
         address: SocketAddr,
         frame_max: u32,
         heartbeat: u16,
         client_properties: Table<'_>,
-    ) -> Self {
+    ) -> (Self, Received) {
         let mut client = Client::silent(address);
         client.frame_max = frame_max;
         client.send(&frame::PROTOCOL_HEADER).expect("the broker reads");
@@ -104,9 +113,8 @@ impl Client {
         client.tell(0, &tune_ok).expect("the broker reads");
         let vhost = ShortStr::from_static("/");
         let open = connection::Open { virtual_host: vhost, ..Default::default() };
-        assert!(matches!(client.call(0, &open).method(), Method::ConnectionOpenOk(_)));
-        client.open_channel(1);
-        client
+        let opened = client.call(0, &open);
+        (client, opened)
     }
 
     pub(crate) fn open_channel(&mut self, channel: u16) {

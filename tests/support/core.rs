@@ -722,6 +722,11 @@ impl Client {
         receiver.lines.drain(..).map(|(channel, line)| format!("{channel}: {line}")).collect()
     }
 
+    /// Octets that the broker holds of its messages that are not whole.
+    pub(crate) fn pending_octets(&self) -> usize {
+        self.connection.borrow().pending_octets()
+    }
+
     /// Whether the broker has stopped reading from it.
     pub(crate) fn is_blocked(&self) -> bool {
         let id = self.id.expect("the connection is open");

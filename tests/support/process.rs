@@ -34,10 +34,9 @@ pub(crate) struct Ended {
 pub(crate) fn leveret(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     command.args(arguments);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LEVERET_") {
-            command.env_remove(name);
-        }
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.to_string_lossy().starts_with("LEVERET_")) {
+        command.env_remove(name);
     }
     command
 }

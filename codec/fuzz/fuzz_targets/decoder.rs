@@ -1,4 +1,4 @@
-//! A stream of frames, each taken apart as far as it goes: `cargo +nightly fuzz run decoder`.
+//! A stream of frames, each taken apart as far as it goes: `fuzz/run.sh decoder`.
 
 #![no_main]
 

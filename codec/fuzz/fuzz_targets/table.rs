@@ -1,4 +1,4 @@
-//! A field table, checked, read to its end and put together again: `cargo +nightly fuzz run table`.
+//! A field table, checked, read to its end and put together again: `fuzz/run.sh table`.
 
 #![no_main]
 

@@ -129,6 +129,11 @@ impl Vhost {
         id
     }
 
+    /// Whether the last word to a connection is said.
+    pub fn has_ended(&self, id: ConnectionId) -> bool {
+        self.clients.get(id).is_none_or(|client| client.state == ClientState::Ended)
+    }
+
     /// Puts something at the end of what a client gets.
     pub(super) fn send(&mut self, to: ConnectionId, outgoing: Outgoing) {
         let Some(client) = self.clients.get_mut(to) else { return };

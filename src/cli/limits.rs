@@ -1,0 +1,155 @@
+//! The options that say how much a client may ask for.
+
+use std::time::Duration;
+
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::broker::limits;
+use crate::memory;
+
+/// What bounds clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; as many as the limit of open files allows when absent.
+    pub max_connections: Option<usize>,
+    /// Memory that messages may take, in octets; the usual share of the machine's when absent.
+    pub memory_limit: Option<u64>,
+    /// Channels open at once on a connection.
+    pub channel_max: u16,
+    /// Largest frame, in octets.
+    pub frame_max: u32,
+    /// Heartbeat timeout that is proposed, in seconds.
+    pub heartbeat_secs: u16,
+    /// How long a connection may take to be open.
+    pub handshake_timeout: Duration,
+    /// Largest message body that is taken, in octets.
+    pub max_message_size: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LimitArguments {
+    /// Connections that may be open at once; one more is refused with 530. Unless given there may be
+    /// as many as the limit of open files (ulimit -n, raised as far as the system lets it) allows.
+    #[arg(long, value_name = "N", env = "LEVERET_MAX_CONNECTIONS", hide_env_values = true)]
+    max_connections: Option<usize>,
+
+    /// Memory that messages may take, such as 256MiB, 2GB or 40% of what there is. Long before it is
+    /// reached, waiting messages go to the disk; when it is reached all the same, publishers are
+    /// blocked. [default: 40%]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LEVERET_MEMORY_LIMIT",
+        hide_env_values = true,
+        value_parser = parse_memory_limit,
+    )]
+    memory_limit: Option<u64>,
+
+    /// Channels that may be open at once on a connection, proposed to clients.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "LEVERET_CHANNEL_MAX",
+        hide_env_values = true,
+        default_value_t = limits::CHANNEL_MAX,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    channel_max: u16,
+
+    /// Largest frame that is taken, proposed to clients, in octets: 4096 to 16777216.
+    #[arg(
+        long,
+        value_name = "OCTETS",
+        env = "LEVERET_FRAME_MAX",
+        hide_env_values = true,
+        default_value_t = limits::FRAME_MAX,
+        value_parser = clap::value_parser!(u32)
+            .range(i64::from(limits::FRAME_MIN)..=i64::from(limits::FRAME_LARGEST)),
+    )]
+    frame_max: u32,
+
+    /// Heartbeat timeout proposed to clients, in seconds; 0 for none. A client that agrees and is
+    /// silent for twice as long is given up.
+    #[arg(
+        long,
+        value_name = "SECS",
+        env = "LEVERET_HEARTBEAT",
+        hide_env_values = true,
+        default_value_t = limits::HEARTBEAT_SECS,
+    )]
+    heartbeat: u16,
+
+    /// Time from the accepted socket to the open connection, in milliseconds; a client that takes
+    /// longer is cut off.
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "LEVERET_HANDSHAKE_TIMEOUT",
+        hide_env_values = true,
+        default_value_t = limits::HANDSHAKE_MS,
+        value_parser = clap::value_parser!(u64).range(1..),
+    )]
+    handshake_timeout: u64,
+
+    /// Largest message body that is taken, in octets.
+    #[arg(
+        long,
+        value_name = "OCTETS",
+        env = "LEVERET_MAX_MESSAGE_SIZE",
+        hide_env_values = true,
+        default_value_t = limits::MESSAGE_SIZE,
+        value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
+    )]
+    max_message_size: u64,
+}
+
+impl From<LimitArguments> for Limits {
+    fn from(arguments: LimitArguments) -> Self {
+        Limits {
+            max_connections: arguments.max_connections,
+            memory_limit: arguments.memory_limit,
+            channel_max: arguments.channel_max,
+            frame_max: arguments.frame_max,
+            heartbeat_secs: arguments.heartbeat,
+            handshake_timeout: Duration::from_millis(arguments.handshake_timeout),
+            max_message_size: arguments.max_message_size,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: None,
+            memory_limit: None,
+            channel_max: limits::CHANNEL_MAX,
+            frame_max: limits::FRAME_MAX,
+            heartbeat_secs: limits::HEARTBEAT_SECS,
+            handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
+            max_message_size: limits::MESSAGE_SIZE,
+        }
+    }
+}
+
+fn parse_memory_limit(text: &str) -> Result<u64, String> {
+    let octets = memory::parse_size(text, memory::available)?;
+    if octets < memory::LEAST_LIMIT {
+        return Err("a broker needs 32MiB at least".to_owned());
+    }
+    Ok(octets)
+}
+
+/// Lets this process have as many open files as the system allows it: each client is one.
+///
+/// why: the usual soft limit of 1024 is for programs that use select().
+pub fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(?current, ?maximum, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+}

@@ -1,0 +1,258 @@
+//! How many clients there may be, and who has to go when there are too many.
+//!
+//! Two limits: sockets, of which there are as many as the limit of open files allows when some are
+//! left for the store, and open connections, which an operator may limit. Who has not finished the
+//! handshake is a stranger: if there is no room, the one who has taken longest makes room.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Most handshakes at once.
+///
+/// why: each needs some 10 KiB before anybody knows who it is; they must not fill the memory where
+/// open files have no limit.
+const HANDSHAKES: usize = 16 * 1024;
+
+/// How many sockets there may be above the limit, while those that were told to go are about to.
+const LEAVING: usize = 16;
+
+/// Open files that are always left for something else than clients: the store, what the runtime
+/// needs.
+const RESERVED_FILES: usize = 64;
+
+/// How long nothing is logged of further refusals once one was logged.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The places that clients take.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Sockets.
+    max_sockets: usize,
+    /// Connections that are open.
+    max_open: Option<usize>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    sockets: usize,
+    open: usize,
+    last_id: u64,
+    /// Those in the handshake, the oldest first, each with what tells it to go.
+    handshakes: BTreeMap<u64, Arc<Notify>>,
+    refused: Seldom,
+    slow: Seldom,
+}
+
+impl Places {
+    /// As many sockets as the process may have when so many open files are kept for others, and so
+    /// many open connections.
+    pub(super) fn new(max_open: Option<usize>, kept_files: usize) -> Self {
+        let files = getrlimit(Resource::Nofile).current;
+        let files = files.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
+        let max_sockets = files.map_or(usize::MAX, |files| sockets_of(files, kept_files));
+        if let Some(max) = max_open
+            && max > max_sockets
+        {
+            tracing::warn!(
+                max_sockets,
+                "the limit of open files allows fewer connections than are asked for"
+            );
+        }
+        Places::of(max_sockets, max_open)
+    }
+
+    fn of(max_sockets: usize, max_open: Option<usize>) -> Self {
+        Places { max_sockets, max_open, taken: Mutex::default() }
+    }
+
+    /// How many connections are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.taken.lock().open
+    }
+
+    /// A client has connected; none when there is no room for it.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+        let mut taken = self.taken.lock();
+        let has_room = taken.sockets < self.max_sockets && taken.handshakes.len() < HANDSHAKES;
+        if !has_room {
+            let makes_room = taken.sockets < self.max_sockets.saturating_add(LEAVING);
+            let oldest = makes_room.then(|| taken.handshakes.pop_first()).flatten();
+            if let Some(refused) = taken.refused.note() {
+                let max_sockets = self.max_sockets;
+                tracing::warn!(
+                    max_sockets,
+                    refused,
+                    "too many clients: unfinished handshakes are given up, or new clients closed"
+                );
+            }
+            oldest?.1.notify_one();
+        }
+        taken.sockets += 1;
+        taken.last_id += 1;
+        let (id, leave) = (taken.last_id, Arc::new(Notify::new()));
+        taken.handshakes.insert(id, leave.clone());
+        drop(taken);
+        Some(Place { places: self.clone(), id, leave, is_open: false })
+    }
+}
+
+/// How many sockets a process that may have so many open files has for clients.
+///
+/// rabbitmq: nine tenths.
+fn sockets_of(files: usize, kept_files: usize) -> usize {
+    (files - files / 10).saturating_sub(RESERVED_FILES + kept_files).max(1)
+}
+
+/// One client's place, free again once it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    id: u64,
+    leave: Arc<Notify>,
+    is_open: bool,
+}
+
+impl Place {
+    /// What is notified when another client needs the place.
+    pub(super) fn leave(&self) -> Arc<Notify> {
+        self.leave.clone()
+    }
+
+    /// The connection is about to be open: nobody makes it go any more.
+    ///
+    /// # Errors
+    /// The limit of open connections, when there are as many.
+    pub(super) fn open(&mut self) -> Result<(), usize> {
+        let Places { max_open, taken, .. } = &*self.places;
+        let mut taken = taken.lock();
+        if let Some(max) = *max_open
+            && taken.open >= max
+        {
+            if let Some(refused) = taken.refused.note() {
+                tracing::warn!(max, refused, "node connection limit is reached, clients refused");
+            }
+            return Err(max);
+        }
+        taken.open += 1;
+        taken.handshakes.remove(&self.id);
+        self.is_open = true;
+        Ok(())
+    }
+
+    /// The handshake took too long: how many did since the last time, if that is to be logged.
+    pub(super) fn note_slow(&self) -> Option<u64> {
+        self.places.taken.lock().slow.note()
+    }
+
+    /// The connection did not become open after all.
+    pub(super) fn close(&mut self) {
+        let mut taken = self.places.taken.lock();
+        taken.open -= usize::from(std::mem::take(&mut self.is_open));
+        taken.handshakes.insert(self.id, self.leave.clone());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock();
+        taken.sockets -= 1;
+        taken.open -= usize::from(self.is_open);
+        taken.handshakes.remove(&self.id);
+    }
+}
+
+/// Counts what strangers can make happen as often as they like, and says when it is to be logged.
+#[derive(Debug, Default)]
+struct Seldom {
+    count: u64,
+    logged: Option<Instant>,
+}
+
+impl Seldom {
+    /// One more; how many there are since the last time, if that is to be logged.
+    fn note(&mut self) -> Option<u64> {
+        self.count += 1;
+        let now = Instant::now();
+        if self.logged.is_some_and(|logged| now - logged < SILENCE) {
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    #[test]
+    fn some_files_are_left_for_the_store() {
+        assert_eq!(sockets_of(1024, 0), 858);
+        assert_eq!(sockets_of(1024, 256), 602);
+        assert_eq!(sockets_of(20_000, 0), 17_936);
+        assert_eq!(sockets_of(10, 256), 1);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_handshake_makes_room() {
+        let places = Arc::new(Places::of(2, None));
+        let [first, second] = [(); 2].map(|()| places.enter().unwrap());
+        let third = places.enter().unwrap();
+        assert!(poll!(Box::pin(first.leave.notified())).is_ready());
+        assert!(poll!(Box::pin(second.leave.notified())).is_pending());
+        drop((first, second));
+        let fourth = places.enter().unwrap();
+        assert!(poll!(Box::pin(third.leave.notified())).is_pending());
+        assert!(poll!(Box::pin(fourth.leave.notified())).is_pending());
+    }
+
+    #[test]
+    fn open_connections_are_never_told_to_go() {
+        let places = Arc::new(Places::of(2, None));
+        let mut open = [(); 2].map(|()| places.enter().unwrap());
+        for place in &mut open {
+            place.open().unwrap();
+        }
+        assert!(places.enter().is_none());
+        open[0].close();
+        assert!(places.enter().is_some());
+        assert_eq!(places.open_count(), 1);
+        drop(open);
+        assert_eq!((places.open_count(), places.taken.lock().sockets), (0, 0));
+    }
+
+    #[test]
+    fn sockets_that_are_about_to_close_have_a_bound() {
+        let places = Arc::new(Places::of(100, None));
+        let kept: Vec<_> = std::iter::from_fn(|| places.enter()).take(500).collect();
+        assert_eq!(kept.len(), 100 + LEAVING);
+    }
+
+    #[test]
+    fn the_operators_limit_is_for_open_connections() {
+        let places = Arc::new(Places::of(10, Some(1)));
+        let [mut first, mut second] = [(); 2].map(|()| places.enter().unwrap());
+        assert_eq!(first.open(), Ok(()));
+        assert_eq!(second.open(), Err(1));
+        drop(first);
+        assert_eq!(second.open(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_do_not_flood_the_log() {
+        let mut seldom = Seldom::default();
+        assert_eq!(seldom.note(), Some(1));
+        assert!((0..1000).all(|_| seldom.note().is_none()));
+        tokio::time::advance(SILENCE).await;
+        assert_eq!(seldom.note(), Some(1001));
+    }
+}
