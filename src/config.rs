@@ -3,6 +3,10 @@
 //! Values alone: where they come from (the builder, the command line) and what is done with them
 //! is other modules' business.
 
+mod tls;
+
+pub use self::tls::{Pem, Tls, UserFrom};
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,11 +23,21 @@ pub const DEFAULT_LISTEN: SocketAddr =
 /// Where the program keeps its data unless told otherwise, relative to the working directory.
 pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
 
+/// The user that may connect from this machine alone unless told otherwise, since everybody knows
+/// its password.
+///
+/// rabbitmq: `loopback_users`.
+pub const DEFAULT_LOOPBACK_USER: &str = "guest";
+
 /// How a broker is to run.
 #[derive(Clone)]
 pub struct Config {
     /// The addresses to listen on. Port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// The addresses to listen on for TLS. Port 0 lets the system choose. Nothing without `tls`.
+    pub tls_listen: Vec<SocketAddr>,
+    /// How connections to `tls_listen` are secured.
+    pub tls: Option<Tls>,
     /// Definitions to bring into being before clients can connect, in RabbitMQ's JSON.
     pub definitions: Option<Vec<u8>>,
     /// Where the management API is to be, if anywhere. Port 0 lets the system choose.
@@ -34,6 +48,8 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Users to let in, with their passwords; guest with the password guest when there are none.
     pub users: Vec<(String, Vec<u8>)>,
+    /// Users that may connect from this machine alone.
+    pub loopback_users: Vec<String>,
     /// What is proposed to clients and what they may send.
     pub connection: ConnectionSettings,
     /// How long a client may take from the accepted socket to connection.open.
@@ -59,9 +75,12 @@ impl std::fmt::Debug for Config {
         let users: Vec<_> = self.users.iter().map(|(name, _)| name).collect();
         f.debug_struct("Config")
             .field("listen", &self.listen)
+            .field("tls_listen", &self.tls_listen)
+            .field("tls", &self.tls)
             .field("management", &self.management)
             .field("storage", &self.storage)
             .field("users", &users)
+            .field("loopback_users", &self.loopback_users)
             .finish_non_exhaustive()
     }
 }
@@ -70,11 +89,14 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
+            tls_listen: Vec::new(),
+            tls: None,
             management: None,
             definitions: None,
             storage: Storage::Memory,
             seed: None,
             users: Vec::new(),
+            loopback_users: vec![DEFAULT_LOOPBACK_USER.to_owned()],
             connection: ConnectionSettings::default(),
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
             shutdown_timeout: Duration::from_secs(3),
@@ -83,9 +105,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The addresses to listen on: [`DEFAULT_LISTEN`] when none was named.
+    /// The addresses to listen on without TLS: [`DEFAULT_LISTEN`] when none was named, with TLS
+    /// or without.
     pub fn addresses(&self) -> &[SocketAddr] {
-        if self.listen.is_empty() { &[DEFAULT_LISTEN] } else { &self.listen }
+        let named = !self.listen.is_empty() || !self.tls_listen.is_empty();
+        if named { &self.listen } else { &[DEFAULT_LISTEN] }
     }
 }
 
@@ -99,5 +123,8 @@ mod tests {
         assert_eq!(config.addresses(), ["127.0.0.1:5672".parse().unwrap()]);
         config.listen.push("[::1]:0".parse().unwrap());
         assert_eq!(config.addresses(), ["[::1]:0".parse().unwrap()]);
+        let tls_listen = vec!["[::1]:5671".parse().unwrap()];
+        let config = Config { tls_listen, ..Config::default() };
+        assert_eq!(config.addresses(), []);
     }
 }

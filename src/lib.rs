@@ -34,6 +34,7 @@ mod outbox;
 mod passwords;
 mod server;
 pub mod store;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -45,11 +46,12 @@ pub use crate::broker::snapshot::QueueSnapshot;
 use crate::definitions::Definitions;
 pub use crate::hosts::{HostError, ImportError, RegistryError};
 pub use crate::server::StartError;
+pub use crate::tls::TlsError;
 
 use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Storage};
+use crate::config::{Config, Storage, Tls};
 use crate::management::{Management, Site};
 use crate::server::Server;
 use crate::store::StoreError;
@@ -72,6 +74,21 @@ impl Broker {
     /// port.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.server.addresses()
+    }
+
+    /// The addresses it listens on for TLS, in the order in which they were asked for, each with
+    /// its real port.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        self.server.tls_addresses()
+    }
+
+    /// Reads the certificates and the key for TLS again, where they come from files: connections
+    /// from now on get the new ones. Says whether there are any.
+    ///
+    /// # Errors
+    /// In one line that names the file, when they cannot be used. The old ones stay.
+    pub async fn reload_tls(&self) -> Result<bool, TlsError> {
+        self.server.reload_tls().await
     }
 
     /// Where the management API is, with its real port, if it was asked for.
@@ -211,6 +228,23 @@ impl BrokerBuilder {
         self
     }
 
+    /// Listens on this address for TLS (`amqps`), which [`tls`](BrokerBuilder::tls) describes; may
+    /// be called several times. With port 0 the system chooses a free port, see
+    /// [`Broker::tls_addresses`]. A broker with no other address than these listens without TLS
+    /// nowhere.
+    #[must_use]
+    pub fn tls_listen(mut self, address: SocketAddr) -> Self {
+        self.config.tls_listen.push(address);
+        self
+    }
+
+    /// Secures connections like this, where [`tls_listen`](BrokerBuilder::tls_listen) asks for it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.config.tls = Some(tls);
+        self
+    }
+
     /// Answers RabbitMQ's HTTP API on this address, at `/api`; nowhere unless told. With port 0 the
     /// system chooses a free port, see [`Broker::management_address`].
     #[must_use]
@@ -238,6 +272,15 @@ impl BrokerBuilder {
     #[must_use]
     pub fn user(mut self, name: impl Into<String>, password: impl Into<Vec<u8>>) -> Self {
         self.config.users.push((name.into(), password.into()));
+        self
+    }
+
+    /// Lets these users in from this machine alone: guest unless set, nobody with an empty list.
+    ///
+    /// rabbitmq: `loopback_users`.
+    #[must_use]
+    pub fn loopback_users<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.config.loopback_users = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -280,7 +323,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Closes a connection that is not open after this time. Ten seconds unless set.
+    /// Closes a connection that is not open after this time, the handshake of TLS included. Ten
+    /// seconds unless set.
     #[must_use]
     pub fn handshake_timeout(mut self, time: Duration) -> Self {
         self.config.handshake_timeout = time;
@@ -324,7 +368,7 @@ impl BrokerBuilder {
         let management = listener.map(|(address, listener)| {
             let hosts = server.hosts().clone();
             let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
-            let listeners = server.addresses().to_vec();
+            let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
             let site = Site::new(hosts, authenticator, listeners, address, data_dir);
             Management::start(listener, site)
         });

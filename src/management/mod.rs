@@ -64,6 +64,8 @@ pub(crate) struct Site {
     authenticator: Arc<dyn Authenticator>,
     /// Where clients of AMQP are listened for.
     listeners: Vec<SocketAddr>,
+    /// The same with TLS.
+    tls_listeners: Vec<SocketAddr>,
     /// Where this API is.
     address: SocketAddr,
     /// Where what is durable is kept; nowhere but in memory otherwise.
@@ -82,12 +84,12 @@ impl Site {
     pub(crate) fn new(
         hosts: Hosts,
         authenticator: Arc<dyn Authenticator>,
-        listeners: Vec<SocketAddr>,
+        [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
         let (started_at, node) = (hosts.now(), node::name());
-        Site { hosts, authenticator, listeners, address, data_dir, started_at, node }
+        Site { hosts, authenticator, listeners, tls_listeners, address, data_dir, started_at, node }
     }
 
     /// A virtual host that runs; one that does not is none.

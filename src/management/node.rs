@@ -16,6 +16,7 @@ use super::list::Wishes;
 use super::local_client::is_local;
 use super::overview::contexts;
 use super::{Answer, Api, Site};
+use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
 
 pub(super) fn routes() -> Router<Api> {
@@ -70,6 +71,12 @@ fn node(site: &Site) -> Value {
         "auth_mechanisms": [
             { "name": "PLAIN", "description": "SASL PLAIN authentication mechanism", "enabled": true },
             { "name": "AMQPLAIN", "description": "QPid AMQPLAIN mechanism", "enabled": true },
+            {
+                "name": EXTERNAL,
+                "description": "TLS peer verification-based authentication plugin. \
+                                Used in combination with the EXTERNAL SASL mechanism.",
+                "enabled": !site.tls_listeners.is_empty(),
+            },
         ],
         "contexts": contexts(site),
         "config_files": [],

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
 use super::writer::Writer;
@@ -29,6 +29,7 @@ use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Pro
 use crate::handle::Session;
 use crate::hosts::{ConnectionEnd, Hosts};
 use crate::outbox::Outbox;
+use crate::tls::{self, Security};
 
 /// How long a socket stays half open after our last octet, for the client to read it.
 ///
@@ -58,25 +59,28 @@ pub(super) struct Context {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// The two ends of a socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
+/// What is known of a client before its first octet of AMQP.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    /// When its connection must be open.
+    pub(super) deadline: Instant,
+    /// How it is secured, if it is.
+    pub(super) security: Option<Arc<Security>>,
 }
 
 /// Serves one client from the accepted socket to its end.
-pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, ends: Ends)
+pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, arrival: Arrival)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let outbox = Arc::new(Outbox::default());
     let mut stopping = context.stopping.clone();
-    let peer = ends.peer;
-    let mut reader = Reader::new(context, socket, ends);
-    let handshake =
-        timeout(reader.context.handshake_timeout, reader.shake_hands(&mut writing, &outbox));
+    let (peer, deadline) = (arrival.peer, arrival.deadline);
+    let mut reader = Reader::new(context, socket, arrival);
+    let handshake = timeout_at(deadline, reader.shake_hands(&mut writing, &outbox));
     let opened = tokio::select! {
         opened = handshake => opened,
         _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -130,6 +134,7 @@ struct Reader<R> {
     socket: R,
     peer: SocketAddr,
     local: SocketAddr,
+    security: Option<Arc<Security>>,
     mechanism: &'static str,
     connection: Connection,
     buffer: ReadBuffer,
@@ -138,10 +143,25 @@ struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    fn new(context: Arc<Context>, socket: R, Ends { peer, local }: Ends) -> Self {
-        let connection = Connection::new(context.settings.clone());
+    fn new(context: Arc<Context>, socket: R, arrival: Arrival) -> Self {
+        let Arrival { peer, local, security, .. } = arrival;
+        // rabbitmq: EXTERNAL is offered to a client without a certificate too, which learns more
+        // from a login that is refused than from a mechanism that is not there.
+        let external = security.as_ref().is_some_and(|it| it.asks_for_certificates);
+        let connection =
+            Connection::new(ConnectionSettings { external, ..context.settings.clone() });
         let (mechanism, buffer) = ("PLAIN", ReadBuffer::new());
-        Reader { context, socket, peer, local, mechanism, connection, buffer, received: 0 }
+        Reader {
+            context,
+            socket,
+            peer,
+            local,
+            security,
+            mechanism,
+            connection,
+            buffer,
+            received: 0,
+        }
     }
 
     /// From the first octet to an open connection. The core's answers go straight to the socket:
@@ -159,15 +179,21 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             drop(commands);
             self.buffer.consume(used);
             writing.write_all(&self.connection.take_output()).await?;
+            writing.flush().await?;
             match progress {
                 Progress::More => {
+                    let is_first = self.received == 0;
                     if !self.read().await? {
                         return Ok(Opened::Gone);
+                    }
+                    if is_first && tls::begins_tls(self.buffer.filled()) {
+                        let peer = self.peer;
+                        tracing::warn!(%peer, "client speaks TLS, and this port does not");
                     }
                 }
                 Progress::Authenticate(credentials) => {
                     self.mechanism = credentials.mechanism;
-                    let result = self.authenticate(&credentials).await;
+                    let result = self.authenticate(credentials).await;
                     self.connection.handle_authenticated(result);
                 }
                 Progress::Open(request) => {
@@ -177,12 +203,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                         address: self.peer,
                         local: self.local,
                         mechanism: self.mechanism,
+                        security: self.security.clone(),
                     };
                     match self.context.hosts.open(&vhost, info, end, outbox.clone()) {
                         Ok(session) => {
                             tracing::info!(peer = %self.peer, user, vhost, "connection opened");
                             self.connection.handle_opened(Ok(()));
                             writing.write_all(&self.connection.take_output()).await?;
+                            writing.flush().await?;
                             return Ok(Opened::Session(session));
                         }
                         Err(fault) => {
@@ -199,12 +227,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    async fn authenticate(&self, credentials: &Credentials) -> Result<User, AuthenticationFailure> {
-        let result = self.context.authenticator.authenticate(credentials, self.peer).await;
+    async fn authenticate(
+        &self,
+        mut credentials: Credentials,
+    ) -> Result<User, AuthenticationFailure> {
+        let named = credentials.is_external().then(|| self.user_of_certificate());
+        let result = match named.transpose() {
+            Ok(user) => {
+                credentials.user = user.unwrap_or(credentials.user);
+                self.context.authenticator.authenticate(&credentials, self.peer).await
+            }
+            Err(failure) => Err(failure),
+        };
         if let Err(failure) = &result {
-            tracing::warn!(peer = %self.peer, user = credentials.user, %failure, "login refused");
+            let Credentials { user, mechanism, .. } = &credentials;
+            tracing::warn!(peer = %self.peer, user, mechanism, %failure, "login refused");
         }
         result
+    }
+
+    fn user_of_certificate(&self) -> Result<String, AuthenticationFailure> {
+        // invariant: the core takes EXTERNAL where it was told that there is a certificate to ask.
+        let security = self.security.as_ref().ok_or(AuthenticationFailure::NoCertificate)?;
+        security.user().map(str::to_owned)
     }
 
     /// From the open connection to its end. The core hears of the end when `session` is dropped.

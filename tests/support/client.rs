@@ -17,9 +17,9 @@ use super::PATIENCE;
 pub(crate) const PERSISTENT: &[u8] = &[0x10, 0, 2];
 pub(crate) const TRANSIENT: &[u8] = properties::Properties::EMPTY.as_bytes();
 
-/// One end of a connection.
-pub(crate) struct Client {
-    socket: TcpStream,
+/// One end of a connection, over a socket or what makes a socket secure.
+pub(crate) struct Client<S = TcpStream> {
+    socket: S,
     decoder: Decoder,
     frame_max: u32,
     input: Vec<u8>,
@@ -57,9 +57,7 @@ impl Client {
         socket.set_nodelay(true).expect("a socket has that option");
         socket.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
         socket.set_write_timeout(Some(PATIENCE)).expect("the time is not zero");
-        let frame_max = frame::MIN_SIZE;
-        let (input, used) = (Vec::new(), 0);
-        Client { socket, decoder: Decoder::new(0), frame_max, input, used }
+        Client::over(socket)
     }
 
     /// An open connection of guest's, without heartbeats, with channel 1 open.
@@ -88,13 +86,22 @@ impl Client {
         client.open_channel(1);
         client
     }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A connection over this, with nothing said on it.
+    pub(crate) fn over(socket: S) -> Self {
+        let frame_max = frame::MIN_SIZE;
+        let (input, used) = (Vec::new(), 0);
+        Client { socket, decoder: Decoder::new(0), frame_max, input, used }
+    }
 
     pub(crate) fn open_channel(&mut self, channel: u16) {
         let opened = self.call(channel, &channel::Open::default());
         assert!(matches!(opened.method(), Method::ChannelOpenOk(_)));
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &S {
         &self.socket
     }
 

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod process;
 pub(crate) mod venv;
