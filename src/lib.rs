@@ -34,6 +34,7 @@ mod outbox;
 mod passwords;
 mod server;
 pub mod store;
+mod throttle;
 mod tls;
 
 use std::fmt;
@@ -285,7 +286,8 @@ impl BrokerBuilder {
     }
 
     /// Asks this authenticator who may connect, instead of the broker's own registry. Users that the
-    /// registry does not know may do everything in every virtual host.
+    /// registry does not know may do everything in every virtual host. It is not asked while too
+    /// many logins from the client's address have failed.
     #[must_use]
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
@@ -364,12 +366,13 @@ impl BrokerBuilder {
             Storage::Memory => None,
             Storage::Directory(path) => Some(path.clone()),
         };
-        let server = Server::start(config, clock, authenticator.clone()).await?;
+        let external = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let server = Server::start(config, clock, authenticator).await?;
         let management = listener.map(|(address, listener)| {
             let hosts = server.hosts().clone();
-            let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
+            let authenticator = server.authenticator();
             let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
-            let site = Site::new(hosts, authenticator, listeners, address, data_dir);
+            let site = Site::new(hosts, authenticator, listeners, external, address, data_dir);
             Management::start(listener, site)
         });
         Ok(Broker { server, management })

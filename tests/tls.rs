@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -22,15 +22,14 @@ use lapin::{BasicProperties, Connection, ConnectionProperties};
 use leveret::config::{Pem, Tls, UserFrom};
 use leveret::{Broker, BrokerBuilder};
 use leveret_codec::method::connection;
-use leveret_codec::table::TableBuilder;
-use leveret_codec::{Method, Value, frame};
+use leveret_codec::{Method, frame};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
-use support::PATIENCE;
 use support::certificates::{Authority, Identity};
 use support::client::{Client, short};
 use support::process::{Ended, Process, leveret};
+use support::{PATIENCE, http};
 
 type Secure = StreamOwned<ClientConnection, TcpStream>;
 
@@ -80,42 +79,6 @@ fn secure(address: SocketAddr, config: Arc<ClientConfig>) -> Client<Secure> {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = address.ip().into();
     Client::over(StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket))
-}
-
-/// What the broker offers to log in with.
-fn mechanisms(client: &mut Client<Secure>) -> String {
-    client.send(&frame::PROTOCOL_HEADER).unwrap();
-    let start = client.frame();
-    let Method::ConnectionStart(start) = start.method() else { panic!("{start:?}") };
-    String::from_utf8(start.mechanisms.to_vec()).unwrap()
-}
-
-/// What the broker answers to a login; the code and the text if it is a refusal.
-fn log_in(client: &mut Client<Secure>, mechanism: &str, response: &[u8]) -> Result<(), String> {
-    let mut capabilities = TableBuilder::default();
-    capabilities.push(b"authentication_failure_close", &Value::Bool(true));
-    let capabilities = capabilities.finish();
-    let mut properties = TableBuilder::default();
-    properties.push(b"capabilities", &Value::Table(capabilities.as_table()));
-    let properties = properties.finish();
-    let start_ok = connection::StartOk {
-        client_properties: properties.as_table(),
-        mechanism: short(mechanism),
-        response,
-        locale: short("en_US"),
-    };
-    match client.call(0, &start_ok).method() {
-        Method::ConnectionTune(_) => Ok(()),
-        Method::ConnectionClose(close) => Err(format!("{} {}", close.reply_code, close.reply_text)),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Opens the virtual host, so that management shows the connection.
-fn open(client: &mut Client<Secure>) {
-    client.tell(0, &connection::TuneOk { channel_max: 10, frame_max: 4096, heartbeat: 0 }).unwrap();
-    let open = connection::Open { virtual_host: short("/"), ..Default::default() };
-    assert!(matches!(client.call(0, &open).method(), Method::ConnectionOpenOk(_)));
 }
 
 const REFUSED: &str = "403 ACCESS_REFUSED - Login was refused using authentication mechanism \
@@ -172,13 +135,13 @@ async fn both_versions_are_spoken_and_external_needs_an_authority() {
     {
         let config = fixture.authority.trusted_by(None, &[version]);
         let mut client = secure(fixture.address(), config);
-        assert_eq!(mechanisms(&mut client), "PLAIN AMQPLAIN");
+        assert_eq!(client.mechanisms(), "PLAIN AMQPLAIN");
         assert_eq!(client.socket().conn.protocol_version(), Some(spoken));
-        assert_eq!(log_in(&mut client, "PLAIN", b"\0guest\0guest"), Ok(()));
+        assert_eq!(client.log_in("PLAIN", b"\0guest\0guest"), Ok(()));
     }
     // A certificate that nobody asked for is not shown, and nobody logs in with it.
     let mut client = fixture.client(Some(&fixture.authority.client("guest")));
-    mechanisms(&mut client);
+    client.mechanisms();
     let start_ok = connection::StartOk {
         client_properties: leveret_codec::Table::EMPTY,
         mechanism: short("EXTERNAL"),
@@ -199,30 +162,26 @@ async fn a_certificate_names_the_user() {
         let fixture = Fixture::asking(|tls| tls.user_from(from)).await;
         let orders = fixture.authority.client("orders");
         let mut client = fixture.client(Some(&orders));
-        assert_eq!(mechanisms(&mut client), "PLAIN AMQPLAIN EXTERNAL");
-        assert_eq!(log_in(&mut client, "EXTERNAL", b""), Err(REFUSED.to_owned()), "no such user");
+        assert_eq!(client.mechanisms(), "PLAIN AMQPLAIN EXTERNAL");
+        assert_eq!(client.log_in("EXTERNAL", b""), Err(REFUSED.to_owned()), "no such user");
 
         fixture.broker.set_user(user, b"never used", &[]).unwrap();
         let mut client = fixture.client(Some(&orders));
-        mechanisms(&mut client);
-        assert_eq!(log_in(&mut client, "EXTERNAL", b"whoever"), Ok(()));
+        client.mechanisms();
+        assert_eq!(client.log_in("EXTERNAL", b"whoever"), Ok(()));
         // It is not the certificate alone: the virtual host is still closed.
-        client
-            .tell(0, &connection::TuneOk { channel_max: 10, frame_max: 4096, heartbeat: 0 })
-            .unwrap();
-        let open = connection::Open { virtual_host: short("/"), ..Default::default() };
-        let refused = client.call(0, &open);
+        let refused = client.enter("/");
         assert!(
             matches!(refused.method(), Method::ConnectionClose(close) if close.reply_code == 530)
         );
 
         let mut other = fixture.client(Some(&fixture.authority.client("other")));
-        mechanisms(&mut other);
-        assert_eq!(log_in(&mut other, "EXTERNAL", b""), Err(REFUSED.to_owned()));
+        other.mechanisms();
+        assert_eq!(other.log_in("EXTERNAL", b""), Err(REFUSED.to_owned()));
         // The password is as good as before.
         let mut client = fixture.client(Some(&orders));
-        mechanisms(&mut client);
-        assert_eq!(log_in(&mut client, "PLAIN", b"\0guest\0guest"), Ok(()));
+        client.mechanisms();
+        assert_eq!(client.log_in("PLAIN", b"\0guest\0guest"), Ok(()));
     }
 }
 
@@ -230,11 +189,11 @@ async fn a_certificate_names_the_user() {
 async fn a_client_without_a_certificate_has_a_password() {
     let fixture = Fixture::asking(|tls| tls).await;
     let mut client = fixture.client(None);
-    assert_eq!(mechanisms(&mut client), "PLAIN AMQPLAIN EXTERNAL");
-    assert_eq!(log_in(&mut client, "EXTERNAL", b""), Err(REFUSED.to_owned()));
+    assert_eq!(client.mechanisms(), "PLAIN AMQPLAIN EXTERNAL");
+    assert_eq!(client.log_in("EXTERNAL", b""), Err(REFUSED.to_owned()));
     let mut client = fixture.client(None);
-    mechanisms(&mut client);
-    assert_eq!(log_in(&mut client, "PLAIN", b"\0guest\0guest"), Ok(()));
+    client.mechanisms();
+    assert_eq!(client.log_in("PLAIN", b"\0guest\0guest"), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,8 +214,8 @@ async fn a_certificate_may_be_demanded() {
     let fixture = Fixture::asking(Tls::require_client_certificate).await;
     assert_eq!(refusal(fixture.client(None)), "CertificateRequired");
     let mut client = fixture.client(Some(&fixture.authority.client("guest")));
-    mechanisms(&mut client);
-    assert_eq!(log_in(&mut client, "PLAIN", b"\0guest\0guest"), Ok(()));
+    client.mechanisms();
+    assert_eq!(client.log_in("PLAIN", b"\0guest\0guest"), Ok(()));
 }
 
 /// The alert of a broker that does not let a client in.
@@ -279,11 +238,17 @@ async fn management_shows_how_a_connection_is_secured() {
     .await;
     let config = fixture.authority.trusted_by(Some(&fixture.authority.client("guest")), &[&TLS13]);
     let mut client = secure(fixture.address(), config);
-    mechanisms(&mut client);
-    log_in(&mut client, "EXTERNAL", b"").unwrap();
-    open(&mut client);
+    client.mechanisms();
+    client.log_in("EXTERNAL", b"").unwrap();
+    assert!(matches!(client.enter("/").method(), Method::ConnectionOpenOk(_)));
 
-    let shown = get(fixture.broker.management_address().unwrap(), "/api/connections");
+    let management = fixture.broker.management_address().unwrap();
+    let get = |path: &str| -> serde_json::Value {
+        let (status, body) = http::request(management, &format!("GET {path}"), "guest:guest", "");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let shown = get("/api/connections");
     let [connection] = &shown.as_array().unwrap()[..] else { panic!("{shown}") };
     for (key, value) in [
         ("user", "guest"),
@@ -296,24 +261,9 @@ async fn management_shows_how_a_connection_is_secured() {
         assert_eq!(connection[key], value, "{connection}");
     }
     assert_eq!(connection["ssl"], true);
-    let overview = get(fixture.broker.management_address().unwrap(), "/api/overview");
+    let overview = get("/api/overview");
     assert_eq!(overview["listeners"][0]["protocol"], "amqp/ssl");
     assert_eq!(overview["listeners"][0]["port"], fixture.address().port());
-}
-
-/// What the management API answers to guest.
-fn get(address: SocketAddr, path: &str) -> serde_json::Value {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\
-         connection: close\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,22 +285,22 @@ async fn a_reload_that_fails_changes_nothing() {
     let broker = builder.tls_listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
     let address = broker.tls_addresses()[0];
     let mut old = secure(address, first.trusted_by(None, BOTH));
-    mechanisms(&mut old);
+    old.mechanisms();
 
     second.server("broker").write(home.path());
     let right = fs::read(&key).unwrap();
     fs::write(&key, first.server("broker").key).unwrap();
     let error = broker.reload_tls().await.unwrap_err().to_string();
     assert!(error.contains(key.to_str().unwrap()) && error.contains("does not belong"), "{error}");
-    mechanisms(&mut secure(address, first.trusted_by(None, BOTH)));
+    secure(address, first.trusted_by(None, BOTH)).mechanisms();
 
     fs::write(&key, right).unwrap();
     assert!(broker.reload_tls().await.unwrap());
-    mechanisms(&mut secure(address, second.trusted_by(None, BOTH)));
+    secure(address, second.trusted_by(None, BOTH)).mechanisms();
     let mut disappointed = secure(address, first.trusted_by(None, BOTH));
     assert!(disappointed.send(&frame::PROTOCOL_HEADER).is_err());
     // Whoever was there stays.
-    assert_eq!(log_in(&mut old, "PLAIN", b"\0guest\0guest"), Ok(()));
+    assert_eq!(old.log_in("PLAIN", b"\0guest\0guest"), Ok(()));
 }
 
 #[tokio::test]
@@ -395,13 +345,13 @@ fn a_hang_up_reads_the_files_again() {
     let (process, address) = ready(program(&files));
     let line = format!("started TLS (SSL) listener on {address}\n");
     assert!(process.stdout().contains(&line), "{}", process.stdout());
-    mechanisms(&mut secure(address, first.trusted_by(None, BOTH)));
+    secure(address, first.trusted_by(None, BOTH)).mechanisms();
 
     let Identity { certificate, key } = second.server("broker");
     fs::write(&files[0], "nothing").unwrap();
     process.signal(Signal::HUP);
     in_the_log(&process, "the reload failed, what was read before stays: TLS certificate");
-    mechanisms(&mut secure(address, first.trusted_by(None, BOTH)));
+    secure(address, first.trusted_by(None, BOTH)).mechanisms();
 
     fs::write(&files[0], certificate).unwrap();
     fs::write(&files[1], key).unwrap();

@@ -104,9 +104,6 @@ struct Arguments {
     )]
     loopback_users: String,
 
-    #[command(flatten)]
-    tls: TlsArguments,
-
     #[command(subcommand)]
     task: Option<TaskArguments>,
 
@@ -121,6 +118,10 @@ struct Arguments {
         default_value = "info"
     )]
     log: String,
+
+    // why: the last, as what comes behind it would be under its heading.
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 #[derive(Debug, Subcommand)]

@@ -49,24 +49,21 @@ pub(super) struct TlsArguments {
     /// What of a client's certificate is the name of its user, where it logs in with EXTERNAL
     /// (RabbitMQ's ssl_cert_login_from): the whole subject, as in CN=orders,O=Example, its common
     /// name, or the first DNS name of its alternative names. [default: distinguished-name]
-    #[arg(
-        long,
-        value_name = "PART",
-        env = "LEVERET_TLS_USER_FROM",
-        hide_env_values = true,
-        hide_possible_values = false
-    )]
+    #[arg(long, value_name = "PART", env = "LEVERET_TLS_USER_FROM", hide_env_values = true)]
     tls_user_from: Option<UserFromArgument>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum UserFromArgument {
-    #[value(alias = "dn", alias = "distinguished_name")]
-    DistinguishedName,
-    #[value(alias = "cn", alias = "common_name")]
-    CommonName,
-    #[value(alias = "san", alias = "subject_alternative_name", alias = "subject_alt_name")]
-    SubjectAlternativeName,
+    #[value(name = "distinguished-name", aliases = ["dn", "distinguished_name"])]
+    Distinguished,
+    #[value(name = "common-name", aliases = ["cn", "common_name"])]
+    Common,
+    #[value(
+        name = "subject-alternative-name",
+        aliases = ["san", "subject_alternative_name", "subject_alt_name"]
+    )]
+    Alternative,
 }
 
 impl TlsArguments {
@@ -104,9 +101,9 @@ impl TlsArguments {
             client_ca: self.tls_ca.map(Pem::File),
             require_client_certificate: self.tls_require_client_cert,
             user_from: match self.tls_user_from {
-                None | Some(UserFromArgument::DistinguishedName) => UserFrom::DistinguishedName,
-                Some(UserFromArgument::CommonName) => UserFrom::CommonName,
-                Some(UserFromArgument::SubjectAlternativeName) => UserFrom::SubjectAlternativeName,
+                None | Some(UserFromArgument::Distinguished) => UserFrom::DistinguishedName,
+                Some(UserFromArgument::Common) => UserFrom::CommonName,
+                Some(UserFromArgument::Alternative) => UserFrom::SubjectAlternativeName,
             },
         }))
     }

@@ -66,6 +66,8 @@ pub(crate) struct Site {
     listeners: Vec<SocketAddr>,
     /// The same with TLS.
     tls_listeners: Vec<SocketAddr>,
+    /// Whether clients of AMQP may log in by certificate.
+    external: bool,
     /// Where this API is.
     address: SocketAddr,
     /// Where what is durable is kept; nowhere but in memory otherwise.
@@ -85,11 +87,22 @@ impl Site {
         hosts: Hosts,
         authenticator: Arc<dyn Authenticator>,
         [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
+        external: bool,
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
         let (started_at, node) = (hosts.now(), node::name());
-        Site { hosts, authenticator, listeners, tls_listeners, address, data_dir, started_at, node }
+        Site {
+            hosts,
+            authenticator,
+            listeners,
+            tls_listeners,
+            external,
+            address,
+            data_dir,
+            started_at,
+            node,
+        }
     }
 
     /// A virtual host that runs; one that does not is none.

@@ -75,7 +75,7 @@ fn node(site: &Site) -> Value {
                 "name": EXTERNAL,
                 "description": "TLS peer verification-based authentication plugin. \
                                 Used in combination with the EXTERNAL SASL mechanism.",
-                "enabled": !site.tls_listeners.is_empty(),
+                "enabled": site.external,
             },
         ],
         "contexts": contexts(site),

@@ -25,6 +25,7 @@ use crate::config::{Config, Storage};
 use crate::definitions::Definitions;
 use crate::hosts::{HostError, Hosts, ImportError};
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
+use crate::throttle::Throttle;
 use crate::tls::{self, Acceptor, TlsError};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
@@ -89,6 +90,7 @@ pub(crate) struct Server {
     addresses: Vec<SocketAddr>,
     tls_addresses: Vec<SocketAddr>,
     acceptor: Option<Arc<Acceptor>>,
+    authenticator: Arc<dyn Authenticator>,
     reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
@@ -114,7 +116,7 @@ impl Server {
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
         let strangers = authenticator.is_some();
-        let (hosts, reports, disk) = open(&config, clock, strangers).await?;
+        let (hosts, reports, disk) = open(&config, clock.clone(), strangers).await?;
         if config.storage != Storage::Memory {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
@@ -128,6 +130,7 @@ impl Server {
             hosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
+        let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
         let watching = match &config.storage {
             Storage::Memory => None,
             Storage::Directory(_) => disk.map(|disk| tokio::spawn(watch_disk(disk, hosts.clone()))),
@@ -135,7 +138,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         let context = Arc::new(Context {
             hosts: hosts.clone(),
-            authenticator,
+            authenticator: authenticator.clone(),
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
             stopping: stopped,
@@ -157,6 +160,7 @@ impl Server {
             addresses,
             tls_addresses,
             acceptor,
+            authenticator,
             reports,
             stopping,
             listening,
@@ -182,6 +186,11 @@ impl Server {
         let reloaded = reloading.await;
         reloaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         Ok(true)
+    }
+
+    /// Who says who a client is, for whatever it logs in to.
+    pub(crate) fn authenticator(&self) -> Arc<dyn Authenticator> {
+        self.authenticator.clone()
     }
 
     /// What the store of each virtual host found when it was opened.

@@ -7,8 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::error::FrameError;
 use leveret_codec::method::{basic, channel, confirm, connection, queue};
+use leveret_codec::table::TableBuilder;
 use leveret_codec::{
-    Decoder, Encode, Method, PropertyFields, ShortStr, Table, encode, frame, properties,
+    Decoder, Encode, Method, PropertyFields, ShortStr, Table, Value, encode, frame, properties,
 };
 
 use super::PATIENCE;
@@ -94,6 +95,48 @@ impl<S: Read + Write> Client<S> {
         let frame_max = frame::MIN_SIZE;
         let (input, used) = (Vec::new(), 0);
         Client { socket, decoder: Decoder::new(0), frame_max, input, used }
+    }
+
+    /// Begins, and returns what the broker offers to log in with.
+    pub(crate) fn mechanisms(&mut self) -> String {
+        self.send(&frame::PROTOCOL_HEADER).expect("the broker reads");
+        let start = self.frame();
+        let Method::ConnectionStart(start) = start.method() else { panic!("{start:?}") };
+        String::from_utf8_lossy(start.mechanisms).into_owned()
+    }
+
+    /// Logs in, as a client that wants to hear of a refusal.
+    ///
+    /// # Errors
+    /// Code and text of the refusal.
+    pub(crate) fn log_in(&mut self, mechanism: &str, response: &[u8]) -> Result<(), String> {
+        let mut capabilities = TableBuilder::default();
+        capabilities.push(b"authentication_failure_close", &Value::Bool(true));
+        let capabilities = capabilities.finish();
+        let mut properties = TableBuilder::default();
+        properties.push(b"capabilities", &Value::Table(capabilities.as_table()));
+        let properties = properties.finish();
+        let start_ok = connection::StartOk {
+            client_properties: properties.as_table(),
+            mechanism: short(mechanism),
+            response,
+            locale: ShortStr::from_static("en_US"),
+        };
+        match self.call(0, &start_ok).method() {
+            Method::ConnectionTune(_) => Ok(()),
+            Method::ConnectionClose(close) => {
+                Err(format!("{} {}", close.reply_code, close.reply_text))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Agrees to small limits and opens a virtual host; what is answered.
+    pub(crate) fn enter(&mut self, vhost: &str) -> Received {
+        let tune_ok = connection::TuneOk { channel_max: 10, frame_max: 4096, heartbeat: 0 };
+        self.tell(0, &tune_ok).expect("the broker reads");
+        let open = connection::Open { virtual_host: short(vhost), ..Default::default() };
+        self.call(0, &open)
     }
 
     pub(crate) fn open_channel(&mut self, channel: u16) {
