@@ -3,7 +3,7 @@
 //! ```text
 //!  login ─► may this address be wrong once more? ── yes ──► authenticator ─► right: as if it had not asked
 //!                     │ no: wait, but not for long                        └► wrong: once less
-//!                     └────► refused, unseen
+//!                     └ in vain ──► refused, unseen
 //! ```
 //!
 //! Every address may be wrong [`FAILURES`] times at once, and again once every
@@ -21,10 +21,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::time::Time;
@@ -58,27 +60,44 @@ pub(crate) struct Throttle {
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
     table: Mutex<Table>,
+    /// Told when an account that was used up is no more.
+    relieved: Notify,
 }
 
 impl Throttle {
     pub(crate) fn new(authenticator: Arc<dyn Authenticator>, clock: Arc<dyn Clock>) -> Self {
-        Throttle { authenticator, clock, table: Mutex::new(Table::default()) }
+        Throttle {
+            authenticator,
+            clock,
+            table: Mutex::new(Table::default()),
+            relieved: Notify::new(),
+        }
     }
 
     /// Waits for the turn of a login. It counts as failed until it is known to be none.
     async fn admit(&self, origin: &Origin) -> Result<Account, AuthenticationFailure> {
-        let mut now = self.clock.now();
-        let deadline = now.plus_millis(PATIENCE_MS);
+        let deadline = self.clock.now().plus_millis(PATIENCE_MS);
         loop {
+            // why: before the look, so that nothing that comes behind it is missed.
+            let mut relieved = pin!(self.relieved.notified());
+            relieved.as_mut().enable();
+            let now = self.clock.now();
             let next = match self.table.lock().take(origin, now) {
                 Ok(account) => return Ok(account),
-                Err(next) => next,
+                Err(_) if now >= deadline => return Err(AuthenticationFailure::TooMany),
+                Err(next) => next.min(deadline),
             };
-            if next > deadline {
-                return Err(AuthenticationFailure::TooMany);
+            tokio::select! {
+                () = self.clock.sleep_until(next) => {}
+                () = relieved => {}
             }
-            self.clock.sleep_until(next).await;
-            now = self.clock.now();
+        }
+    }
+
+    /// A login was no failure; with an origin, it was a success.
+    fn settle(&self, account: &Account, success: Option<Origin>) {
+        if self.table.lock().settle(account, success, self.clock.now()) {
+            self.relieved.notify_waiters();
         }
     }
 }
@@ -99,11 +118,9 @@ impl Authenticator for Throttle {
         let account = self.admit(&origin).await?;
         let result = self.authenticator.authenticate(credentials, peer).await;
         match &result {
-            Ok(_) => self.table.lock().settle(&account, Some(origin), self.clock.now()),
+            Ok(_) => self.settle(&account, Some(origin)),
             // Nobody has looked at the password.
-            Err(AuthenticationFailure::Unavailable) => {
-                self.table.lock().settle(&account, None, self.clock.now());
-            }
+            Err(AuthenticationFailure::Unavailable) => self.settle(&account, None),
             Err(_) => {}
         }
         result
@@ -144,19 +161,22 @@ impl Table {
             Account::Network(origin.network)
         };
         let settled = self.debts.get(&account).copied().unwrap_or(now).max(now);
-        let indebted = settled.plus_millis(RECOVERY_MS);
-        let excess = indebted.millis_since(now).saturating_sub(FAILURES * RECOVERY_MS);
+        let excess = excess(settled, now);
         if excess > 0 {
             return Err(now.plus_millis(excess));
         }
+        let indebted = settled.plus_millis(RECOVERY_MS);
         make_room(&mut self.debts, &account, now);
         self.debts.insert(account.clone(), indebted);
         Ok(account)
     }
 
-    /// It was no failure; with an origin, it was a success.
-    fn settle(&mut self, account: &Account, success: Option<Origin>, now: Time) {
+    /// It was no failure; with an origin, it was a success. Says whether the account was used up
+    /// until now.
+    fn settle(&mut self, account: &Account, success: Option<Origin>, now: Time) -> bool {
+        let mut was_used_up = false;
         if let Some(debt) = self.debts.get_mut(account) {
+            was_used_up = excess(*debt, now) > 0;
             *debt = Time::from_millis(debt.as_millis().saturating_sub(RECOVERY_MS));
             if *debt <= now {
                 self.debts.remove(account);
@@ -167,7 +187,13 @@ impl Table {
             make_room(&mut self.known, &origin, Time::EPOCH);
             self.known.insert(origin, now);
         }
+        was_used_up
     }
+}
+
+/// How long it takes until another failure can be added to this debt, in milliseconds.
+fn excess(debt: Time, now: Time) -> u64 {
+    (debt.millis_since(now) + RECOVERY_MS).saturating_sub(FAILURES * RECOVERY_MS)
 }
 
 /// Makes room for a key: what lies before `now` goes, then the older half.
@@ -206,9 +232,10 @@ mod tests {
     use crate::broker::access::EXTERNAL;
     use crate::clock::ManualClock;
 
-    /// Lets in whoever has the password `right`, and counts who asks.
+    /// Lets in whoever has the password `right`, and whoever has `slow` when it is told to; counts
+    /// who asks.
     #[derive(Default)]
-    struct Counting(AtomicUsize);
+    struct Counting(AtomicUsize, Notify);
 
     #[async_trait]
     impl Authenticator for Counting {
@@ -220,6 +247,10 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             match credentials.password.as_slice() {
                 b"right" => Ok(User::new(credentials.user.clone())),
+                b"slow" => {
+                    self.1.notified().await;
+                    Ok(User::new(credentials.user.clone()))
+                }
                 b"down" => Err(AuthenticationFailure::Unavailable),
                 b"never" => std::future::pending().await,
                 _ => Err(AuthenticationFailure::Refused),
@@ -307,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_would_wait_too_long_is_refused_unseen() {
+    async fn who_waits_for_too_long_is_refused_unseen() {
         let fixture = Fixture::new();
         fixture.fail(HERE, "a").await;
         let mut waiting = Vec::new();
@@ -316,6 +347,10 @@ mod tests {
         }
         let before = fixture.asked();
         fixture.advance(RECOVERY_MS).await;
+        assert_eq!(fixture.asked(), before + 1);
+        fixture.advance(PATIENCE_MS - RECOVERY_MS - 1).await;
+        assert_eq!(waiting.iter().filter(|login| login.is_finished()).count(), 1);
+        fixture.advance(1).await;
         assert_eq!(fixture.asked(), before + 1);
         let mut ended = Vec::new();
         for waiting in waiting {
@@ -370,6 +405,24 @@ mod tests {
             Credentials { mechanism: EXTERNAL, user: "b".to_owned(), password: Vec::new() };
         let failure = fixture.throttle.authenticate(&credentials, HERE.parse().unwrap()).await;
         assert_eq!(failure, Err(AuthenticationFailure::Refused), "a certificate is no guess");
+    }
+
+    #[tokio::test]
+    async fn a_slow_authenticator_is_no_failure_of_those_who_wait_for_it() {
+        let fixture = Fixture::new();
+        let mut logins = Vec::new();
+        for _ in 0..3 * FAILURES {
+            logins.push(fixture.begin(HERE, "a", "slow").await);
+        }
+        for round in 1..=3 {
+            assert_eq!(fixture.asked(), round * FAILURES as usize);
+            fixture.asked.1.notify_waiters();
+            // No time passes: who gets in makes room for who waits.
+            fixture.advance(0).await;
+        }
+        for login in logins {
+            assert!(login.await.unwrap().is_ok());
+        }
     }
 
     #[tokio::test]
