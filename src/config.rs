@@ -36,12 +36,14 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The addresses to listen on for TLS. Port 0 lets the system choose. Nothing without `tls`.
     pub tls_listen: Vec<SocketAddr>,
-    /// How connections to `tls_listen` are secured.
+    /// How connections to `tls_listen` are secured, and those to the management API if asked for.
     pub tls: Option<Tls>,
     /// Definitions to bring into being before clients can connect, in RabbitMQ's JSON.
     pub definitions: Option<Vec<u8>>,
     /// Where the management API is to be, if anywhere. Port 0 lets the system choose.
     pub management: Option<SocketAddr>,
+    /// Whether the management API is secured by `tls`, too.
+    pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
@@ -92,6 +94,7 @@ impl Default for Config {
             tls_listen: Vec::new(),
             tls: None,
             management: None,
+            management_tls: false,
             definitions: None,
             storage: Storage::Memory,
             seed: None,

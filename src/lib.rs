@@ -239,7 +239,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Secures connections like this, where [`tls_listen`](BrokerBuilder::tls_listen) asks for it.
+    /// Secures connections like this, where [`tls_listen`](BrokerBuilder::tls_listen) or
+    /// [`management_tls`](BrokerBuilder::management_tls) asks for it.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.config.tls = Some(tls);
@@ -251,6 +252,14 @@ impl BrokerBuilder {
     #[must_use]
     pub fn management(mut self, address: SocketAddr) -> Self {
         self.config.management = Some(address);
+        self
+    }
+
+    /// Secures the management API like connections of AMQP, as [`tls`](BrokerBuilder::tls)
+    /// describes it: `https` in the place of `http`.
+    #[must_use]
+    pub fn management_tls(mut self) -> Self {
+        self.config.management_tls = true;
         self
     }
 
@@ -366,14 +375,16 @@ impl BrokerBuilder {
             Storage::Memory => None,
             Storage::Directory(path) => Some(path.clone()),
         };
+        let secured = config.management_tls;
         let external = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let server = Server::start(config, clock, authenticator).await?;
         let management = listener.map(|(address, listener)| {
             let hosts = server.hosts().clone();
             let authenticator = server.authenticator();
             let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
-            let site = Site::new(hosts, authenticator, listeners, external, address, data_dir);
-            Management::start(listener, site)
+            let site =
+                Site::new(hosts, authenticator, listeners, [external, secured], address, data_dir);
+            Management::start(listener, server.acceptor().filter(|_| secured), site)
         });
         Ok(Broker { server, management })
     }

@@ -55,11 +55,14 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(address) = options.management {
         builder = builder.management(address);
     }
+    if options.management_tls {
+        builder = builder.management_tls();
+    }
     let broker = tokio::select! {
         broker = builder.start() => broker?,
         () = signals.next() => return Ok(()),
     };
-    announce(&broker);
+    announce(&broker, if options.management_tls { "https" } else { "http" });
 
     loop {
         tokio::select! {
@@ -85,7 +88,7 @@ async fn reload(broker: &Broker) {
 
 /// Says on standard output that clients can connect, and where: for people, and for scripts that
 /// wait for it.
-fn announce(broker: &Broker) {
+fn announce(broker: &Broker, management: &str) {
     let mut lines = String::new();
     let mut addresses = Vec::new();
     for address in broker.addresses() {
@@ -98,7 +101,7 @@ fn announce(broker: &Broker) {
         addresses.push(format!("{address} (TLS)"));
     }
     if let Some(address) = broker.management_address() {
-        lines.push_str(&format!("leveret management on http://{address}/api\n"));
+        lines.push_str(&format!("leveret management on {management}://{address}/api\n"));
     }
     lines.push_str(&format!("Server startup complete; listening on {}\n", addresses.join(", ")));
     let mut output = std::io::stdout().lock();

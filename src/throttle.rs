@@ -327,14 +327,16 @@ mod tests {
         fixture.fail(HERE, "a").await;
         let before = fixture.asked();
         let waiting = fixture.begin(HERE, "b", "right").await;
-        let other = fixture.begin(HERE, "c", "wrong").await;
         fixture.advance(RECOVERY_MS - 1).await;
-        assert_eq!(fixture.asked(), before, "nobody has looked at the passwords");
+        assert_eq!(fixture.asked(), before, "nobody has looked at the password");
         fixture.advance(1).await;
-        // The right one takes no time from the other.
         assert!(waiting.await.unwrap().is_ok());
-        assert_eq!(other.await.unwrap(), Err(AuthenticationFailure::Refused));
+        // The right one has given its place back, the wrong one does not.
+        let wrong = fixture.log_in(HERE, "c", "wrong").await;
+        assert_eq!(wrong, Err(AuthenticationFailure::Refused));
+        let held = fixture.begin(HERE, "c", "wrong").await;
         assert_eq!(fixture.asked(), before + 2);
+        assert!(!held.is_finished());
     }
 
     #[tokio::test]

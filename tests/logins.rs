@@ -13,7 +13,7 @@ use leveret::Broker;
 use leveret::broker::time::Time;
 use leveret::clock::ManualClock;
 use support::client::Client;
-use support::http;
+use support::{PATIENCE, http};
 
 /// How often an address may be wrong at once.
 const FAILURES: usize = 50;
@@ -51,6 +51,7 @@ async fn guessing_is_slow_and_others_of_the_same_address_are_not_held() {
     held.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let error = held.peek(&mut [0]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    held.set_read_timeout(Some(PATIENCE)).unwrap();
     clock.advance(Duration::from_secs(3));
     assert_eq!(http::answer(held).0, 200);
     // Now it is known, too.

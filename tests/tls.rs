@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -75,10 +75,14 @@ impl Fixture {
 }
 
 fn secure(address: SocketAddr, config: Arc<ClientConfig>) -> Client<Secure> {
+    Client::over(stream(address, config))
+}
+
+fn stream(address: SocketAddr, config: Arc<ClientConfig>) -> Secure {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = address.ip().into();
-    Client::over(StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket))
+    StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket)
 }
 
 const REFUSED: &str = "403 ACCESS_REFUSED - Login was refused using authentication mechanism \
@@ -264,6 +268,26 @@ async fn management_shows_how_a_connection_is_secured() {
     let overview = get("/api/overview");
     assert_eq!(overview["listeners"][0]["protocol"], "amqp/ssl");
     assert_eq!(overview["listeners"][0]["port"], fixture.address().port());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn management_may_be_secured() {
+    let builder = Broker::builder().management("127.0.0.1:0".parse().unwrap()).management_tls();
+    let fixture = Fixture::start_as(builder, |tls, _| tls).await;
+    let address = fixture.broker.management_address().unwrap();
+    let request = http::text("GET /api/overview", "guest:guest", "");
+    for version in [&TLS12, &TLS13] {
+        let mut socket = stream(address, fixture.authority.trusted_by(None, &[version]));
+        socket.write_all(request.as_bytes()).unwrap();
+        let (status, body) = http::answer(socket);
+        assert_eq!(status, 200, "{body}");
+        let overview: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(overview["listeners"][1]["protocol"], "https");
+    }
+    // Who speaks HTTP there is told by an alert.
+    let mut answer = Vec::new();
+    http::send(address, "GET /api/overview", "guest:guest", "").read_to_end(&mut answer).unwrap();
+    assert_eq!(answer[0], 0x15, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -187,6 +187,8 @@ pub struct Options {
     pub loopback_users: Vec<String>,
     /// Where the management API is to be, if anywhere.
     pub management: Option<SocketAddr>,
+    /// Whether it is secured like connections to `tls_listen`.
+    pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
     /// Largest message body that is taken, in octets.
@@ -224,6 +226,7 @@ impl Options {
                 tls: None,
                 loopback_users: Vec::new(),
                 management: None,
+                management_tls: false,
                 storage: Storage::Directory(data_dir),
                 max_message_size: arguments.max_message_size,
                 definitions: None,
@@ -243,10 +246,11 @@ impl Options {
             }
         };
         let tls_listen = arguments.tls.tls_listen.clone();
-        let tls = arguments.tls.tls();
+        let management_tls = arguments.tls.management_tls;
+        let tls = arguments.tls.tls(arguments.management.is_some());
         let tls = tls.map_err(|text| command.error(ErrorKind::MissingRequiredArgument, text))?;
         let listen = match arguments.listen {
-            listen if listen.is_empty() && tls.is_none() => vec![DEFAULT_LISTEN],
+            listen if listen.is_empty() && tls_listen.is_empty() => vec![DEFAULT_LISTEN],
             listen => listen,
         };
         Ok(Options {
@@ -256,6 +260,7 @@ impl Options {
             tls,
             loopback_users: users(&arguments.loopback_users),
             management: arguments.management,
+            management_tls,
             storage,
             max_message_size: arguments.max_message_size,
             definitions: arguments.definitions,
@@ -354,6 +359,7 @@ mod tests {
                 tls: None,
                 loopback_users: vec!["guest".to_owned()],
                 management: None,
+                management_tls: false,
                 storage: Storage::Directory("./leveret-data".into()),
                 log: "info".to_owned(),
             }
@@ -385,6 +391,7 @@ mod tests {
             "--tls-ca",
             "clients.pem",
             "--tls-require-client-cert",
+            "--management-tls",
             "--tls-user-from",
             "common-name",
             "--log",
@@ -406,6 +413,7 @@ mod tests {
                 tls: Some(tls),
                 loopback_users: vec!["guest".to_owned(), "test".to_owned()],
                 management: Some("127.0.0.1:15672".parse().unwrap()),
+                management_tls: true,
                 storage: Storage::Memory,
                 log: "warn,leveret=trace".to_owned(),
             }
@@ -428,6 +436,10 @@ mod tests {
         assert_eq!(options.listen, []);
         let options = parse(&[&["--listen", "[::1]:0"], &tls[..]].concat()).unwrap();
         assert_eq!(options.listen, options.tls_listen);
+        let management = ["--management", "[::1]:0", "--management-tls"];
+        let options = parse(&[&management, &tls[2..]].concat()).unwrap();
+        assert_eq!((options.listen, options.tls_listen), (vec![DEFAULT_LISTEN], Vec::new()));
+        assert!(options.tls.is_some());
     }
 
     #[test]
@@ -436,6 +448,11 @@ mod tests {
             (&["--tls-cert", "c", "--tls-key", "k"][..], "--tls-cert needs --tls-listen"),
             (&["--tls-require-client-cert"], "--tls-require-client-cert needs --tls-listen"),
             (&["--tls-listen", "[::1]:0"], "--tls-listen needs --tls-cert and --tls-key"),
+            (&["--management-tls"], "--management-tls needs --management"),
+            (
+                &["--management", "[::1]:0", "--management-tls"],
+                "--management-tls needs --tls-cert and --tls-key",
+            ),
             (&["--tls-listen", "[::1]:0", "--tls-cert", "c"], "--tls-listen needs --tls-cert"),
         ] {
             let error = parse(given).unwrap_err();

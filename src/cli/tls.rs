@@ -46,6 +46,15 @@ pub(super) struct TlsArguments {
     )]
     tls_require_client_cert: bool,
 
+    /// Speak TLS at --management, with the same certificates: https in the place of http.
+    #[arg(
+        long,
+        env = "LEVERET_MANAGEMENT_TLS",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub(super) management_tls: bool,
+
     /// What of a client's certificate is the name of its user, where it logs in with EXTERNAL
     /// (RabbitMQ's ssl_cert_login_from): the whole subject, as in CN=orders,O=Example, its common
     /// name, or the first DNS name of its alternative names. [default: distinguished-name]
@@ -71,20 +80,25 @@ impl TlsArguments {
     ///
     /// # Errors
     /// In a line that names the option that is missing.
-    pub(super) fn tls(self) -> Result<Option<Tls>, String> {
-        if self.tls_listen.is_empty() {
+    pub(super) fn tls(self, has_management: bool) -> Result<Option<Tls>, String> {
+        if self.management_tls && !has_management {
+            return Err("--management-tls needs --management (LEVERET_MANAGEMENT)".to_owned());
+        }
+        if self.tls_listen.is_empty() && !self.management_tls {
             return match self.first_given() {
                 None => Ok(None),
                 Some(given) => Err(format!(
                     "{given} needs --tls-listen (LEVERET_TLS_LISTEN), such as --tls-listen \
-                     127.0.0.1:5671"
+                     127.0.0.1:5671, or --management-tls"
                 )),
             };
         }
         let (Some(certificate), Some(key)) = (self.tls_cert, self.tls_key) else {
-            return Err("--tls-listen needs --tls-cert and --tls-key (LEVERET_TLS_CERT and \
-                        LEVERET_TLS_KEY)"
-                .to_owned());
+            let asked =
+                if self.tls_listen.is_empty() { "--management-tls" } else { "--tls-listen" };
+            return Err(format!(
+                "{asked} needs --tls-cert and --tls-key (LEVERET_TLS_CERT and LEVERET_TLS_KEY)"
+            ));
         };
         if self.tls_ca.is_none() {
             let given = [

@@ -14,8 +14,7 @@
 //! rabbitmq: beside each counter `x` stands `x_details` with a rate. Here the rate is always 0.0:
 //! who wants one makes it of two readings, which are exact.
 //!
-//! What this module deliberately is not: it keeps no state of its own, has no page for browsers and
-//! speaks no TLS.
+//! What this module deliberately is not: it keeps no state of its own and has no page for browsers.
 
 mod access;
 mod answer;
@@ -68,6 +67,8 @@ pub(crate) struct Site {
     tls_listeners: Vec<SocketAddr>,
     /// Whether clients of AMQP may log in by certificate.
     external: bool,
+    /// Whether this API is spoken with TLS.
+    secured: bool,
     /// Where this API is.
     address: SocketAddr,
     /// Where what is durable is kept; nowhere but in memory otherwise.
@@ -87,7 +88,7 @@ impl Site {
         hosts: Hosts,
         authenticator: Arc<dyn Authenticator>,
         [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
-        external: bool,
+        [external, secured]: [bool; 2],
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
@@ -98,6 +99,7 @@ impl Site {
             listeners,
             tls_listeners,
             external,
+            secured,
             address,
             data_dir,
             started_at,

@@ -117,7 +117,8 @@ impl Totals {
 pub(super) fn listeners(site: &Site) -> Vec<Value> {
     let amqp = site.listeners.iter().map(|address| ("amqp", address));
     let amqps = site.tls_listeners.iter().map(|address| ("amqp/ssl", address));
-    let all = amqp.chain(amqps).chain([("http", &site.address)]);
+    let http = if site.secured { "https" } else { "http" };
+    let all = amqp.chain(amqps).chain([(http, &site.address)]);
     all.map(|(protocol, address)| {
         json!({
             "node": site.node,

@@ -63,8 +63,8 @@ pub enum StartError {
     /// The certificates or the key for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Addresses to listen on for TLS, and no certificate.
-    #[error("there are addresses to listen on for TLS, but no certificate and key")]
+    /// TLS is asked for, and there is no certificate.
+    #[error("TLS is asked for, but there is no certificate and key")]
     NoCertificate,
     /// The definitions were not taken.
     #[error(transparent)]
@@ -121,7 +121,7 @@ impl Server {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
         let acceptor = config.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
-        if acceptor.is_none() && !config.tls_listen.is_empty() {
+        if acceptor.is_none() && (config.management_tls || !config.tls_listen.is_empty()) {
             return Err(StartError::NoCertificate);
         }
         let listeners = bind(config.addresses()).await?;
@@ -176,6 +176,11 @@ impl Server {
     /// The addresses that are listened on for TLS, with the ports that the system chose.
     pub(crate) fn tls_addresses(&self) -> &[SocketAddr] {
         &self.tls_addresses
+    }
+
+    /// What makes a socket secure, if there are certificates.
+    pub(crate) fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.acceptor.clone()
     }
 
     /// Reads the certificates and the key again. Says whether there are any.

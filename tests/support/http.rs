@@ -8,22 +8,26 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::PATIENCE;
 
-/// Sends a request of a user, such as `("GET /api/whoami", "guest:guest", "")`.
-pub(crate) fn send(address: SocketAddr, line: &str, user: &str, body: &str) -> TcpStream {
-    let mut socket = TcpStream::connect(address).expect("the broker listens");
+/// A request of a user, such as `("GET /api/whoami", "guest:guest", "")`.
+pub(crate) fn text(line: &str, user: &str, body: &str) -> String {
     let credentials = STANDARD.encode(user);
-    let request = format!(
+    format!(
         "{line} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {credentials}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
-    );
-    socket.write_all(request.as_bytes()).expect("the broker reads");
+    )
+}
+
+/// Sends one.
+pub(crate) fn send(address: SocketAddr, line: &str, user: &str, body: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).expect("the broker listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+    socket.write_all(text(line, user, body).as_bytes()).expect("the broker reads");
     socket
 }
 
 /// The status and the body that it is answered with.
-pub(crate) fn answer(mut socket: TcpStream) -> (u16, String) {
-    socket.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+pub(crate) fn answer(mut socket: impl Read) -> (u16, String) {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("the broker answers");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
