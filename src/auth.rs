@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 
-pub use crate::broker::access::{AuthenticationFailure, Credentials, User};
+pub use crate::broker::access::{AuthenticationFailure, Credentials, EXTERNAL, User};
 
 /// Checks credentials. One is asked at every login, by many connections at the same time.
 #[async_trait]

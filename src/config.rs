@@ -3,6 +3,10 @@
 //! Values alone: where they come from (the builder, the command line) and what is done with them
 //! is other modules' business.
 
+mod tls;
+
+pub use self::tls::{Pem, Tls, UserFrom};
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,15 +23,27 @@ pub const DEFAULT_LISTEN: SocketAddr =
 /// Where the program keeps its data unless told otherwise, relative to the working directory.
 pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
 
+/// The user that may connect from this machine alone unless told otherwise, since everybody knows
+/// its password.
+///
+/// rabbitmq: `loopback_users`.
+pub const DEFAULT_LOOPBACK_USER: &str = "guest";
+
 /// How a broker is to run.
 #[derive(Clone)]
 pub struct Config {
     /// The addresses to listen on. Port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// The addresses to listen on for TLS. Port 0 lets the system choose. Nothing without `tls`.
+    pub tls_listen: Vec<SocketAddr>,
+    /// How connections to `tls_listen` are secured, and those to the management API if asked for.
+    pub tls: Option<Tls>,
     /// Definitions to bring into being before clients can connect, in RabbitMQ's JSON.
     pub definitions: Option<Vec<u8>>,
     /// Where the management API is to be, if anywhere. Port 0 lets the system choose.
     pub management: Option<SocketAddr>,
+    /// Whether the management API is secured by `tls`, too.
+    pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
     /// How much memory messages may take before publishers are blocked, in octets; a share of the
@@ -37,6 +53,8 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Users to let in, with their passwords; guest with the password guest when there are none.
     pub users: Vec<(String, Vec<u8>)>,
+    /// Users that may connect from this machine alone.
+    pub loopback_users: Vec<String>,
     /// What is proposed to clients and what they may send.
     pub connection: ConnectionSettings,
     /// How many connections may be open at once; no more than open files allow when absent.
@@ -66,9 +84,12 @@ impl std::fmt::Debug for Config {
         let users: Vec<_> = self.users.iter().map(|(name, _)| name).collect();
         f.debug_struct("Config")
             .field("listen", &self.listen)
+            .field("tls_listen", &self.tls_listen)
+            .field("tls", &self.tls)
             .field("management", &self.management)
             .field("storage", &self.storage)
             .field("users", &users)
+            .field("loopback_users", &self.loopback_users)
             .finish_non_exhaustive()
     }
 }
@@ -77,12 +98,16 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: Vec::new(),
+            tls_listen: Vec::new(),
+            tls: None,
             management: None,
+            management_tls: false,
             definitions: None,
             storage: Storage::Memory,
             memory_limit: None,
             seed: None,
             users: Vec::new(),
+            loopback_users: vec![DEFAULT_LOOPBACK_USER.to_owned()],
             connection: ConnectionSettings::default(),
             max_connections: None,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
@@ -92,9 +117,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The addresses to listen on: [`DEFAULT_LISTEN`] when none was named.
+    /// The addresses to listen on without TLS: [`DEFAULT_LISTEN`] when none was named, with TLS
+    /// or without.
     pub fn addresses(&self) -> &[SocketAddr] {
-        if self.listen.is_empty() { &[DEFAULT_LISTEN] } else { &self.listen }
+        let named = !self.listen.is_empty() || !self.tls_listen.is_empty();
+        if named { &self.listen } else { &[DEFAULT_LISTEN] }
     }
 }
 
@@ -108,5 +135,8 @@ mod tests {
         assert_eq!(config.addresses(), ["127.0.0.1:5672".parse().unwrap()]);
         config.listen.push("[::1]:0".parse().unwrap());
         assert_eq!(config.addresses(), ["[::1]:0".parse().unwrap()]);
+        let tls_listen = vec!["[::1]:5671".parse().unwrap()];
+        let config = Config { tls_listen, ..Config::default() };
+        assert_eq!(config.addresses(), []);
     }
 }

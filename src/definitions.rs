@@ -81,10 +81,10 @@ pub struct UserEntry {
     /// The name.
     pub name: String,
     /// The hash of the password. An empty one, or none, for a user that has no password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read::secret")]
     pub password_hash: Option<String>,
     /// The password itself, which people write into definitions by hand. It is never written.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, deserialize_with = "read::secret")]
     pub password: Option<String>,
     /// How the password is hashed; see [`Definitions::hashing_algorithm`].
     #[serde(default, skip_serializing_if = "Option::is_none")]

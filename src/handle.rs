@@ -27,6 +27,7 @@ use crate::broker::vhost::{ConnectionId, LeftOut, Notice, Readiness, Vhost, Vhos
 use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
+use crate::tls::Security;
 
 /// The way to a virtual host, for whoever has input for it. Cloning it copies a pointer.
 #[derive(Clone)]
@@ -88,6 +89,8 @@ pub(crate) struct Peer {
     pub(crate) connected_at: Time,
     /// The SASL mechanism it used.
     pub(crate) mechanism: &'static str,
+    /// How it is secured, if it is.
+    pub(crate) security: Option<Arc<Security>>,
     /// Octets it has sent since the beginning.
     pub(crate) received: AtomicU64,
 }
@@ -533,6 +536,7 @@ mod tests {
             local: address,
             connected_at: Time::EPOCH,
             mechanism: "PLAIN",
+            security: None,
             received: AtomicU64::new(0),
         };
         handle.open(client(), Arc::new(peer), outbox, Farewell::new(|| ()))

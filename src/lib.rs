@@ -35,6 +35,8 @@ mod outbox;
 mod passwords;
 mod server;
 pub mod store;
+mod throttle;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -46,11 +48,12 @@ pub use crate::broker::snapshot::QueueSnapshot;
 use crate::definitions::Definitions;
 pub use crate::hosts::{HostError, ImportError, RegistryError};
 pub use crate::server::StartError;
+pub use crate::tls::TlsError;
 
 use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Storage};
+use crate::config::{Config, Storage, Tls};
 use crate::management::{Management, Site};
 use crate::server::Server;
 use crate::store::StoreError;
@@ -73,6 +76,21 @@ impl Broker {
     /// port.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.server.addresses()
+    }
+
+    /// The addresses it listens on for TLS, in the order in which they were asked for, each with
+    /// its real port.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        self.server.tls_addresses()
+    }
+
+    /// Reads the certificates and the key for TLS again, where they come from files: connections
+    /// from now on get the new ones. Says whether there are any.
+    ///
+    /// # Errors
+    /// In one line that names the file, when they cannot be used. The old ones stay.
+    pub async fn reload_tls(&self) -> Result<bool, TlsError> {
+        self.server.reload_tls().await
     }
 
     /// Where the management API is, with its real port, if it was asked for.
@@ -229,11 +247,37 @@ impl BrokerBuilder {
         self
     }
 
+    /// Listens on this address for TLS (`amqps`), which [`tls`](BrokerBuilder::tls) describes; may
+    /// be called several times. With port 0 the system chooses a free port, see
+    /// [`Broker::tls_addresses`]. A broker with no other address than these listens without TLS
+    /// nowhere.
+    #[must_use]
+    pub fn tls_listen(mut self, address: SocketAddr) -> Self {
+        self.config.tls_listen.push(address);
+        self
+    }
+
+    /// Secures connections like this, where [`tls_listen`](BrokerBuilder::tls_listen) or
+    /// [`management_tls`](BrokerBuilder::management_tls) asks for it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.config.tls = Some(tls);
+        self
+    }
+
     /// Answers RabbitMQ's HTTP API on this address, at `/api`; nowhere unless told. With port 0 the
     /// system chooses a free port, see [`Broker::management_address`].
     #[must_use]
     pub fn management(mut self, address: SocketAddr) -> Self {
         self.config.management = Some(address);
+        self
+    }
+
+    /// Secures the management API like connections of AMQP, as [`tls`](BrokerBuilder::tls)
+    /// describes it: `https` in the place of `http`.
+    #[must_use]
+    pub fn management_tls(mut self) -> Self {
+        self.config.management_tls = true;
         self
     }
 
@@ -259,8 +303,18 @@ impl BrokerBuilder {
         self
     }
 
+    /// Lets these users in from this machine alone: guest unless set, nobody with an empty list.
+    ///
+    /// rabbitmq: `loopback_users`.
+    #[must_use]
+    pub fn loopback_users<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.config.loopback_users = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Asks this authenticator who may connect, instead of the broker's own registry. Users that the
-    /// registry does not know may do everything in every virtual host.
+    /// registry does not know may do everything in every virtual host. It is not asked while too
+    /// many logins from the client's address have failed.
     #[must_use]
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
@@ -332,7 +386,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Closes a connection that is not open after this time. Ten seconds unless set.
+    /// Closes a connection that is not open after this time, the handshake of TLS included. Ten
+    /// seconds unless set.
     #[must_use]
     pub fn handshake_timeout(mut self, time: Duration) -> Self {
         self.config.handshake_timeout = time;
@@ -372,13 +427,16 @@ impl BrokerBuilder {
             Storage::Memory => None,
             Storage::Directory(path) => Some(path.clone()),
         };
-        let server = Server::start(config, clock, authenticator.clone()).await?;
+        let secured = config.management_tls;
+        let external = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let server = Server::start(config, clock, authenticator).await?;
         let management = listener.map(|(address, listener)| {
             let hosts = server.hosts().clone();
-            let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
-            let listeners = server.addresses().to_vec();
-            let site = Site::new(hosts, authenticator, listeners, address, data_dir);
-            Management::start(listener, site)
+            let authenticator = server.authenticator();
+            let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
+            let site =
+                Site::new(hosts, authenticator, listeners, [external, secured], address, data_dir);
+            Management::start(listener, server.acceptor().filter(|_| secured), site)
         });
         Ok(Broker { server, management })
     }

@@ -33,6 +33,7 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(std::io::stdout().lock().write_all(&definitions)?);
     }
     let mut signals = Signals::new()?;
+    let mut hang_ups = signal(SignalKind::hangup())?;
     let mut builder = match options.storage {
         Storage::Memory => Broker::builder().in_memory(),
         Storage::Directory(path) => Broker::builder().data_dir(path),
@@ -40,6 +41,13 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     for address in options.listen {
         builder = builder.listen(address);
     }
+    for address in options.tls_listen {
+        builder = builder.tls_listen(address);
+    }
+    if let Some(tls) = options.tls {
+        builder = builder.tls(tls);
+    }
+    builder = builder.loopback_users(options.loopback_users);
     builder = limited(builder, options.limits);
     if let Some(path) = options.definitions {
         let unreadable = |error| format!("cannot read {}: {error}", path.display());
@@ -48,13 +56,21 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(address) = options.management {
         builder = builder.management(address);
     }
+    if options.management_tls {
+        builder = builder.management_tls();
+    }
     let broker = tokio::select! {
         broker = builder.start() => broker?,
         () = signals.next() => return Ok(()),
     };
-    announce(&broker);
+    announce(&broker, if options.management_tls { "https" } else { "http" });
 
-    signals.next().await;
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = hang_ups.recv() => reload(&broker).await,
+        }
+    }
     tracing::info!("stopping; a second signal ends the broker at once");
     tokio::select! {
         stopped = broker.shutdown() => Ok(stopped?),
@@ -79,16 +95,31 @@ fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
     }
 }
 
+/// Reads again what may be read again while the broker runs: the files for TLS.
+async fn reload(broker: &Broker) {
+    match broker.reload_tls().await {
+        Ok(true) => tracing::info!("certificates and key for TLS were read again"),
+        Ok(false) => tracing::info!("there is nothing to reload: no TLS was asked for"),
+        Err(error) => tracing::error!("the reload failed, what was read before stays: {error}"),
+    }
+}
+
 /// Says on standard output that clients can connect, and where: for people, and for scripts that
 /// wait for it.
-fn announce(broker: &Broker) {
-    let addresses: Vec<String> = broker.addresses().iter().map(ToString::to_string).collect();
+fn announce(broker: &Broker, management: &str) {
     let mut lines = String::new();
-    for address in &addresses {
+    let mut addresses = Vec::new();
+    for address in broker.addresses() {
         lines.push_str(&format!("leveret listening on {address}\n"));
+        addresses.push(address.to_string());
+    }
+    for address in broker.tls_addresses() {
+        // rabbitmq: scripts wait for these words.
+        lines.push_str(&format!("started TLS (SSL) listener on {address}\n"));
+        addresses.push(format!("{address} (TLS)"));
     }
     if let Some(address) = broker.management_address() {
-        lines.push_str(&format!("leveret management on http://{address}/api\n"));
+        lines.push_str(&format!("leveret management on {management}://{address}/api\n"));
     }
     lines.push_str(&format!("Server startup complete; listening on {}\n", addresses.join(", ")));
     let mut output = std::io::stdout().lock();

@@ -50,6 +50,8 @@ impl Algorithm {
     }
 
     fn digest(self, salt: &[u8], password: &[u8]) -> Vec<u8> {
+        #[cfg(test)]
+        tests::DIGESTS.with(|digests| digests.set(digests.get() + 1));
         fn of<D: Digest>(salt: &[u8], password: &[u8]) -> Vec<u8> {
             D::new().chain_update(salt).chain_update(password).finalize().to_vec()
         }
@@ -115,6 +117,25 @@ impl PasswordHash {
     }
 }
 
+/// Whether this is the password that a hash belongs to. Without a hash nothing is, which takes as
+/// long to find out as that a password is wrong.
+pub(crate) fn verify(hash: Option<&PasswordHash>, password: &[u8]) -> bool {
+    match hash.filter(|hash| hash.octets.len() >= SALT_OCTETS) {
+        Some(hash) => hash.verify(password),
+        None => {
+            let nobodys = PasswordHash {
+                algorithm: Algorithm::default(),
+                octets: vec![0; SALT_OCTETS + NOBODYS_DIGEST_OCTETS],
+            };
+            std::hint::black_box(nobodys.verify(password));
+            false
+        }
+    }
+}
+
+/// As long as a digest of the default algorithm.
+const NOBODYS_DIGEST_OCTETS: usize = 32;
+
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordHash").field("algorithm", &self.algorithm).finish_non_exhaustive()
@@ -123,7 +144,14 @@ impl fmt::Debug for PasswordHash {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// How much work was done on this thread.
+        pub(super) static DIGESTS: Cell<u32> = const { Cell::new(0) };
+    }
 
     /// RabbitMQ's documentation computes this one step by step.
     const DOCUMENTED: &str = "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR";
@@ -185,6 +213,24 @@ mod tests {
             assert_eq!(PasswordHash::parse(text, Algorithm::Sha256), Err(NotBase64), "{text}");
         }
         assert_eq!(Algorithm::from_name("sha256"), None);
+    }
+
+    #[test]
+    fn a_user_that_is_not_there_costs_the_work_of_a_wrong_password() {
+        let hash = PasswordHash::new(b"secret", [1, 2, 3, 4]);
+        let none = PasswordHash::parse("", Algorithm::Sha256).unwrap();
+        for (hash, password, verified) in [
+            (Some(&hash), &b"secret"[..], true),
+            (Some(&hash), b"wrong", false),
+            (Some(&hash), b"", false),
+            (Some(&none), b"secret", false),
+            (None, b"secret", false),
+            (None, b"", false),
+        ] {
+            let before = DIGESTS.get();
+            assert_eq!(verify(hash, password), verified);
+            assert_eq!(DIGESTS.get() - before, 1, "{hash:?} {password:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,15 @@ fn help_names_every_option_and_its_variable() {
         "LEVERET_HEARTBEAT",
         "--handshake-timeout",
         "LEVERET_HANDSHAKE_TIMEOUT",
+        "--tls-listen",
+        "LEVERET_TLS_LISTEN",
+        "--tls-cert",
+        "--tls-key",
+        "--tls-ca",
+        "--tls-require-client-cert",
+        "--tls-user-from",
+        "--management-tls",
+        "--loopback-users",
         "--log",
         "LEVERET_LOG",
         "127.0.0.1:5672",
@@ -103,6 +112,8 @@ fn what_cannot_be_understood_is_named() {
         (&["--listen", "127.0.0.1:70000"], "127.0.0.1:70000"),
         (&["--log", "leveret=loud"], "leveret=loud"),
         (&["--data-dir", "d", "--in-memory"], "--in-memory"),
+        (&["--tls-listen", "127.0.0.1:0"], "--tls-cert"),
+        (&["--tls-key", "server.key"], "--tls-listen"),
     ] {
         let refused = output(&mut leveret(arguments));
         assert_eq!(refused.status.code(), Some(2), "{arguments:?}");

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use support::certificates::Authority;
 use support::client::{Client, PERSISTENT};
 use support::process::{self, Process};
 use support::{PATIENCE, venv};
@@ -99,6 +100,24 @@ fn heartbeats() {
     in_memory("heartbeats.py", |_| {});
 }
 
+#[test]
+fn secured() {
+    let home = tempfile::tempdir().unwrap();
+    let authority = Authority::new("leveret's tests");
+    let [certificate, key] = authority.server("broker").write(home.path());
+    let (ca, client) = (home.path().join("ca.pem"), authority.client("guest"));
+    std::fs::write(&ca, authority.pem()).unwrap();
+    std::fs::write(home.path().join("client.pem"), client.certificate).unwrap();
+    std::fs::write(home.path().join("client.key"), client.key).unwrap();
+    let mut command = process::leveret(["--in-memory", "--tls-listen", "127.0.0.1:0"]);
+    command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
+    command.arg("--tls-ca").arg(ca).args(["--tls-user-from", "common-name"]);
+    let started = Process::start(command).ready();
+    let (_broker, address) = started.unwrap_or_else(|ended| panic!("no start: {}", ended.stderr));
+    let mut client = python(address, &check("secured.py"));
+    succeeded(&finish(client.env("CERTIFICATES", home.path())));
+}
+
 /// Runs a check against a broker of its own.
 fn in_memory(program: &str, prepare: impl FnOnce(SocketAddr)) {
     let command = process::leveret(["--in-memory", "--listen", "127.0.0.1:0"]);
@@ -125,20 +144,33 @@ fn check(name: &str) -> PathBuf {
 
 /// Runs a program to its end, which must be a good one; returns what it printed.
 fn succeed(address: SocketAddr, program: &Path) -> String {
-    let output = run(address, program);
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} failed\n{stdout}{stderr}", program.display());
-    stdout
+    succeeded(&run(address, program))
 }
 
 fn run(address: SocketAddr, program: &Path) -> Output {
-    let mut child = Command::new(venv::python())
-        // Not buffered, and no compiled files left beside the programs.
-        .args(["-u", "-B"])
-        .arg(check("run.py"))
-        .arg(address.port().to_string())
-        .arg(program)
+    finish(&mut python(address, program))
+}
+
+/// What it printed, if its end was a good one.
+fn succeeded(output: &Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    stdout
+}
+
+/// A program with pika, which finds the broker at this address.
+fn python(address: SocketAddr, program: &Path) -> Command {
+    let mut command = Command::new(venv::python());
+    // Not buffered, and no compiled files left beside the programs.
+    command.args(["-u", "-B"]).arg(check("run.py"));
+    command.arg(address.port().to_string()).arg(program);
+    command
+}
+
+/// Runs a program to its end.
+fn finish(command: &mut Command) -> Output {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -16,12 +16,18 @@ use std::fmt;
 use super::error::Fault;
 use super::names::exchange_phrase;
 
+/// The mechanism of a client whose name comes from its certificate: it sends no password.
+pub const EXTERNAL: &str = "EXTERNAL";
+
 /// What a client sent to prove who it is.
+///
+/// With the mechanism [`EXTERNAL`] the client has proved it already: the user's name is that of a
+/// certificate that was verified, and the password is empty.
 ///
 /// invariant: the password never shows in debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The SASL mechanism it used: `PLAIN` or `AMQPLAIN`.
+    /// The SASL mechanism it used: `PLAIN`, `AMQPLAIN` or `EXTERNAL`.
     pub mechanism: &'static str,
     /// The user's name.
     pub user: String,
@@ -35,6 +41,13 @@ impl fmt::Debug for Credentials {
             .field("mechanism", &self.mechanism)
             .field("user", &self.user)
             .finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Whether a verified certificate has proved who the client is.
+    pub fn is_external(&self) -> bool {
+        self.mechanism == EXTERNAL
     }
 }
 
@@ -70,6 +83,15 @@ pub enum AuthenticationFailure {
     /// The user may connect from this machine alone, and the client is on another.
     #[error("user can only connect via localhost")]
     NotLocal,
+    /// The password was not looked at: too many were wrong before.
+    #[error("too many failed logins from this address")]
+    TooMany,
+    /// The client logs in by its certificate and showed none.
+    #[error("connection peer presented no TLS (x.509) certificate")]
+    NoCertificate,
+    /// The client logs in by its certificate, in which there is no name.
+    #[error("no name found in the certificate")]
+    NoName,
     /// The back end that knows the users did not answer.
     #[error("the authentication back end failed")]
     Unavailable,

@@ -33,6 +33,8 @@ pub struct ConnectionSettings {
     pub heartbeat_secs: u16,
     /// Largest message body, in octets.
     pub max_message_size: u64,
+    /// Whether the client may log in with EXTERNAL: the edge can say whom its certificate names.
+    pub external: bool,
 }
 
 impl Default for ConnectionSettings {
@@ -42,6 +44,7 @@ impl Default for ConnectionSettings {
             frame_max: limits::FRAME_MAX,
             heartbeat_secs: limits::HEARTBEAT_SECS,
             max_message_size: limits::MESSAGE_SIZE,
+            external: false,
         }
     }
 }
@@ -81,7 +84,8 @@ pub struct OpenRequest {
 pub enum Progress {
     /// More octets are needed.
     More,
-    /// The credentials are to be checked: [`Connection::handle_authenticated`] has to follow.
+    /// The credentials are to be checked: [`Connection::handle_authenticated`] has to follow. With
+    /// EXTERNAL the edge knows the user's name, which is left open here.
     Authenticate(Credentials),
     /// The virtual host is to be opened: [`Connection::handle_opened`] has to follow.
     Open(Box<OpenRequest>),
@@ -220,7 +224,7 @@ impl Connection {
         // rabbitmq: the form that 0-9 brokers had, with 1 1 before the version, is taken too.
         const OLD_PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x01\x01\x00\x09";
         if header == frame::PROTOCOL_HEADER || header == OLD_PROTOCOL_HEADER {
-            self.stage = Stage::Handshake(Handshake::begin(&mut self.output));
+            self.stage = Stage::Handshake(Handshake::begin(&self.settings, &mut self.output));
         } else {
             // spec: 4.2.2: the answer is the header of a version that is spoken here.
             self.output.extend_from_slice(&frame::PROTOCOL_HEADER);

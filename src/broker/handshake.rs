@@ -20,7 +20,7 @@ use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Frame, Method, ReplyCode, ShortStr, Table, TableBuf, Value, frame};
 
-use super::access::{AuthenticationFailure, Credentials, User};
+use super::access::{AuthenticationFailure, Credentials, EXTERNAL, User};
 use super::connection::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
 use super::error::Fault;
 use super::limits;
@@ -34,6 +34,7 @@ const PRODUCT: &[u8] = b"RabbitMQ";
 pub const VERSION: &str = "3.10.8";
 const PLATFORM: &[u8] = concat!("leveret ", env!("CARGO_PKG_VERSION")).as_bytes();
 const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
+const MECHANISMS_WITH_EXTERNAL: &[u8] = b"PLAIN AMQPLAIN EXTERNAL";
 const LOCALES: &[u8] = b"en_US";
 const CAPABILITIES: [&[u8]; 9] = [
     b"publisher_confirms",
@@ -68,7 +69,7 @@ pub(super) struct Handshake {
 
 impl Handshake {
     /// Begins: connection.start is put into `output`.
-    pub(super) fn begin(output: &mut Vec<u8>) -> Self {
+    pub(super) fn begin(settings: &ConnectionSettings, output: &mut Vec<u8>) -> Self {
         let mut capabilities = TableBuilder::default();
         for name in CAPABILITIES {
             capabilities.push(name, &Value::Bool(true));
@@ -88,7 +89,7 @@ impl Handshake {
             version_major: 0,
             version_minor: 9,
             server_properties: properties.as_table(),
-            mechanisms: MECHANISMS,
+            mechanisms: if settings.external { MECHANISMS_WITH_EXTERNAL } else { MECHANISMS },
             locales: LOCALES,
         };
         encode::method(output, 0, &start);
@@ -116,7 +117,9 @@ impl Handshake {
             return self.refuse();
         };
         match (&mut self.step, method) {
-            (Step::StartOk, Method::ConnectionStartOk(start_ok)) => self.start_ok(&start_ok),
+            (Step::StartOk, Method::ConnectionStartOk(start_ok)) => {
+                self.start_ok(&start_ok, settings)
+            }
             (Step::TuneOk { user }, Method::ConnectionTuneOk(tune_ok)) => {
                 let user = user.clone();
                 self.tune_ok(user, tune_ok, settings)
@@ -173,11 +176,17 @@ impl Handshake {
         self.close(fault, 10, 40, output);
     }
 
-    fn start_ok(&mut self, start_ok: &connection::StartOk<'_>) -> Progress {
+    fn start_ok(
+        &mut self,
+        start_ok: &connection::StartOk<'_>,
+        settings: &ConnectionSettings,
+    ) -> Progress {
         self.client_properties = start_ok.client_properties.to_owned_table();
         let credentials = match start_ok.mechanism.as_bytes() {
             b"PLAIN" => plain(start_ok.response),
             b"AMQPLAIN" => amqplain(start_ok.response),
+            // rabbitmq: whatever the response says is ignored.
+            b"EXTERNAL" if settings.external => Some(credentials(EXTERNAL, b"", b"")),
             _ => None,
         };
         match credentials {

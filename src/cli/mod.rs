@@ -4,6 +4,7 @@
 //! Nothing is started here; `main` does that with the library's public interface.
 
 mod limits;
+mod tls;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -18,7 +19,8 @@ use tracing_subscriber::EnvFilter;
 
 use self::limits::LimitArguments;
 pub use self::limits::{Limits, raise_open_files};
-use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
+use self::tls::TlsArguments;
+use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, DEFAULT_LOOPBACK_USER, Storage, Tls};
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
 ///
@@ -33,7 +35,8 @@ use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, Storage};
 )]
 struct Arguments {
     /// Address and port to accept clients on; may be given several times. 0.0.0.0 is every
-    /// interface of this machine, port 0 lets the system choose a free port.
+    /// interface of this machine, port 0 lets the system choose a free port. [default:
+    /// 127.0.0.1:5672, unless --tls-listen is given]
     #[arg(
         long,
         value_name = "ADDR",
@@ -41,7 +44,6 @@ struct Arguments {
         hide_env_values = true,
         value_delimiter = ',',
         value_parser = parse_address,
-        default_values_t = [DEFAULT_LISTEN],
     )]
     listen: Vec<SocketAddr>,
 
@@ -85,6 +87,17 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "LEVERET_DEFINITIONS", hide_env_values = true)]
     definitions: Option<PathBuf>,
 
+    /// Users that may connect from this machine alone, with commas; none is nobody, so that guest
+    /// gets in from anywhere.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "LEVERET_LOOPBACK_USERS",
+        hide_env_values = true,
+        default_value = DEFAULT_LOOPBACK_USER
+    )]
+    loopback_users: String,
+
     #[command(subcommand)]
     task: Option<TaskArguments>,
 
@@ -99,6 +112,10 @@ struct Arguments {
         default_value = "info"
     )]
     log: String,
+
+    // why: the last, as what comes behind it would be under its heading.
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,11 +147,14 @@ Examples:
   leveret                                   durable, in ./leveret-data, for this machine alone
   leveret --in-memory --listen 127.0.0.1:0  for a test: no files, any free port
   leveret --listen 0.0.0.0:5672             for other machines as well (guest stays local)
+  leveret --tls-listen 0.0.0.0:5671 --tls-cert server.pem --tls-key server.key
+                                            for other machines, encrypted
   leveret --management 127.0.0.1:15672      with RabbitMQ's HTTP API
   leveret definitions export > file.json    everything but messages of ./leveret-data
 
 An option beats its environment variable. LEVERET_LISTEN takes several addresses, with commas.
-The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.";
+The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.
+SIGHUP makes it read the files for TLS again.";
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,8 +173,16 @@ pub struct Options {
     pub task: Task,
     /// The addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// The addresses to listen on for TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// How connections to these are secured.
+    pub tls: Option<Tls>,
+    /// Users that may connect from this machine alone.
+    pub loopback_users: Vec<String>,
     /// Where the management API is to be, if anywhere.
     pub management: Option<SocketAddr>,
+    /// Whether it is secured like connections to `tls_listen`.
+    pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
     /// What bounds clients.
@@ -188,7 +216,11 @@ impl Options {
             return Ok(Options {
                 task: Task::ExportDefinitions,
                 listen: Vec::new(),
+                tls_listen: Vec::new(),
+                tls: None,
+                loopback_users: Vec::new(),
                 management: None,
+                management_tls: false,
                 storage: Storage::Directory(data_dir),
                 limits: arguments.limits.into(),
                 definitions: None,
@@ -207,10 +239,22 @@ impl Options {
                 return Err(command.error(ErrorKind::ArgumentConflict, text));
             }
         };
+        let tls_listen = arguments.tls.tls_listen.clone();
+        let management_tls = arguments.tls.management_tls;
+        let tls = arguments.tls.tls(arguments.management.is_some());
+        let tls = tls.map_err(|text| command.error(ErrorKind::MissingRequiredArgument, text))?;
+        let listen = match arguments.listen {
+            listen if listen.is_empty() && tls_listen.is_empty() => vec![DEFAULT_LISTEN],
+            listen => listen,
+        };
         Ok(Options {
             task: Task::Serve,
-            listen: arguments.listen,
+            listen,
+            tls_listen,
+            tls,
+            loopback_users: users(&arguments.loopback_users),
             management: arguments.management,
+            management_tls,
             storage,
             limits: arguments.limits.into(),
             definitions: arguments.definitions,
@@ -257,6 +301,16 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// The names in a list with commas.
+///
+/// rabbitmq: `loopback_users = none` is the empty list.
+fn users(list: &str) -> Vec<String> {
+    match list {
+        "none" => Vec::new(),
+        list => list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+    }
+}
+
 fn parse_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
@@ -277,6 +331,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{Pem, UserFrom};
 
     fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
         Options::parse_from(["leveret"].iter().chain(arguments))
@@ -304,7 +359,11 @@ mod tests {
                 },
                 definitions: None,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
+                tls_listen: Vec::new(),
+                tls: None,
+                loopback_users: vec!["guest".to_owned()],
                 management: None,
+                management_tls: false,
                 storage: Storage::Directory("./leveret-data".into()),
                 log: "info".to_owned(),
             }
@@ -337,10 +396,28 @@ mod tests {
             "1500",
             "--definitions",
             "topology.json",
+            "--loopback-users",
+            "guest,test",
+            "--tls-listen",
+            "127.0.0.1:5671",
+            "--tls-cert",
+            "server.pem",
+            "--tls-key",
+            "server.key",
+            "--tls-ca",
+            "clients.pem",
+            "--tls-require-client-cert",
+            "--management-tls",
+            "--tls-user-from",
+            "common-name",
             "--log",
             "warn,leveret=trace",
         ]);
         let addresses = ["127.0.0.1:0", "[::1]:5673", "0.0.0.0:1"];
+        let tls = Tls::new(Pem::file("server.pem"), Pem::file("server.key"))
+            .client_ca(Pem::file("clients.pem"))
+            .require_client_certificate()
+            .user_from(UserFrom::CommonName);
         assert_eq!(
             options.unwrap(),
             Options {
@@ -356,7 +433,11 @@ mod tests {
                 },
                 definitions: Some("topology.json".into()),
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+                tls_listen: vec!["127.0.0.1:5671".parse().unwrap()],
+                tls: Some(tls),
+                loopback_users: vec!["guest".to_owned(), "test".to_owned()],
                 management: Some("127.0.0.1:15672".parse().unwrap()),
+                management_tls: true,
                 storage: Storage::Memory,
                 log: "warn,leveret=trace".to_owned(),
             }
@@ -368,6 +449,45 @@ mod tests {
             (options.task, options.storage),
             (Task::ExportDefinitions, Storage::Directory("d".into()))
         );
+        let options = parse(&["--loopback-users", "none"]).unwrap();
+        assert!(options.loopback_users.is_empty());
+    }
+
+    #[test]
+    fn with_tls_alone_there_is_no_address_without() {
+        let tls = ["--tls-listen", "[::1]:0", "--tls-cert", "c", "--tls-key", "k"];
+        let options = parse(&tls).unwrap();
+        assert_eq!(options.listen, []);
+        let options = parse(&[&["--listen", "[::1]:0"], &tls[..]].concat()).unwrap();
+        assert_eq!(options.listen, options.tls_listen);
+        let management = ["--management", "[::1]:0", "--management-tls"];
+        let options = parse(&[&management, &tls[2..]].concat()).unwrap();
+        assert_eq!((options.listen, options.tls_listen), (vec![DEFAULT_LISTEN], Vec::new()));
+        assert!(options.tls.is_some());
+    }
+
+    #[test]
+    fn what_tls_lacks_is_named() {
+        for (given, named) in [
+            (&["--tls-cert", "c", "--tls-key", "k"][..], "--tls-cert needs --tls-listen"),
+            (&["--tls-require-client-cert"], "--tls-require-client-cert needs --tls-listen"),
+            (&["--tls-listen", "[::1]:0"], "--tls-listen needs --tls-cert and --tls-key"),
+            (&["--management-tls"], "--management-tls needs --management"),
+            (
+                &["--management", "[::1]:0", "--management-tls"],
+                "--management-tls needs --tls-cert and --tls-key",
+            ),
+            (&["--tls-listen", "[::1]:0", "--tls-cert", "c"], "--tls-listen needs --tls-cert"),
+        ] {
+            let error = parse(given).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+        let tls = ["--tls-listen", "[::1]:0", "--tls-cert", "c", "--tls-key", "k"];
+        for given in [&["--tls-require-client-cert"][..], &["--tls-user-from", "cn"]] {
+            let error = parse(&[&tls, given].concat()).unwrap_err();
+            assert!(error.to_string().contains(&format!("{} needs --tls-ca", given[0])), "{error}");
+        }
     }
 
     #[test]
@@ -388,6 +508,7 @@ mod tests {
             &["--handshake-timeout", "0"],
             &["--log", "leveret=loud"],
             &["--data-dir", "d", "--in-memory"],
+            &["--tls-user-from", "email"],
             &["--port", "5672"],
             &["start"],
         ] {

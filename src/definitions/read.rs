@@ -151,6 +151,17 @@ pub(super) fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Map<String, V
     }
 }
 
+/// A text, or none.
+///
+/// invariant: what it is instead is not told, as it may be somebody's password.
+pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        _ => Err(D::Error::custom("a password or its hash should be a text")),
+    }
+}
+
 pub(super) fn limits<'de, D: Deserializer<'de>>(from: D) -> Result<Limits, D::Error> {
     let limit = |(name, value): (String, Value)| match value.as_i64() {
         Some(limit) => Ok((name, limit)),

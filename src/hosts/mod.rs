@@ -45,8 +45,9 @@ use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::handle::{Farewell, Peer, Session, VhostHandle};
 use crate::outbox::Outbox;
-use crate::passwords::PasswordHash;
+use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
+use crate::tls::Security;
 
 /// How often a long recovery says how far it is, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
@@ -154,6 +155,8 @@ struct Inner {
     running: RwLock<BTreeMap<String, Host>>,
     /// Open connections of each user.
     users: Mutex<BTreeMap<String, usize>>,
+    /// Users that may connect from this machine alone.
+    loopback_users: Vec<String>,
     /// Why publishers are blocked, while they are.
     alarms: Mutex<Alarms>,
     memory: MemoryPlan,
@@ -163,16 +166,17 @@ struct Inner {
 
 impl Hosts {
     /// Starts every virtual host there is on the disk, which keeps what is durable in them if the plan
-    /// says so; on an empty one the virtual host `/` with the
-    /// user guest, or those of `users` in its place. With `strangers`, users that are not in the
-    /// registry may do everything: somebody else lets them in. Also what was found, as one report
-    /// for each.
+    /// says so; on an empty one the virtual host `/` with the user guest, or those of `users` in its
+    /// place. Those of `loopback_users` are let in from this machine alone. With `strangers`, users
+    /// that are not in the registry may do everything: somebody else lets them in. Also what was
+    /// found, as one report for each.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
         memory: MemoryPlan,
         clock: Arc<dyn Clock>,
         seed: Option<u64>,
         users: &[(String, Vec<u8>)],
+        loopback_users: &[String],
         strangers: bool,
     ) -> Result<(Self, Vec<(String, Report)>), HostError> {
         let mut registry = Registry::open(disk.clone())?;
@@ -189,6 +193,7 @@ impl Hosts {
                 admission: Mutex::new(()),
                 running: RwLock::new(BTreeMap::new()),
                 users: Mutex::new(BTreeMap::new()),
+                loopback_users: loopback_users.to_vec(),
                 alarms: Mutex::default(),
                 memory,
                 pressure: Arc::default(),
@@ -376,19 +381,17 @@ impl Hosts {
     ) -> Result<User, AuthenticationFailure> {
         let registry = self.current();
         let Credentials { user: name, password, .. } = credentials;
-        let Some(user) = registry.user(name) else {
+        let user = registry.user(name);
+        // why: also for a user that is not there, so that the time tells nobody who is.
+        let proved = credentials.is_external()
+            || passwords::verify(user.and_then(|user| user.password.as_ref()), password);
+        let Some(user) = user.filter(|_| proved) else {
             return Err(AuthenticationFailure::Refused);
         };
-        let hash: Option<PasswordHash> = user.password.clone();
-        let tags = user.tags.clone();
-        // rabbitmq: an empty password never gets in, whatever is stored.
-        if password.is_empty() || !hash.is_some_and(|hash| hash.verify(password)) {
-            return Err(AuthenticationFailure::Refused);
-        }
-        if name == GUEST && !is_local(peer) {
+        if self.inner.loopback_users.contains(name) && !is_local(peer) {
             return Err(AuthenticationFailure::NotLocal);
         }
-        Ok(User { name: name.clone(), tags })
+        Ok(User { name: name.clone(), tags: user.tags.clone() })
     }
 
     /// Lets a client into a virtual host.
@@ -445,6 +448,7 @@ impl Hosts {
             local: end.local,
             connected_at: self.now(),
             mechanism: end.mechanism,
+            security: end.security,
             received: AtomicU64::new(0),
         });
         handle.open(info, peer, outbox, farewell)
@@ -500,7 +504,7 @@ impl Authenticator for Hosts {
 }
 
 /// What is known of a connection before it is let in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectionEnd {
     /// The client's address.
     pub(crate) address: SocketAddr,
@@ -508,12 +512,9 @@ pub(crate) struct ConnectionEnd {
     pub(crate) local: SocketAddr,
     /// The SASL mechanism it used.
     pub(crate) mechanism: &'static str,
+    /// How it is secured, if it is.
+    pub(crate) security: Option<Arc<Security>>,
 }
-
-/// The one user that is refused from elsewhere, since everybody knows its password.
-///
-/// rabbitmq: `loopback_users`.
-const GUEST: &str = "guest";
 
 /// Whether the peer is this machine, also when an IPv6 socket shows its IPv4 address.
 fn is_local(peer: SocketAddr) -> bool {

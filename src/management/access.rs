@@ -46,6 +46,7 @@ impl FromRequestParts<Api> for Caller {
                 AuthenticationFailure::NotLocal => {
                     Failure::not_authorised("User can only log in via localhost")
                 }
+                AuthenticationFailure::TooMany => Failure::too_many_logins(),
                 _ => Failure::login_failed(),
             }
         })?;

@@ -113,6 +113,8 @@ fn shown(site: &Site, found: &Found) -> Value {
         (true, false) => "running",
     };
     let properties = connection.client_properties.as_table();
+    let security = peer.security.as_deref();
+    let certificate = security.and_then(|security| security.certificate.as_ref());
     json!({
         "name": peer.name,
         "vhost": vhost,
@@ -134,14 +136,15 @@ fn shown(site: &Site, found: &Found) -> Value {
         "port": peer.local.port(),
         "peer_host": peer.address.ip().to_string(),
         "peer_port": peer.address.port(),
-        "ssl": false,
-        "ssl_protocol": null,
-        "ssl_key_exchange": null,
-        "ssl_cipher": null,
-        "ssl_hash": null,
-        "peer_cert_subject": null,
-        "peer_cert_issuer": null,
-        "peer_cert_validity": null,
+        "ssl": security.is_some(),
+        "ssl_protocol": security.map(|it| it.protocol),
+        "ssl_key_exchange": security.map(|it| &it.key_exchange),
+        "ssl_cipher": security.map(|it| &it.cipher),
+        // All ciphers there are authenticate what they encrypt.
+        "ssl_hash": security.map(|_| "aead"),
+        "peer_cert_subject": certificate.map(|it| &it.subject),
+        "peer_cert_issuer": certificate.map(|it| &it.issuer),
+        "peer_cert_validity": certificate.map(|it| &it.validity),
         "recv_oct": peer.received.load(Ordering::Relaxed),
         "recv_oct_details": show::rate(),
         "send_oct": sent,

@@ -144,6 +144,7 @@ impl LocalClient {
             local: caller.ends.local,
             connected_at: site.hosts.now(),
             mechanism: MECHANISM,
+            security: None,
             received: AtomicU64::new(0),
         });
         let outbox = Arc::new(Outbox::default());

@@ -14,8 +14,7 @@
 //! rabbitmq: beside each counter `x` stands `x_details` with a rate. Here the rate is always 0.0:
 //! who wants one makes it of two readings, which are exact.
 //!
-//! What this module deliberately is not: it keeps no state of its own, has no page for browsers and
-//! speaks no TLS.
+//! What this module deliberately is not: it keeps no state of its own and has no page for browsers.
 
 mod access;
 mod answer;
@@ -64,6 +63,12 @@ pub(crate) struct Site {
     authenticator: Arc<dyn Authenticator>,
     /// Where clients of AMQP are listened for.
     listeners: Vec<SocketAddr>,
+    /// The same with TLS.
+    tls_listeners: Vec<SocketAddr>,
+    /// Whether clients of AMQP may log in by certificate.
+    external: bool,
+    /// Whether this API is spoken with TLS.
+    secured: bool,
     /// Where this API is.
     address: SocketAddr,
     /// Where what is durable is kept; nowhere but in memory otherwise.
@@ -82,12 +87,24 @@ impl Site {
     pub(crate) fn new(
         hosts: Hosts,
         authenticator: Arc<dyn Authenticator>,
-        listeners: Vec<SocketAddr>,
+        [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
+        [external, secured]: [bool; 2],
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
         let (started_at, node) = (hosts.now(), node::name());
-        Site { hosts, authenticator, listeners, address, data_dir, started_at, node }
+        Site {
+            hosts,
+            authenticator,
+            listeners,
+            tls_listeners,
+            external,
+            secured,
+            address,
+            data_dir,
+            started_at,
+            node,
+        }
     }
 
     /// A virtual host that runs; one that does not is none.

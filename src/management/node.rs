@@ -16,6 +16,7 @@ use super::list::Wishes;
 use super::local_client::is_local;
 use super::overview::contexts;
 use super::{Answer, Api, Site};
+use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
 use crate::hosts::DISK_RESERVE_OCTETS;
 
@@ -74,6 +75,12 @@ fn node(site: &Site) -> Value {
         "auth_mechanisms": [
             { "name": "PLAIN", "description": "SASL PLAIN authentication mechanism", "enabled": true },
             { "name": "AMQPLAIN", "description": "QPid AMQPLAIN mechanism", "enabled": true },
+            {
+                "name": EXTERNAL,
+                "description": "TLS peer verification-based authentication plugin. \
+                                Used in combination with the EXTERNAL SASL mechanism.",
+                "enabled": site.external,
+            },
         ],
         "contexts": contexts(site),
         "config_files": [],

@@ -116,7 +116,9 @@ impl Totals {
 /// What is listened on, for AMQP and for this API.
 pub(super) fn listeners(site: &Site) -> Vec<Value> {
     let amqp = site.listeners.iter().map(|address| ("amqp", address));
-    let all = amqp.chain([("http", &site.address)]);
+    let amqps = site.tls_listeners.iter().map(|address| ("amqp/ssl", address));
+    let http = if site.secured { "https" } else { "http" };
+    let all = amqp.chain(amqps).chain([(http, &site.address)]);
     all.map(|(protocol, address)| {
         json!({
             "node": site.node,

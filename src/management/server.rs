@@ -14,17 +14,22 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Site;
 use crate::broker::limits::HTTP_CONNECTIONS;
+use crate::tls::{self, Acceptor};
 
 /// How long the head of a request may take, the wait for its first octet included.
 ///
 /// rabbitmq: its idle timeout is a minute.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the handshake of TLS may take.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is kept of a request's head at most, in octets.
 const HEAD_OCTETS: usize = 64 * 1024;
@@ -52,11 +57,17 @@ pub(super) struct Ends {
 
 impl Management {
     /// Serves the API on this listener, which is [`Site::address`].
-    pub(crate) fn start(listener: TcpListener, site: Site) -> Self {
+    ///
+    /// With an acceptor its clients must speak TLS.
+    pub(crate) fn start(
+        listener: TcpListener,
+        acceptor: Option<Arc<Acceptor>>,
+        site: Site,
+    ) -> Self {
         let address = site.address;
         let router = super::router(Arc::new(site));
         let (stopping, stopped) = watch::channel(false);
-        let listening = tokio::spawn(listen(listener, router, stopped));
+        let listening = tokio::spawn(listen(listener, acceptor, router, stopped));
         Management { address, stopping, listening }
     }
 
@@ -73,7 +84,12 @@ impl Management {
     }
 }
 
-async fn listen(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn listen(
+    listener: TcpListener,
+    acceptor: Option<Arc<Acceptor>>,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -86,9 +102,9 @@ async fn listen(listener: TcpListener, router: Router, mut stopping: watch::Rece
             accepted = accept(&listener, &room) => match accepted {
                 Ok((permit, socket, peer)) => {
                     failing = false;
-                    let router = router.clone();
+                    let (router, acceptor) = (router.clone(), acceptor.clone());
                     connections.spawn(async move {
-                        serve(socket, peer, router, stopped).await;
+                        serve(socket, acceptor.as_deref(), peer, router, stopped).await;
                         drop(permit);
                     });
                 }
@@ -122,6 +138,7 @@ async fn accept(
 
 async fn serve(
     socket: TcpStream,
+    acceptor: Option<&Acceptor>,
     peer: SocketAddr,
     router: Router,
     mut stopping: watch::Receiver<bool>,
@@ -130,6 +147,28 @@ async fn serve(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
+    let Some(acceptor) = acceptor else { return answer(socket, ends, router, stopping).await };
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(socket)) => accepted,
+        () = stopped(&mut stopping) => return,
+    };
+    match accepted {
+        Ok(Ok((socket, _))) => answer(socket, ends, router, stopping).await,
+        Ok(Err(error)) if tls::is_foreign(&error) => {
+            tracing::warn!(%peer, "HTTP client does not speak TLS, and this port does");
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake of HTTP failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake of HTTP took too long"),
+    }
+}
+
+/// Answers the requests of a connection.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
+    ends: Ends,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ends);
@@ -147,7 +186,7 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "HTTP connection failed");
+        tracing::debug!(peer = %ends.peer, %error, "HTTP connection failed");
     }
 }
 

@@ -20,7 +20,7 @@ use leveret_codec::ReplyCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
 use super::monitor::Monitor;
@@ -34,6 +34,7 @@ use crate::broker::error::Fault;
 use crate::handle::Session;
 use crate::hosts::{ConnectionEnd, Hosts};
 use crate::outbox::Outbox;
+use crate::tls::{self, Security};
 
 /// How long a socket stays half open after our last octet, for the client to read it.
 ///
@@ -62,33 +63,30 @@ pub(super) struct Context {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// The two ends of a socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
+/// What is known of a client before its first octet of AMQP.
+#[derive(Debug)]
+pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    /// When its connection must be open.
+    pub(super) deadline: Instant,
+    /// How it is secured, if it is.
+    pub(super) security: Option<Arc<Security>>,
+    pub(super) place: Place,
 }
 
 /// Serves one client from the accepted socket to its end.
-pub(super) async fn serve<R, W>(
-    context: Arc<Context>,
-    socket: R,
-    mut writing: W,
-    ends: Ends,
-    mut place: Place,
-) where
+pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, arrival: Arrival)
+where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let outbox = Arc::new(Outbox::default());
     let mut stopping = context.stopping.clone();
-    let peer = ends.peer;
-    let mut reader = Reader::new(context, socket, ends);
-    let leave = place.leave();
-    let handshake = timeout(
-        reader.context.handshake_timeout,
-        reader.shake_hands(&mut writing, &outbox, &mut place),
-    );
+    let Arrival { peer, deadline, .. } = arrival;
+    let leave = arrival.place.leave();
+    let mut reader = Reader::new(context, socket, arrival);
+    let handshake = timeout_at(deadline, reader.shake_hands(&mut writing, &outbox));
     let opened = tokio::select! {
         opened = handshake => opened,
         // why: no line each: whoever needs the place has logged that there are too many.
@@ -108,7 +106,7 @@ pub(super) async fn serve<R, W>(
         Ok(Err(error)) => tracing::debug!(%peer, %error, "socket failed during the handshake"),
         // rabbitmq: no reply, the socket is closed.
         Err(_) => {
-            if let Some(count) = place.note_slow() {
+            if let Some(count) = reader.place.note_slow() {
                 tracing::warn!(%peer, count, "handshake took too long, connection closed");
             }
         }
@@ -146,8 +144,10 @@ struct Reader<R> {
     socket: R,
     peer: SocketAddr,
     local: SocketAddr,
+    security: Option<Arc<Security>>,
     mechanism: &'static str,
     connection: Connection,
+    place: Place,
     /// What `connection` holds of messages that are not whole.
     share: Share,
     buffer: ReadBuffer,
@@ -156,11 +156,28 @@ struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    fn new(context: Arc<Context>, socket: R, Ends { peer, local }: Ends) -> Self {
-        let connection = Connection::new(context.settings.clone());
+    fn new(context: Arc<Context>, socket: R, arrival: Arrival) -> Self {
+        let Arrival { peer, local, security, place, .. } = arrival;
+        // rabbitmq: EXTERNAL is offered to a client without a certificate too, which learns more
+        // from a login that is refused than from a mechanism that is not there.
+        let external = security.as_ref().is_some_and(|it| it.asks_for_certificates);
+        let connection =
+            Connection::new(ConnectionSettings { external, ..context.settings.clone() });
         let (mechanism, buffer) = ("PLAIN", ReadBuffer::new());
         let share = Share::new(context.pending.clone());
-        Reader { context, socket, peer, local, mechanism, connection, share, buffer, received: 0 }
+        Reader {
+            context,
+            socket,
+            peer,
+            local,
+            security,
+            mechanism,
+            connection,
+            place,
+            share,
+            buffer,
+            received: 0,
+        }
     }
 
     /// From the first octet to an open connection. The core's answers go straight to the socket:
@@ -169,7 +186,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         &mut self,
         writing: &mut W,
         outbox: &Arc<Outbox>,
-        place: &mut Place,
     ) -> io::Result<Opened> {
         loop {
             let mut commands = Vec::new();
@@ -179,22 +195,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             drop(commands);
             self.buffer.consume(used);
             writing.write_all(&self.connection.take_output()).await?;
+            writing.flush().await?;
             match progress {
                 Progress::More => {
+                    let is_first = self.received == 0;
                     if !self.read().await? {
                         return Ok(Opened::Gone);
+                    }
+                    if is_first && tls::begins_tls(self.buffer.filled()) {
+                        let peer = self.peer;
+                        tracing::warn!(%peer, "client speaks TLS, and this port does not");
                     }
                 }
                 Progress::Authenticate(credentials) => {
                     self.mechanism = credentials.mechanism;
-                    let result = self.authenticate(&credentials).await;
+                    let result = self.authenticate(credentials).await;
                     self.connection.handle_authenticated(result);
                 }
-                Progress::Open(request) => match self.open(*request, outbox, place) {
+                Progress::Open(request) => match self.open(*request, outbox) {
                     Ok(session) => {
                         self.connection.handle_opened(Ok(()));
                         self.buffer.may_grow();
                         writing.write_all(&self.connection.take_output()).await?;
+                        writing.flush().await?;
                         return Ok(Opened::Session(session));
                     }
                     Err(fault) => self.connection.handle_opened(Err(fault)),
@@ -210,25 +233,28 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     ///
     /// rabbitmq: the limit of the node is looked at before everything else.
     fn open(
-        &self,
+        &mut self,
         OpenRequest { vhost, info }: OpenRequest,
         outbox: &Arc<Outbox>,
-        place: &mut Place,
     ) -> Result<Session, Fault> {
-        place.open().map_err(|max| {
+        self.place.open().map_err(|max| {
             let text = format!("connection refused: node connection limit ({max}) is reached");
             Fault::new(ReplyCode::NotAllowed, text)
         })?;
         let user = info.user.name.clone();
-        let end =
-            ConnectionEnd { address: self.peer, local: self.local, mechanism: self.mechanism };
+        let end = ConnectionEnd {
+            address: self.peer,
+            local: self.local,
+            mechanism: self.mechanism,
+            security: self.security.clone(),
+        };
         match self.context.hosts.open(&vhost, info, end, outbox.clone()) {
             Ok(session) => {
                 tracing::info!(peer = %self.peer, user, vhost, "connection opened");
                 Ok(session)
             }
             Err(fault) => {
-                place.close();
+                self.place.close();
                 let reason = fault.text.as_ref();
                 tracing::warn!(peer = %self.peer, user, vhost, reason, "open refused");
                 Err(fault)
@@ -236,12 +262,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    async fn authenticate(&self, credentials: &Credentials) -> Result<User, AuthenticationFailure> {
-        let result = self.context.authenticator.authenticate(credentials, self.peer).await;
+    async fn authenticate(
+        &self,
+        mut credentials: Credentials,
+    ) -> Result<User, AuthenticationFailure> {
+        let named = credentials.is_external().then(|| self.user_of_certificate());
+        let result = match named.transpose() {
+            Ok(user) => {
+                credentials.user = user.unwrap_or(credentials.user);
+                self.context.authenticator.authenticate(&credentials, self.peer).await
+            }
+            Err(failure) => Err(failure),
+        };
         if let Err(failure) = &result {
-            tracing::warn!(peer = %self.peer, user = credentials.user, %failure, "login refused");
+            let Credentials { user, mechanism, .. } = &credentials;
+            tracing::warn!(peer = %self.peer, user, mechanism, %failure, "login refused");
         }
         result
+    }
+
+    fn user_of_certificate(&self) -> Result<String, AuthenticationFailure> {
+        // invariant: the core takes EXTERNAL where it was told that there is a certificate to ask.
+        let security = self.security.as_ref().ok_or(AuthenticationFailure::NoCertificate)?;
+        security.user().map(str::to_owned)
     }
 
     /// From the open connection to its end. The core hears of the end when `session` is dropped.

@@ -20,8 +20,9 @@ use futures::future::join_all;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
 
-use self::connection::Context;
+use self::connection::{Arrival, Context};
 use self::pending::Pending;
 use self::places::{Place, Places};
 use crate::auth::Authenticator;
@@ -32,6 +33,8 @@ use crate::definitions::Definitions;
 use crate::hosts::{HostError, Hosts, ImportError, MemoryPlan};
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
+use crate::throttle::Throttle;
+use crate::tls::{self, Acceptor, TlsError};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
@@ -62,6 +65,12 @@ pub enum StartError {
     /// There is no such directory to read from.
     #[error("{} is no directory", .0.display())]
     NoDirectory(std::path::PathBuf),
+    /// The certificates or the key for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS is asked for, and there is no certificate.
+    #[error("TLS is asked for, but there is no certificate and key")]
+    NoCertificate,
     /// The definitions were not taken.
     #[error(transparent)]
     Definitions(#[from] ImportError),
@@ -85,6 +94,8 @@ pub(crate) struct Server {
     hosts: Hosts,
     addresses: Vec<SocketAddr>,
     context: Arc<Context>,
+    tls_addresses: Vec<SocketAddr>,
+    acceptor: Option<Arc<Acceptor>>,
     reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
@@ -108,38 +119,59 @@ impl Server {
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
         let strangers = authenticator.is_some();
-        let (hosts, reports, disk) = open(&config, clock, strangers).await?;
+        let (hosts, reports, disk) = open(&config, clock.clone(), strangers).await?;
         if config.storage != Storage::Memory {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
+        let acceptor = config.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
+        if acceptor.is_none() && (config.management_tls || !config.tls_listen.is_empty()) {
+            return Err(StartError::NoCertificate);
+        }
         let listeners = bind(config.addresses()).await?;
+        let tls_listeners = bind(&config.tls_listen).await?;
         if let Some(json) = &config.definitions {
             hosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
+        let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
         let watching = tokio::spawn(resources::watch(disk, hosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
             hosts: hosts.clone(),
-            authenticator,
+            authenticator: authenticator.clone(),
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
             places: Arc::new(Places::new(config.max_connections, http)),
             pending: Arc::new(Pending::new(limits::PENDING_OCTETS)),
             stopping: stopped,
         });
-        let (addresses, listeners): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
-        let listening = listeners
-            .into_iter()
-            .map(|listener| {
-                tokio::spawn(listen(listener, context.clone(), config.shutdown_timeout))
-            })
-            .collect();
-        Ok(Server { hosts, addresses, context, reports, stopping, listening, watching })
+        let mut listening = Vec::new();
+        let mut start = |listeners: Vec<(SocketAddr, TcpListener)>, acceptor: Option<&Arc<_>>| {
+            let start = |(address, listener)| {
+                let listener = Listener { listener, acceptor: acceptor.cloned() };
+                let listen = listen(listener, context.clone(), config.shutdown_timeout);
+                listening.push(tokio::spawn(listen));
+                address
+            };
+            listeners.into_iter().map(start).collect()
+        };
+        let addresses = start(listeners, None);
+        let tls_addresses = start(tls_listeners, acceptor.as_ref());
+        Ok(Server {
+            hosts,
+            addresses,
+            context,
+            tls_addresses,
+            acceptor,
+            reports,
+            stopping,
+            listening,
+            watching,
+        })
     }
 
-    /// The addresses that are listened on, with the ports that the system chose.
+    /// The addresses that are listened on without TLS, with the ports that the system chose.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -152,6 +184,31 @@ impl Server {
     /// Octets that all connections hold of messages which are not whole yet.
     pub(crate) fn pending_octets(&self) -> usize {
         self.context.pending.octets()
+    }
+
+    /// The addresses that are listened on for TLS, with the ports that the system chose.
+    pub(crate) fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
+    }
+
+    /// What makes a socket secure, if there are certificates.
+    pub(crate) fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.acceptor.clone()
+    }
+
+    /// Reads the certificates and the key again. Says whether there are any.
+    pub(crate) async fn reload_tls(&self) -> Result<bool, TlsError> {
+        let Some(acceptor) = self.acceptor.clone() else { return Ok(false) };
+        // why: a file may be on a disk that is slow.
+        let reloading = tokio::task::spawn_blocking(move || acceptor.reload());
+        let reloaded = reloading.await;
+        reloaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        Ok(true)
+    }
+
+    /// Who says who a client is, for whatever it logs in to.
+    pub(crate) fn authenticator(&self) -> Arc<dyn Authenticator> {
+        self.context.authenticator.clone()
     }
 
     /// What the store of each virtual host found when it was opened.
@@ -195,7 +252,7 @@ async fn open(
     clock: Arc<dyn Clock>,
     strangers: bool,
 ) -> Result<(Hosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
-    let Config { storage, seed, users, memory_limit, .. } = config.clone();
+    let Config { storage, seed, users, loopback_users, memory_limit, .. } = config.clone();
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
     let opening = tokio::task::spawn_blocking(move || {
         let (disk, directory): (Arc<dyn Disk>, _) = match storage {
@@ -206,7 +263,8 @@ async fn open(
             }
         };
         let memory = MemoryPlan { limit: memory_limit, has_disk: directory.is_some() };
-        let (hosts, reports) = Hosts::start(disk, memory, clock, seed, &users, strangers)?;
+        let (hosts, reports) =
+            Hosts::start(disk, memory, clock, seed, &users, &loopback_users, strangers)?;
         Ok((hosts, reports, directory))
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
@@ -243,8 +301,15 @@ pub(crate) async fn bind(
     Ok(listeners)
 }
 
+/// Where clients are accepted, and how they are secured, if they are.
+struct Listener {
+    listener: TcpListener,
+    acceptor: Option<Arc<Acceptor>>,
+}
+
 /// Accepts clients until the broker stops, then waits for them to end, but not for long.
-async fn listen(listener: TcpListener, context: Arc<Context>, shutdown_timeout: Duration) {
+async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Duration) {
+    let Listener { listener, acceptor } = listener;
     let mut stopping = context.stopping.clone();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -257,7 +322,8 @@ async fn listen(listener: TcpListener, context: Arc<Context>, shutdown_timeout: 
                 Ok((socket, peer)) => {
                     failing = false;
                     if let Some(place) = context.places.enter() {
-                        connections.spawn(serve(context.clone(), socket, peer, place));
+                        let serve = serve(context.clone(), socket, peer, place, acceptor.clone());
+                        connections.spawn(serve);
                     }
                 }
                 Err(error) => {
@@ -285,14 +351,55 @@ async fn listen(listener: TcpListener, context: Arc<Context>, shutdown_timeout: 
     connections.shutdown().await;
 }
 
-async fn serve(context: Arc<Context>, socket: TcpStream, peer: SocketAddr, place: Place) {
+async fn serve(
+    context: Arc<Context>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    acceptor: Option<Arc<Acceptor>>,
+) {
+    let deadline = Instant::now() + context.handshake_timeout;
     // why: a reply is sent when it is ready; waiting for more would only delay the next request.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
     let local = socket.local_addr().unwrap_or(peer);
-    let (reading, writing) = socket.into_split();
-    connection::serve(context, reading, writing, connection::Ends { peer, local }, place).await;
+    let leave = place.leave();
+    let mut arrival = Arrival { peer, local, deadline, security: None, place };
+    match acceptor {
+        None => {
+            let (reading, writing) = socket.into_split();
+            connection::serve(context, reading, writing, arrival).await;
+        }
+        Some(acceptor) => {
+            let mut stopping = context.stopping.clone();
+            let accepted = tokio::select! {
+                accepted = timeout_at(deadline, acceptor.accept(socket)) => accepted,
+                () = leave.notified() => return,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            };
+            match accepted {
+                Ok(Ok((socket, security))) => {
+                    arrival.security = Some(Arc::new(security));
+                    let (reading, writing) = tokio::io::split(socket);
+                    connection::serve(context, reading, writing, arrival).await;
+                }
+                Ok(Err(error)) => note_failed_handshake(peer, &error),
+                Err(_) => tracing::warn!(%peer, "TLS handshake took too long, connection closed"),
+            }
+        }
+    }
+}
+
+fn note_failed_handshake(peer: SocketAddr, error: &io::Error) {
+    if tls::is_foreign(error) {
+        tracing::warn!(%peer, "client does not speak TLS, and this port does; connection closed");
+    } else if error.kind() == io::ErrorKind::InvalidData {
+        tracing::warn!(%peer, %error, "TLS handshake failed, connection closed");
+    } else {
+        // why: whoever looks whether the port is open goes like this, too.
+        tracing::debug!(%peer, %error, "client left during the TLS handshake");
+    }
 }
 
 /// A connection's task that ends by a panic is a bug in the broker: it must not go unseen.

@@ -105,6 +105,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     async fn flush(&mut self, buffer: &mut Vec<u8>, unreported: &mut usize) -> io::Result<()> {
         self.socket.write_all(buffer).await?;
+        // why: what TLS has encrypted and could not get rid of yet is written by this alone.
+        self.socket.flush().await?;
         self.outbox.note_written(buffer.len());
         buffer.clear();
         buffer.shrink_to(KEPT_OCTETS);

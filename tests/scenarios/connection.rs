@@ -1,6 +1,6 @@
 //! The handshake, before the connection is open.
 
-use leveret::broker::connection::ConnectionSettings;
+use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret_codec::method::{channel, connection, queue};
 use leveret_codec::{Value, encode, frame};
 
@@ -137,6 +137,28 @@ fn a_malformed_login_is_silent_even_for_who_can_hear() {
         client.handshake(&frame::PROTOCOL_HEADER);
         let answer = client.handshake(&start_ok_capable(mechanism, response));
         assert_eq!(answer, SILENT_END, "{mechanism} {response:?}");
+    }
+}
+
+#[test]
+fn external_is_there_where_the_edge_can_say_whose_certificate_it_is() {
+    for external in [false, true] {
+        let settings = ConnectionSettings { external, ..ConnectionSettings::default() };
+        let (mut connection, mut commands) = (Connection::new(settings), Vec::new());
+        connection.handle_input(&frame::PROTOCOL_HEADER, &mut commands);
+        let start = connection.take_output();
+        let offered = start.windows(8).any(|octets| octets == b"EXTERNAL");
+        assert_eq!(offered, external);
+        let login = start_ok("EXTERNAL", b"\0admin\0ignored");
+        let (_, progress) = connection.handle_input(&login, &mut commands);
+        match progress {
+            Progress::Authenticate(credentials) => {
+                assert!(external && credentials.is_external());
+                assert_eq!((credentials.user.as_str(), credentials.password.len()), ("", 0));
+            }
+            Progress::End { delay_ms } => assert_eq!((external, delay_ms), (false, 3_000)),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -18,9 +18,9 @@ use super::PATIENCE;
 pub(crate) const PERSISTENT: &[u8] = &[0x10, 0, 2];
 pub(crate) const TRANSIENT: &[u8] = properties::Properties::EMPTY.as_bytes();
 
-/// One end of a connection.
-pub(crate) struct Client {
-    socket: TcpStream,
+/// One end of a connection, over a socket or what makes a socket secure.
+pub(crate) struct Client<S = TcpStream> {
+    socket: S,
     decoder: Decoder,
     frame_max: u32,
     input: Vec<u8>,
@@ -58,9 +58,7 @@ impl Client {
         socket.set_nodelay(true).expect("a socket has that option");
         socket.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
         socket.set_write_timeout(Some(PATIENCE)).expect("the time is not zero");
-        let frame_max = frame::MIN_SIZE;
-        let (input, used) = (Vec::new(), 0);
-        Client { socket, decoder: Decoder::new(0), frame_max, input, used }
+        Client::over(socket)
     }
 
     /// An open connection of guest's, without heartbeats, with channel 1 open.
@@ -117,12 +115,74 @@ impl Client {
         (client, opened)
     }
 
+    /// The next frame, if it is here already.
+    pub(crate) fn poll(&mut self) -> io::Result<Option<Received>> {
+        self.socket.set_nonblocking(true)?;
+        let read = self.read();
+        self.socket.set_nonblocking(false)?;
+        match read {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            other => other,
+        }
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A connection over this, with nothing said on it.
+    pub(crate) fn over(socket: S) -> Self {
+        let frame_max = frame::MIN_SIZE;
+        let (input, used) = (Vec::new(), 0);
+        Client { socket, decoder: Decoder::new(0), frame_max, input, used }
+    }
+
+    /// Begins, and returns what the broker offers to log in with.
+    pub(crate) fn mechanisms(&mut self) -> String {
+        self.send(&frame::PROTOCOL_HEADER).expect("the broker reads");
+        let start = self.frame();
+        let Method::ConnectionStart(start) = start.method() else { panic!("{start:?}") };
+        String::from_utf8_lossy(start.mechanisms).into_owned()
+    }
+
+    /// Logs in, as a client that wants to hear of a refusal.
+    ///
+    /// # Errors
+    /// Code and text of the refusal.
+    pub(crate) fn log_in(&mut self, mechanism: &str, response: &[u8]) -> Result<(), String> {
+        let mut capabilities = TableBuilder::default();
+        capabilities.push(b"authentication_failure_close", &Value::Bool(true));
+        let capabilities = capabilities.finish();
+        let mut properties = TableBuilder::default();
+        properties.push(b"capabilities", &Value::Table(capabilities.as_table()));
+        let properties = properties.finish();
+        let start_ok = connection::StartOk {
+            client_properties: properties.as_table(),
+            mechanism: short(mechanism),
+            response,
+            locale: ShortStr::from_static("en_US"),
+        };
+        match self.call(0, &start_ok).method() {
+            Method::ConnectionTune(_) => Ok(()),
+            Method::ConnectionClose(close) => {
+                Err(format!("{} {}", close.reply_code, close.reply_text))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Agrees to small limits and opens a virtual host; what is answered.
+    pub(crate) fn enter(&mut self, vhost: &str) -> Received {
+        let tune_ok = connection::TuneOk { channel_max: 10, frame_max: 4096, heartbeat: 0 };
+        self.tell(0, &tune_ok).expect("the broker reads");
+        let open = connection::Open { virtual_host: short(vhost), ..Default::default() };
+        self.call(0, &open)
+    }
+
     pub(crate) fn open_channel(&mut self, channel: u16) {
         let opened = self.call(channel, &channel::Open::default());
         assert!(matches!(opened.method(), Method::ChannelOpenOk(_)));
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &S {
         &self.socket
     }
 
@@ -174,17 +234,6 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    /// The next frame, if it is here already.
-    pub(crate) fn poll(&mut self) -> io::Result<Option<Received>> {
-        self.socket.set_nonblocking(true)?;
-        let read = self.read();
-        self.socket.set_nonblocking(false)?;
-        match read {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            other => other,
         }
     }
 

@@ -4,7 +4,9 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod venv;
 

@@ -1,11 +1,12 @@
 //! Programs as child processes, the built leveret above all.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,8 @@ pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
     stdout: String,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
 }
 
 /// What a process left behind.
@@ -75,7 +77,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be run");
         let stdout = child.stdout.take().expect("it is piped");
-        let mut stderr = child.stderr.take().expect("it is piped");
+        let mut pipe = BufReader::new(child.stderr.take().expect("it is piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
@@ -84,13 +86,18 @@ impl Process {
                 }
             }
         });
-        let stderr = std::thread::spawn(move || {
-            let mut octets = Vec::new();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let kept = stderr.clone();
+        let reading = std::thread::spawn(move || {
+            let mut line = Vec::new();
             // What came before the pipe broke is all that can be shown.
-            let _ = stderr.read_to_end(&mut octets);
-            String::from_utf8_lossy(&octets).into_owned()
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|octets| octets > 0) {
+                let text = String::from_utf8_lossy(&line);
+                kept.lock().expect("nobody panics with it").push_str(&text);
+                line.clear();
+            }
         });
-        Process { child, lines, stdout: String::new(), stderr: Some(stderr) }
+        Process { child, lines, stdout: String::new(), stderr, reading: Some(reading) }
     }
 
     /// Waits until clients can connect and returns the first address; if the program ends instead,
@@ -98,7 +105,7 @@ impl Process {
     pub(crate) fn ready(mut self) -> Result<(Self, SocketAddr), Ended> {
         while let Some(line) = self.next_line() {
             if let Some(addresses) = line.strip_prefix(READY) {
-                let first = addresses.split(", ").next().unwrap_or_default();
+                let first = addresses.split([',', ' ']).next().unwrap_or_default();
                 let address = first.parse().expect("an address is printed");
                 return Ok((self, address));
             }
@@ -121,6 +128,11 @@ impl Process {
     /// What it has printed on standard output so far, as far as it was waited for.
     pub(crate) fn stdout(&self) -> &str {
         &self.stdout
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.stderr.lock().expect("nobody panics with it").clone()
     }
 
     /// Sends a signal.
@@ -148,9 +160,11 @@ impl Process {
         while let Ok(line) = self.lines.recv() {
             self.keep(&line);
         }
-        let stderr = self.stderr.take().map(|thread| thread.join().unwrap_or_default());
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("it does not panic");
+        }
         let stdout = std::mem::take(&mut self.stdout);
-        Ended { status, stdout, stderr: stderr.unwrap_or_default() }
+        Ended { status, stdout, stderr: self.log() }
     }
 
     fn keep(&mut self, line: &str) {
@@ -165,11 +179,12 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // What a program logged may say why its test fails.
-        if let Some(stderr) = self.stderr.take()
+        if let Some(reading) = self.reading.take()
             && std::thread::panicking()
         {
-            let stderr = stderr.join().unwrap_or_default();
-            eprintln!("standard error of a program of this test:\n{stderr}");
+            // Its thread ends with the program.
+            let _ = reading.join();
+            eprintln!("standard error of a program of this test:\n{}", self.log());
         }
     }
 }

@@ -45,7 +45,8 @@ impl Broker {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000_000)));
         let disk = Arc::new(MemoryDisk::default());
         let memory = MemoryPlan { limit: u64::MAX, has_disk: false };
-        let (hosts, _) = Hosts::start(disk, memory, clock.clone(), Some(1), &[], false).unwrap();
+        let (hosts, _) =
+            Hosts::start(disk, memory, clock.clone(), Some(1), &[], &[], false).unwrap();
         let (stopping, stopped) = watch::channel(false);
         let context = Context {
             authenticator: Arc::new(hosts.clone()),
@@ -59,14 +60,23 @@ impl Broker {
         Broker { context: Arc::new(context), clock, _stopping: stopping }
     }
 
+    fn arrival(&self) -> Arrival {
+        let address = "127.0.0.1:1".parse().unwrap();
+        Arrival {
+            peer: address,
+            local: address,
+            deadline: Instant::now() + self.context.handshake_timeout,
+            security: None,
+            place: self.context.places.enter().unwrap(),
+        }
+    }
+
     /// A client that has said nothing.
     fn stranger(&self) -> Wire {
         let (client, server) = tokio::io::duplex(SOCKET_OCTETS);
         let (reading, writing) = tokio::io::split(server);
-        let address = "127.0.0.1:1".parse().unwrap();
-        let ends = Ends { peer: address, local: address };
-        let place = self.context.places.enter().unwrap();
-        let serving = tokio::spawn(serve(self.context.clone(), reading, writing, ends, place));
+        let arrival = self.arrival();
+        let serving = tokio::spawn(serve(self.context.clone(), reading, writing, arrival));
         Wire { socket: client, serving, input: Vec::new() }
     }
 
@@ -366,11 +376,9 @@ async fn a_handshake_ends_when_its_place_is_needed() {
     let broker = Broker::new();
     let (client, server) = tokio::io::duplex(SOCKET_OCTETS);
     let (reading, writing) = tokio::io::split(server);
-    let address = "127.0.0.1:1".parse().unwrap();
-    let place = broker.context.places.enter().unwrap();
-    let leave = place.leave();
-    let ends = Ends { peer: address, local: address };
-    let mut serving = Box::pin(serve(broker.context.clone(), reading, writing, ends, place));
+    let arrival = broker.arrival();
+    let leave = arrival.place.leave();
+    let mut serving = Box::pin(serve(broker.context.clone(), reading, writing, arrival));
     assert_eq!(poll!(serving.as_mut()), Poll::Pending);
     leave.notify_one();
     assert_eq!(poll!(serving.as_mut()), Poll::Ready(()));

@@ -1,0 +1,174 @@
+//! Certificates and keys: read, checked, put together.
+//!
+//! invariant: an error names the option and the file, in one line, and shows nothing of a key.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+
+use crate::config::{Pem, Tls};
+
+/// Why certificates and keys could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{role} {place}: {reason}")]
+pub struct TlsError {
+    role: Role,
+    place: Place,
+    reason: String,
+}
+
+/// What something is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Certificate,
+    Key,
+    ClientCa,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Certificate => "TLS certificate (--tls-cert)",
+            Role::Key => "TLS key (--tls-key)",
+            Role::ClientCa => "TLS client authorities (--tls-ca)",
+        })
+    }
+}
+
+/// Where it came from.
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Memory,
+}
+
+impl Place {
+    fn of(pem: &Pem) -> Self {
+        match pem {
+            Pem::File(path) => Place::File(path.clone()),
+            Pem::Octets(_) => Place::Memory,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(path) => write!(f, "{}", path.display()),
+            Place::Memory => f.write_str("in memory"),
+        }
+    }
+}
+
+impl TlsError {
+    fn new(role: Role, pem: &Pem, reason: impl fmt::Display) -> Self {
+        TlsError { role, place: Place::of(pem), reason: reason.to_string() }
+    }
+}
+
+/// Everything that a connection needs to be made secure.
+pub(super) fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let chain = certificates(Role::Certificate, &tls.certificate)?;
+    let key = key(&tls.key)?;
+    let verifier = match &tls.client_ca {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(authorities) => {
+            verifier(authorities, tls.require_client_certificate, provider.clone())?
+        }
+    };
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::new(Role::Certificate, &tls.certificate, error))?;
+    let config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key);
+    config.map(Arc::new).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            let reason =
+                format!("does not belong to the certificate {}", Place::of(&tls.certificate));
+            TlsError::new(Role::Key, &tls.key, reason)
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            let reason = format!("the certificate cannot be used ({error:?})");
+            TlsError::new(Role::Certificate, &tls.certificate, reason)
+        }
+        error => TlsError::new(Role::Key, &tls.key, error),
+    })
+}
+
+fn verifier(
+    authorities: &Pem,
+    required: bool,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let wrong = |reason: String| TlsError::new(Role::ClientCa, authorities, reason);
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in certificates(Role::ClientCa, authorities)?.into_iter().enumerate() {
+        let added = roots.add(certificate);
+        added.map_err(|_| wrong(format!("certificate {} cannot be read", index + 1)))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error: VerifierBuilderError| wrong(error.to_string()))
+}
+
+/// All certificates there are, at least one.
+fn certificates(role: Role, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let content = content(role, pem)?;
+    if is_der(&content) {
+        return Ok(vec![CertificateDer::from(content)]);
+    }
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(TlsError::new(role, pem, "there is no certificate in it")),
+        Ok(all) => Ok(all),
+        Err(error) => Err(TlsError::new(role, pem, damage(&error))),
+    }
+}
+
+fn key(pem: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let wrong = |reason: &str| TlsError::new(Role::Key, pem, reason);
+    let content = content(Role::Key, pem)?;
+    if is_der(&content) {
+        return PrivateKeyDer::try_from(content).map_err(|_| wrong("it is no private key"));
+    }
+    match PrivateKeyDer::from_pem_slice(&content) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) if holds(&content, b"ENCRYPTED PRIVATE KEY") => {
+            Err(wrong("the private key in it is encrypted; an unencrypted one is needed"))
+        }
+        Err(pem::Error::NoItemsFound) => Err(wrong("there is no private key in it")),
+        Err(error) => Err(wrong(damage(&error))),
+    }
+}
+
+fn content(role: Role, pem: &Pem) -> Result<Vec<u8>, TlsError> {
+    match pem {
+        Pem::File(path) => std::fs::read(path)
+            .map_err(|error| TlsError::new(role, pem, format!("cannot be read: {error}"))),
+        Pem::Octets(octets) => Ok(octets.clone()),
+    }
+}
+
+/// why: the library's own words show octets of the file, which may be those of a key.
+fn damage(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "it is cut off: an END line is missing",
+        _ => "it is damaged: what is between BEGIN and END is not base64",
+    }
+}
+
+/// Whether it is one thing in DER, which is a sequence.
+fn is_der(content: &[u8]) -> bool {
+    content.starts_with(&[0x30]) && !holds(content, b"-----BEGIN")
+}
+
+fn holds(content: &[u8], words: &[u8]) -> bool {
+    content.windows(words.len()).any(|window| window == words)
+}

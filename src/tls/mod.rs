@@ -1,0 +1,75 @@
+//! TLS between a socket and whoever serves it.
+//!
+//! ```text
+//!  files, octets ─► material ─► Acceptor ── accept(socket) ──► encrypted socket, Security
+//!                                  ▲                            (who the client has shown to be)
+//!                                  └ reload
+//! ```
+//!
+//! What this module deliberately is not: it listens nowhere, measures no time, logs nothing, and
+//! lets no user in. A [`Security`] says whom a verified certificate names; the authenticator decides.
+
+mod material;
+mod security;
+mod subject;
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub use self::material::TlsError;
+pub(crate) use self::security::Security;
+use crate::config::Tls;
+
+/// Makes sockets secure, each with the certificate and the key that were read last.
+pub(crate) struct Acceptor {
+    tls: Tls,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+impl Acceptor {
+    /// Reads certificates and key.
+    pub(crate) fn new(tls: Tls) -> Result<Self, TlsError> {
+        let current = RwLock::new(material::read(&tls)?);
+        Ok(Acceptor { tls, current })
+    }
+
+    /// Reads certificates and key again: connections from now on get the new ones, sessions of the
+    /// old ones are not resumed. After a failure everything is as it was.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        let new = material::read(&self.tls)?;
+        *self.current.write() = new;
+        Ok(())
+    }
+
+    /// The handshake of TLS. It lasts as long as the client likes.
+    ///
+    /// # Errors
+    /// When the client went, or does not speak TLS, or showed a certificate that is not believed or
+    /// none where there must be one. It was told what the protocol has a word for.
+    pub(crate) async fn accept<S>(&self, socket: S) -> io::Result<(TlsStream<S>, Security)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let current = self.current.read().clone();
+        let stream = TlsAcceptor::from(current).accept(socket).await?;
+        let security = Security::of(stream.get_ref().1, &self.tls);
+        Ok((stream, security))
+    }
+}
+
+/// Whether a handshake failed since its client speaks no TLS at all.
+pub(crate) fn is_foreign(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
+}
+
+/// Whether these first octets of a client are the begin of TLS: a record of its handshake.
+pub(crate) fn begins_tls(octets: &[u8]) -> bool {
+    octets.starts_with(&[0x16, 0x03])
+}
