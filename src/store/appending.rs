@@ -20,7 +20,7 @@ use super::state::State;
 /// synced early.
 ///
 /// why: a file that is closed and opened again may not tell that writing it back failed meanwhile.
-const OPEN_FILES: usize = 128;
+const OPEN_FILES: usize = if cfg!(test) { 2 } else { 128 };
 
 /// What is to be appended.
 pub(super) struct Batch {
@@ -221,5 +221,57 @@ impl Unsynced {
     pub(super) fn forget_queue(&mut self, id: DurableQueueId) {
         self.files.retain(|(other, _), _| *other != id);
         self.new_names.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use leveret_codec::{ShortString, TableBuf};
+
+    use crate::broker::record::{QueueDefinition, Record};
+
+    use super::super::Options;
+    use super::super::disk::{Disk, MemoryDisk};
+    use super::*;
+
+    #[test]
+    fn a_sync_speaks_of_no_more_than_was_written_before_it() {
+        let disk = MemoryDisk::default();
+        let options = Options::default();
+        let files = Files { disk: Arc::new(disk.clone()), salt: 5, options, run: 1 };
+        let (mut state, mut unsynced) = (State::default(), Unsynced::default());
+        let put = |batch: &mut Batch, state: &mut State, queue: u64, position| {
+            let owner = PageOwner::Durable(DurableQueueId(queue));
+            let fill = |out: &mut Vec<u8>| out.extend_from_slice(&[0; 10]);
+            let arrival =
+                Arrival { owner, kind: Kind::Durable, position, length: 10, octets: 3, fill };
+            assert!(batch.put(&files, state, arrival));
+        };
+        for id in (1..=5).map(DurableQueueId) {
+            let definition = QueueDefinition {
+                id,
+                name: ShortString::new(b"queue").unwrap(),
+                auto_delete: false,
+                arguments: TableBuf::default(),
+            };
+            state.apply(&Record::QueueDeclared(definition), 1);
+        }
+        // Each batch appends to more files than stay open, the later ones of which are open.
+        for (position, queues) in [(1, 4..=5), (2, 1..=5), (3, 3..=5), (4, 1..=5)] {
+            let mut batch = Batch::new(&files);
+            queues.for_each(|queue| put(&mut batch, &mut state, queue, position));
+            batch.write(&files, &mut state, &mut unsynced).unwrap();
+            let lost = disk.crash(|path, most| if path.ends_with('/') { most } else { 0 });
+            for queue in state.queues.values() {
+                let owner = PageOwner::Durable(queue.definition.id);
+                for segment in queue.segments.iter() {
+                    let path = segment.messages_path(&files, owner);
+                    let durable = lost.length(&path).unwrap().unwrap_or(0);
+                    assert!(segment.synced.length <= durable, "{path}");
+                }
+            }
+        }
     }
 }

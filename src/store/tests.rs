@@ -6,6 +6,7 @@ use super::*;
 
 mod compaction;
 mod damage;
+mod figures;
 mod model;
 mod paging;
 mod room;

@@ -224,6 +224,46 @@ fn what_was_paged_out_is_there_once_after_any_restart() {
 }
 
 #[test]
+fn a_page_out_at_any_step_of_a_checkpoint_leaves_no_gap_that_later_messages_fall_into() {
+    let options = options(1500, 100_000);
+    for step in 0..12 {
+        let (mut store, disk, _) = with_queue(options);
+        let other = DurableQueueId(2);
+        store.write(&[Record::QueueDeclared(declared_queue(other.0))]).unwrap();
+        let filler = |store: &mut Store, first: Position| {
+            for position in first..first + 60 {
+                store.write(&[enqueued(&[(other, position)], 40)]).unwrap();
+            }
+        };
+        filler(&mut store, 1);
+        publish(&mut store, 1..=12, 40);
+        store.page_out(OWNER, &recorded(1..=5, 40)).unwrap();
+        for _ in 0..step {
+            store.checkpoint_step().unwrap();
+        }
+        // Six and seven stay in memory, and so in the log.
+        store.page_out(OWNER, &recorded(8..=10, 40)).unwrap();
+        while store.checkpoint.is_some() {
+            store.checkpoint_step().unwrap();
+        }
+        // A start that finds less in the segment, and appends what was left out before.
+        let disk = disk.crash(|_, _| 0);
+        let (mut store, recovered, _) = Store::open(Arc::new(disk.clone()), options).unwrap();
+        let in_log = recovered.queues[0].messages.iter().map(|message| message.position);
+        let in_log: Vec<_> = in_log.collect();
+        store.page_out(OWNER, &recorded(in_log, 40)).unwrap();
+        filler(&mut store, 61);
+        while store.checkpoint_step().unwrap() {}
+        drop(store);
+        let (mut store, mut recovered, report) = Store::open(Arc::new(disk), options).unwrap();
+        assert!(report.cuts.is_empty(), "{report}");
+        model::warm_up(&mut store, &mut recovered);
+        let found = recovered.queues[0].messages.iter().map(|message| message.position);
+        assert_eq!(found.collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>(), "step {step}");
+    }
+}
+
+#[test]
 fn transient_pages_go_with_the_process_and_with_their_queue() {
     let (mut store, disk, _) = with_queue(options(1500, 600));
     let dice = &mut Dice(2);

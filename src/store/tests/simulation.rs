@@ -39,7 +39,7 @@ fn live(seed: u64) {
     let options = Options {
         log_file_bytes: 100 + dice.below(1500),
         log_files: dice.below(4) as usize,
-        segment_bytes: 100 + dice.below(1500),
+        segment_bytes: if dice.one_in(2) { 3000 } else { 100 + dice.below(1500) },
     };
     let mut life = Life {
         options,
@@ -94,14 +94,14 @@ impl Life {
     fn run(&mut self) {
         let mut running = self.start();
         for _ in 0..self.dice.below(90) {
-            let done = match self.dice.below(12) {
+            let done = match self.dice.below(14) {
                 0..=2 => self.write(&mut running),
                 3..=5 => self.step(&mut running),
-                6 => self.page_out(&mut running),
-                7 => self.page_out_transient(&mut running),
-                8 => self.page_in(&mut running),
-                9 => self.finish(&mut running),
-                10 => {
+                6..=8 => self.page_out(&mut running),
+                9 => self.page_out_transient(&mut running),
+                10 => self.page_in(&mut running),
+                11 => self.finish(&mut running),
+                12 => {
                     self.fill_disk();
                     Done::Yes
                 }
