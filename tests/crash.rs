@@ -105,7 +105,7 @@ fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
         if round % ROUNDS_ON_A_DISK == 0 {
             (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
         }
-        let (broker, address) = start(home.path());
+        let (broker, address) = start(home.path(), LITTLE);
         declare(address);
         let heavy = round / ROUNDS_ON_A_DISK % 2 == 1;
         if heavy && round % ROUNDS_ON_A_DISK == 0 {
@@ -135,33 +135,38 @@ fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
         if random.bool() {
             kill_while_it_starts(home.path(), Duration::from_millis(random.u64(0..40)));
         }
-        let (broker, address) = start(home.path());
+        let (broker, address) = start(home.path(), ENOUGH);
         let found = contents(address);
         ledger.check(&found);
         broker.kill();
 
         // What was delivered and not acknowledged is there once more.
-        let (broker, address) = start(home.path());
+        let (broker, address) = start(home.path(), ENOUGH);
         assert_eq!(contents(address), found, "the second start finds something else");
         broker.kill();
     }
 }
 
-/// A broker with little memory on this data directory.
-fn command(data_dir: &Path) -> Command {
+/// A broker with little memory.
+const LITTLE: &str = "32MiB";
+/// One that has room for all messages, none of which is acknowledged when they are looked at.
+const ENOUGH: &str = "1GiB";
+
+/// A broker with so much memory on this data directory.
+fn command(data_dir: &Path, memory: &str) -> Command {
     let mut command =
-        process::leveret(["--listen", "127.0.0.1:0", "--memory-limit", "32MiB", "--data-dir"]);
+        process::leveret(["--listen", "127.0.0.1:0", "--memory-limit", memory, "--data-dir"]);
     command.arg(data_dir);
     command
 }
 
-fn start(data_dir: &Path) -> (Process, SocketAddr) {
-    let started = Process::start(command(data_dir)).ready();
+fn start(data_dir: &Path, memory: &str) -> (Process, SocketAddr) {
+    let started = Process::start(command(data_dir, memory)).ready();
     started.unwrap_or_else(|ended| panic!("no start: {}", ended.stderr))
 }
 
 fn kill_while_it_starts(data_dir: &Path, after: Duration) {
-    let starting = Process::start(command(data_dir));
+    let starting = Process::start(command(data_dir, LITTLE));
     thread::sleep(after);
     starting.kill();
 }

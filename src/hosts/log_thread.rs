@@ -29,6 +29,9 @@ const KEPT_RECORDS: usize = 64 * 1024;
 /// How long a full disk is left alone before it is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a disk that cannot be read for want of means, such as open files, is left alone.
+const READ_PAUSE: Duration = Duration::from_millis(50);
+
 /// Starts the thread; without a store, for a broker that keeps nothing. It ends when the handle's log
 /// is closed and all is on disk.
 pub(super) fn spawn(
@@ -179,8 +182,10 @@ impl Worker {
     /// Every order for a page is answered: somebody may wait for it.
     fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, octets: usize) {
         let page = self.store.page_in(owner, first, last, octets).unwrap_or_else(|error| {
-            tracing::error!(%error, "messages on the disk cannot be read");
-            Page { owner, messages: Vec::new(), next: None }
+            tracing::error!(%error, "messages on the disk cannot be read now, trying again");
+            std::thread::sleep(READ_PAUSE);
+            // The core will ask for the same once more.
+            Page { owner, messages: Vec::new(), next: Some(first) }
         });
         for damage in self.store.take_damage() {
             tracing::error!("{damage}");

@@ -17,12 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leveret_codec::ReplyCode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
+use super::incoming::Incoming;
 use super::monitor::Monitor;
 use super::pending::{Pending, Share};
 use super::places::{Place, Places};
@@ -78,7 +79,7 @@ pub(super) struct Arrival {
 /// Serves one client from the accepted socket to its end.
 pub(super) async fn serve<R, W>(context: Arc<Context>, socket: R, mut writing: W, arrival: Arrival)
 where
-    R: AsyncRead + Unpin,
+    R: Incoming,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let outbox = Arc::new(Outbox::default());
@@ -155,7 +156,7 @@ struct Reader<R> {
     received: u64,
 }
 
-impl<R: AsyncRead + Unpin> Reader<R> {
+impl<R: Incoming> Reader<R> {
     fn new(context: Arc<Context>, socket: R, arrival: Arrival) -> Self {
         let Arrival { peer, local, security, place, .. } = arrival;
         // rabbitmq: EXTERNAL is offered to a client without a certificate too, which learns more
@@ -356,6 +357,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     () = session.wait_until_unblocked() => {}
                     // why: a connection that is closed meanwhile must be read from, for its close-ok.
                     () = tokio::time::sleep(BLOCKED_LOOK) => {}
+                }
+                if self.socket.is_hung_up() {
+                    return Ended::Gone;
                 }
                 monitor.reset();
             }

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod connection;
+mod incoming;
 mod monitor;
 mod pending;
 mod places;
