@@ -26,6 +26,10 @@ use crate::store::{Store, StoreError};
 /// What the list of records may keep between batches, in records.
 const KEPT_RECORDS: usize = 64 * 1024;
 
+/// How many steps of a checkpoint are done between two writes when the log has become too long: more
+/// than one checkpoint mostly takes, so that it gets shorter.
+const STEPS_TO_CATCH_UP: usize = 16;
+
 /// How long a full disk is left alone before it is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -115,11 +119,23 @@ impl Worker {
             let moved_on = self.write_records();
             self.unless_full(moved_on)?;
             self.carry_out_orders()?;
-            if !self.is_full && self.store.checkpoint_due() {
-                let stepped = self.store.checkpoint_step();
-                self.unless_full(stepped)?;
+            self.move_on()?;
+        }
+    }
+
+    /// Does a step of a checkpoint, or some if they fall behind.
+    fn move_on(&mut self) -> Result<(), StoreError> {
+        for _ in 0..STEPS_TO_CATCH_UP {
+            if self.is_full || !self.store.checkpoint_due() {
+                break;
+            }
+            let stepped = self.store.checkpoint_step();
+            self.unless_full(stepped)?;
+            if !self.store.is_behind() {
+                break;
             }
         }
+        Ok(())
     }
 
     fn write_records(&mut self) -> Result<(), StoreError> {

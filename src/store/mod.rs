@@ -289,6 +289,13 @@ impl Store {
             || self.much_is_wasted(Kind::Transient)
     }
 
+    /// Whether the log is much longer than it should be: writes come faster than they are checkpointed.
+    ///
+    /// why: a start replays all of the log.
+    pub fn is_behind(&self) -> bool {
+        self.log.files.len() > 2 * self.files.options.log_files.max(1)
+    }
+
     /// The number of the last record synced.
     pub fn last_lsn(&self) -> Lsn {
         self.log.last
