@@ -15,7 +15,7 @@
 //! invariant: while there is a cold part and nothing before it in memory, nothing goes next; what is
 //! missing has been asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use leveret_codec::ShortString;
 
@@ -125,6 +125,9 @@ struct ColdPart {
     /// Messages behind it, by position.
     tail: VecDeque<Entry>,
     tail_weight: u64,
+    /// Positions from the first to the last that are no part of it: a start took these messages from
+    /// the log into memory, and a checkpoint may put them beside the others on the disk later.
+    in_memory: BTreeSet<Position>,
     /// The end of what was asked for, while the answer is due.
     asked: Option<Position>,
     /// About how much is asked for at once, in octets.
@@ -365,6 +368,19 @@ impl Ready {
         self.cold = Some(Box::new(ColdPart::new(found)));
     }
 
+    /// Adds a message that a restart found in the log. Those in the midst of the cold part, and those
+    /// that were delivered, come before the rest.
+    pub fn restore(&mut self, entry: Entry) {
+        match &mut self.cold {
+            Some(cold) if entry.position < cold.last => {
+                cold.in_memory.insert(entry.position);
+                self.put_back(entry);
+            }
+            _ if entry.redelivered => self.put_back(entry),
+            _ => self.push_back(entry),
+        }
+    }
+
     /// Whether its messages may go to the disk.
     pub fn can_page(&self) -> bool {
         self.lanes.len() == 1
@@ -481,9 +497,11 @@ impl Ready {
     /// Takes in what was asked for; `next` is where the next order begins, none when all came that was
     /// asked for. Says how many messages turned out to be lost.
     pub fn take_page(&mut self, messages: Vec<PagedMessage>, next: Option<Position>) -> u64 {
-        let Some(last) = self.cold.as_ref().map(|cold| cold.last) else { return 0 };
+        let Some(cold) = &self.cold else { return 0 };
         // What came back meanwhile since the store could not take it may be there all the same.
-        let cold_ones = messages.into_iter().filter(|it| it.position <= last);
+        let is_cold =
+            |it: &PagedMessage| it.position <= cold.last && !cold.in_memory.contains(&it.position);
+        let cold_ones = messages.into_iter().filter(is_cold);
         let entries: Vec<_> = cold_ones.map(|it| self.entry_of(it)).collect();
         let Some(cold) = &mut self.cold else { return 0 };
         let Some(asked) = cold.asked.take() else { return 0 };
@@ -536,6 +554,7 @@ impl ColdPart {
             octets,
             tail: VecDeque::new(),
             tail_weight: 0,
+            in_memory: BTreeSet::new(),
             asked: None,
             window: SMALLEST_WINDOW,
         }

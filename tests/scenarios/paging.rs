@@ -290,6 +290,28 @@ fn a_restart_finds_the_backlog_and_leaves_it_on_the_disk() {
 }
 
 #[test]
+fn what_a_start_takes_from_the_log_does_not_come_from_a_segment_as_well() {
+    let world = World::with_files_of(10_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[]);
+    ch.declare_durable("other", &[]);
+    fill_persistent(ch, "q", 0..40);
+    for _ in 0..40 {
+        ch.get("q");
+    }
+    world.memory_share(0);
+    fill_persistent(ch, "q", 40..43);
+    let world = world.restarted();
+    let client = world.client();
+    let ch = client.channel(1);
+    // With these the log moves on, and what the queue has in it goes to a segment.
+    fill_persistent(ch, "other", 0..40);
+    assert_eq!(ch.drain_bodies("q"), bodies(0..43));
+    assert_eq!(world.counts("q"), "0/0");
+}
+
+#[test]
 fn delivery_counts_survive_a_restart() {
     let world = World::with_small_files();
     let client = world.client();

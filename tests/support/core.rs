@@ -101,7 +101,12 @@ impl World {
 
     /// One whose store has small files, so that little is enough to make it move messages.
     pub(crate) fn with_small_files() -> Self {
-        let options = Options { log_file_bytes: 1000, log_files: 2, segment_bytes: 1000 };
+        World::with_files_of(1000)
+    }
+
+    /// One whose store has files of about so many bytes, and two of them for the log.
+    pub(crate) fn with_files_of(bytes: u64) -> Self {
+        let options = Options { log_file_bytes: bytes, log_files: 2, segment_bytes: bytes };
         World::on(MemoryDisk::default(), options, START, Arc::default())
     }
 

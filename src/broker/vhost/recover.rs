@@ -138,12 +138,7 @@ impl Vhost {
                 message: message.message,
             };
             queue.reserve_positions(entry.position);
-            // invariant: what was delivered before lies before what was not, in a queue too.
-            if redelivered || cold.is_some_and(|cold| entry.position < cold.last) {
-                queue.ready.put_back(entry);
-            } else {
-                queue.ready.push_back(entry);
-            }
+            queue.ready.restore(entry);
         }
         let id = self.add_queue(queue);
         if cold.is_some() {
