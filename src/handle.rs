@@ -198,8 +198,11 @@ impl VhostHandle {
 
     /// The disk is full, or has room again.
     pub(crate) fn set_disk_full(&self, is_full: bool) {
-        self.with_vhost(|state, now| state.vhost.handle_disk_full(now, is_full));
         self.shared.disk_is_full.store(is_full, Ordering::Relaxed);
+        self.with_vhost(|state, now| {
+            state.vhost.handle_disk_full(now, is_full);
+            state.pressure.notify_one();
+        });
     }
 
     /// Whether the store waits for room on the disk.
@@ -454,6 +457,21 @@ impl Session {
     /// Notes how many octets the client has sent since the beginning.
     pub(crate) fn note_received(&self, octets: u64) {
         self.peer.received.store(octets, Ordering::Relaxed);
+    }
+
+    /// Waits until the client may be read from as far as the disk is concerned: while too much is on its
+    /// way there, nobody is, but for those who do not publish during an alarm.
+    pub(crate) async fn wait_for_log(&self) {
+        let shared = &self.handle.shared;
+        if shared.log.has_room() {
+            return;
+        }
+        let mut alarm = shared.alarm.subscribe();
+        tokio::select! {
+            () = shared.log.wait_for_room() => {}
+            // why: acknowledgements make room, and what they write is little.
+            _ = alarm.wait_for(Option::is_some) => {}
+        }
     }
 
     /// What the connection's writer tells the core through.

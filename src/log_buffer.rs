@@ -137,6 +137,9 @@ impl LogBuffer {
         if waiting.orders.is_empty() && !waiting.closed {
             self.appended.wait_for(&mut waiting, wait);
         }
+        let octets = waiting.orders.iter().map(octets_of_order).sum();
+        self.octets.fetch_sub(octets, Ordering::Relaxed);
+        self.room.notify_waiters();
         orders.append(&mut waiting.orders);
         if waiting.closed && orders.is_empty() { Taken::Closed } else { Taken::Open }
     }

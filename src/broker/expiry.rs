@@ -21,6 +21,8 @@ pub enum Deadline {
     Unacked,
     /// A connection was told to close and may not have answered.
     Close(ConnectionId),
+    /// There is more to page out.
+    Memory,
 }
 
 /// Deadlines, soonest first. Each owner has one at most.

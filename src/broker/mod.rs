@@ -40,6 +40,7 @@ pub mod policy;
 pub mod queue;
 pub mod ready;
 pub mod record;
+pub mod runs;
 pub mod snapshot;
 pub mod statistics;
 pub mod time;

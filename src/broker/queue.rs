@@ -63,6 +63,8 @@ pub struct Queue {
     pub weighed: u64,
     /// Whether they are to be weighed again.
     pub touched: bool,
+    /// Whether it stands among those that wait for memory.
+    pub starved: bool,
     /// The channel that purges it, while that takes several turns: nothing else leaves it meanwhile.
     pub purged_by: Option<ChannelId>,
     unacknowledged_weight: u64,
@@ -101,6 +103,7 @@ impl Queue {
             pages: durable.map(PageOwner::Durable),
             weighed: 0,
             touched: false,
+            starved: false,
             purged_by: None,
             unacknowledged_weight: 0,
             next_position: 1,
@@ -176,6 +179,11 @@ impl Queue {
         self.ready.weight() + self.unacknowledged_weight
     }
 
+    /// About how much memory those take that are delivered and not settled, in octets.
+    pub fn unacknowledged_weight(&self) -> u64 {
+        self.unacknowledged_weight
+    }
+
     /// Whether it counts how often a message came back, also over a restart.
     pub fn counts_returns(&self) -> bool {
         self.is_quorum() || self.arguments.delivery_limit.is_some()
@@ -231,9 +239,7 @@ impl Queue {
         self.unacknowledged += 1;
         self.unacknowledged_octets += entry.message.body().len() as u64;
         self.unacknowledged_weight += entry.weight();
-        if self.durable.is_some() {
-            self.ready.note_delivered(entry.priority, entry.position);
-        }
+        self.ready.note_delivered(entry.priority, entry.position);
     }
 
     /// Notes that a message that was delivered is settled.

@@ -15,13 +15,14 @@
 //! invariant: while there is a cold part and nothing before it in memory, nothing goes next; what is
 //! missing has been asked for.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use leveret_codec::ShortString;
 
 use super::message::Message;
 use super::paging::{Cold, PagedMessage};
 use super::record::Position;
+use super::runs::Runs;
 use super::time::Time;
 
 /// A message in a queue.
@@ -125,9 +126,6 @@ struct ColdPart {
     /// Messages behind it, by position.
     tail: VecDeque<Entry>,
     tail_weight: u64,
-    /// Positions from the first to the last that are no part of it: a start took these messages from
-    /// the log into memory, and a checkpoint may put them beside the others on the disk later.
-    in_memory: BTreeSet<Position>,
     /// The end of what was asked for, while the answer is due.
     asked: Option<Position>,
     /// About how much is asked for at once, in octets.
@@ -136,6 +134,8 @@ struct ColdPart {
 
 /// What is asked for at first; a queue that nobody reads from needs no more than its head.
 const SMALLEST_WINDOW: usize = 4 * 1024;
+/// What is asked for at most while memory is short.
+const SMALL_WINDOW: usize = 64 * 1024;
 /// What is asked for at most: large enough to keep the disk busy, small enough to be taken in at once.
 const LARGEST_WINDOW: usize = 1024 * 1024;
 
@@ -167,8 +167,10 @@ pub struct Ready {
     last_return: u64,
     /// How often messages that a restart found had come back.
     known_returns: BTreeMap<Position, u32>,
-    /// Up to where a restart found that messages had been delivered.
-    known_delivered: Position,
+    /// Positions that are no part of a cold part in the midst of which they lie: a start took these
+    /// messages from the log into memory, or the store did not take them. A checkpoint may put them
+    /// beside the others on the disk all the same, as long as they are not settled.
+    in_memory: Runs,
 }
 
 impl Ready {
@@ -184,7 +186,7 @@ impl Ready {
             returned_weight: 0,
             last_return: 0,
             known_returns: BTreeMap::new(),
-            known_delivered: 0,
+            in_memory: Runs::default(),
         }
     }
 
@@ -299,9 +301,6 @@ impl Ready {
 
     /// What a restart found out about deliveries of before.
     pub fn restore_delivered(&mut self, priority: u8, position: Position) {
-        if priority == 0 {
-            self.known_delivered = position;
-        }
         let lane = self.lane(priority);
         lane.delivered = position;
         lane.delivered_recorded = position;
@@ -340,6 +339,7 @@ impl Ready {
             let weight: u64 = cold.tail.iter().map(Entry::weight).sum();
             assert_eq!(weight, cold.tail_weight, "weight of the tail of queue {name}");
             assert!(cold.asked.is_some() || cold.messages > 0, "a cold part of queue {name}");
+            assert!(cold.first <= cold.last, "the ends of the cold part of queue {name}");
         }
     }
 
@@ -371,9 +371,9 @@ impl Ready {
     /// Adds a message that a restart found in the log. Those in the midst of the cold part, and those
     /// that were delivered, come before the rest.
     pub fn restore(&mut self, entry: Entry) {
-        match &mut self.cold {
+        match &self.cold {
             Some(cold) if entry.position < cold.last => {
-                cold.in_memory.insert(entry.position);
+                self.in_memory.insert(entry.position);
                 self.put_back(entry);
             }
             _ if entry.redelivered => self.put_back(entry),
@@ -388,19 +388,35 @@ impl Ready {
 
     /// Takes messages out of memory for the disk, at most about so many octets of them: those behind
     /// the cold part, or else the last of those before it, of which `keep` octets stay. Nothing when
-    /// that would be less than `least`.
-    pub fn page_out(&mut self, keep: u64, least: u64, at_most: u64) -> Vec<PagedMessage> {
+    /// that would be less than `least`. With `counted`, it will be asked how often each came back.
+    pub fn page_out(
+        &mut self,
+        keep: u64,
+        least: u64,
+        at_most: u64,
+        counted: bool,
+    ) -> Vec<PagedMessage> {
         if !self.can_page() {
             return Vec::new();
         }
         let tail_weight = self.cold.as_ref().map_or(0, |cold| cold.tail_weight);
-        let entries = if tail_weight >= least.max(1) {
+        let is_asked = self.cold.as_ref().is_some_and(|cold| cold.asked.is_some());
+        let mut entries = if tail_weight >= least.max(1) {
             self.take_tail(at_most)
-        } else if self.cold.as_ref().is_none_or(|cold| cold.asked.is_none()) {
-            self.take_end_of_fresh(keep, least, at_most)
-        } else {
+        } else if is_asked {
             VecDeque::new()
+        } else {
+            self.take_end_of_fresh(keep, least, at_most)
         };
+        if entries.is_empty() && !is_asked && self.lanes[0].fresh.is_empty() {
+            entries = self.take_end_of_returned(keep, least, at_most);
+        }
+        for entry in &entries {
+            self.in_memory.remove(entry.position);
+            if counted && entry.returns > 0 {
+                self.known_returns.insert(entry.position, entry.returns);
+            }
+        }
         entries.into_iter().map(paged).collect()
     }
 
@@ -426,10 +442,15 @@ impl Ready {
     /// Takes the last of the messages before the cold part, which begins with them then.
     fn take_end_of_fresh(&mut self, keep: u64, least: u64, at_most: u64) -> VecDeque<Entry> {
         let fresh_weight = self.fresh_weight();
+        // What came back goes before what is fresh, if there is any.
+        let keep = match self.lanes[0].next_is_returned(None) {
+            Some(true) => keep.saturating_sub(self.returned_weight),
+            _ => keep,
+        };
         if fresh_weight <= keep || fresh_weight - keep < least.max(1) {
             return VecDeque::new();
         }
-        let fresh = &mut self.lanes[0].fresh;
+        let fresh = &self.lanes[0].fresh;
         let wanted = (fresh_weight - keep).min(at_most);
         let mut weight = 0;
         let taken = fresh.iter().rev().take_while(|entry| {
@@ -437,43 +458,71 @@ impl Ready {
             weight += if goes { entry.weight() } else { 0 };
             goes
         });
+        let taken = taken.count();
         // why: the one that goes next stays, so that a queue in memory never has to wait for it.
-        let taken = taken.count().min(fresh.len() - 1);
+        let next_is_returned = self.lanes[0].next_is_returned(None) == Some(true);
+        let stays = usize::from(!next_is_returned);
+        let fresh = &mut self.lanes[0].fresh;
+        let taken = taken.min(fresh.len() - stays);
         let entries = fresh.split_off(fresh.len() - taken);
-        let (Some(first), Some(last)) = (entries.front(), entries.back()) else { return entries };
-        let (first, last) = (first.position, last.position);
         self.weight -= entries.iter().map(Entry::weight).sum::<u64>();
+        self.put_before_cold(&entries);
+        entries
+    }
+
+    /// Takes the last of those that came back to their original places, before the cold part.
+    fn take_end_of_returned(&mut self, keep: u64, least: u64, at_most: u64) -> VecDeque<Entry> {
+        let mut entries = VecDeque::new();
+        if self.returned_weight < keep + least.max(1) {
+            return entries;
+        }
+        let wanted = (self.returned_weight - keep).min(at_most);
+        let mut weight = 0;
+        let lane = &mut self.lanes[0];
+        while weight < wanted
+            && lane.returned.len() > 1
+            && let Some(last) = lane.returned.last_entry()
+            && last.key().0 == last.get().position
+            && self.cold.as_ref().is_none_or(|cold| last.key().0 < cold.first)
+        {
+            let entry = last.remove();
+            weight += entry.weight();
+            entries.push_front(entry);
+        }
+        self.weight -= weight;
+        self.returned_weight -= weight;
+        self.put_before_cold(&entries);
+        entries
+    }
+
+    /// The cold part begins with these from now on.
+    fn put_before_cold(&mut self, entries: &VecDeque<Entry>) {
+        let (Some(first), Some(last)) = (entries.front(), entries.back()) else { return };
+        let (first, last) = (first.position, last.position);
         let cold = self.cold.get_or_insert_with(|| {
             Box::new(ColdPart::new(Cold { first, last, messages: 0, octets: 0 }))
         });
         cold.first = first;
-        cold.grow(&entries);
-        entries
+        // What goes out again need not have been fetched.
+        cold.window = SMALLEST_WINDOW;
+        cold.grow(entries);
     }
 
-    /// What the store could not take comes back.
+    /// What the store could not take comes back, each to its place: before, behind or in the midst of
+    /// the cold part.
     pub fn take_back(&mut self, messages: Vec<PagedMessage>) {
         let entries: Vec<_> = messages.into_iter().map(|it| self.entry_of(it)).collect();
-        let weight: u64 = entries.iter().map(Entry::weight).sum();
-        self.weight += weight;
-        let Some(cold) = &mut self.cold else {
-            self.messages += entries.len();
-            self.octets += entries.iter().map(Entry::body_octets).sum::<u64>();
-            let fresh = &mut self.lanes[0].fresh;
-            fresh.extend(entries);
-            fresh.make_contiguous().sort_by_key(|entry| entry.position);
-            return;
-        };
-        cold.shrink(&entries);
-        cold.tail_weight += weight;
-        cold.tail.extend(entries);
-        // why: of several that come back the earlier come first, but behind them is already what was
-        // published since.
-        cold.tail.make_contiguous().sort_by_key(|entry| entry.position);
-        if let Some(first) = cold.tail.front() {
-            cold.last = cold.last.min(first.position - 1);
+        if let Some(cold) = &mut self.cold {
+            cold.shrink(&entries);
+            // They have been counted all the time.
+            self.messages -= entries.len();
+            self.octets -= entries.iter().map(Entry::body_octets).sum::<u64>();
         }
-        if cold.messages == 0 && cold.asked.is_none() {
+        for entry in entries {
+            self.in_memory.insert(entry.position);
+            self.put_back(entry);
+        }
+        if self.cold.as_ref().is_some_and(|cold| cold.messages == 0 && cold.asked.is_none()) {
             self.end_cold();
         }
     }
@@ -482,14 +531,15 @@ impl Ready {
     /// `room`, there is memory for more than what goes next.
     pub fn want_page(&mut self, busy: bool, room: bool) -> Option<Wanted> {
         let fresh_weight = self.fresh_weight();
-        let head_is_empty = self.lanes[0].fresh.is_empty();
+        let nothing_goes = self.front().is_none();
         let cold = self.cold.as_mut()?;
-        let is_low = head_is_empty || (busy && room && fresh_weight < cold.window as u64 / 2);
+        let is_low = nothing_goes || (busy && room && fresh_weight < cold.window as u64 / 2);
         if cold.asked.is_some() || !is_low {
             return None;
         }
-        let octets = if room { cold.window } else { SMALLEST_WINDOW };
-        cold.window = if busy { (4 * cold.window).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
+        let octets = if room { cold.window } else { cold.window.min(SMALL_WINDOW) };
+        // why: whoever asks again has used up what came before.
+        cold.window = (4 * cold.window).min(LARGEST_WINDOW);
         cold.asked = Some(cold.last);
         Some(Wanted { first: cold.first, last: cold.last, octets })
     }
@@ -498,9 +548,9 @@ impl Ready {
     /// asked for. Says how many messages turned out to be lost.
     pub fn take_page(&mut self, messages: Vec<PagedMessage>, next: Option<Position>) -> u64 {
         let Some(cold) = &self.cold else { return 0 };
-        // What came back meanwhile since the store could not take it may be there all the same.
-        let is_cold =
-            |it: &PagedMessage| it.position <= cold.last && !cold.in_memory.contains(&it.position);
+        let is_cold = |it: &PagedMessage| {
+            (cold.first..=cold.last).contains(&it.position) && !self.in_memory.contains(it.position)
+        };
         let cold_ones = messages.into_iter().filter(is_cold);
         let entries: Vec<_> = cold_ones.map(|it| self.entry_of(it)).collect();
         let Some(cold) = &mut self.cold else { return 0 };
@@ -537,7 +587,8 @@ impl Ready {
             expires_at: expires_at.unwrap_or(Time::NEVER),
             returns,
             priority: 0,
-            redelivered: returns > 0 || position <= self.known_delivered,
+            // invariant: whatever has a lower position than something delivered was delivered too.
+            redelivered: returns > 0 || position <= self.lanes[0].delivered,
             recorded,
             paged: !recorded,
         }
@@ -554,7 +605,6 @@ impl ColdPart {
             octets,
             tail: VecDeque::new(),
             tail_weight: 0,
-            in_memory: BTreeSet::new(),
             asked: None,
             window: SMALLEST_WINDOW,
         }

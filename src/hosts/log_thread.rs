@@ -33,6 +33,9 @@ const STEPS_TO_CATCH_UP: usize = 16;
 /// How long a full disk is left alone before it is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often orders are looked for meanwhile.
+const LOOKS_IN_A_PAUSE: u32 = 20;
+
 /// How long a disk that cannot be read for want of means, such as open files, is left alone.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
@@ -233,14 +236,19 @@ impl Worker {
     /// Serves readers for a while, then tries the disk again. A full disk is an error when the broker
     /// is to end and records are left.
     fn wait_for_room(&mut self) -> Result<(), StoreError> {
-        let waited = self.handle.log().take_orders(&mut self.orders, FULL_PAUSE);
-        self.carry_out_orders()?;
+        let mut waited = Taken::Open;
+        for _ in 0..LOOKS_IN_A_PAUSE {
+            waited = self.handle.log().take_orders(&mut self.orders, FULL_PAUSE / LOOKS_IN_A_PAUSE);
+            self.carry_out_orders()?;
+        }
         let written = self.write_records();
         let tried = match written {
             Ok(()) => self.store.checkpoint_step().map(|_| ()),
             Err(error) => Err(error),
         };
         match tried {
+            // why: with a little less room than the next page needs it would come and go.
+            Ok(()) if !self.store.has_room() => {}
             Ok(()) => {
                 self.is_full = false;
                 self.handle.set_disk_full(false);

@@ -221,17 +221,17 @@ impl Hosts {
         let memory = &self.inner.memory;
         let disk = memory.has_disk.then(|| -> (Arc<dyn Disk>, Options) {
             let disk = Subdirectory::new(self.inner.disk.clone(), &record.directory());
-            (Arc::new(disk), memory.store_options())
+            (Arc::new(disk), memory.store_options(registry.vhosts().count()))
         });
         let settings = VhostSettings {
             seed: self.inner.seed.wrapping_add(record.number()),
             policies: Arc::new(record.policies()),
         };
         let (host, report) = Host::start(name, disk, self.inner.clock.clone(), &settings)?;
-        host.handle.set_alarm(self.alarm().as_deref());
         host.handle.watch_memory(self.inner.pressure.clone());
         self.inner.running.write().insert(name.to_owned(), host);
         self.share_memory();
+        self.tell_alarms(name);
         self.apply(registry, name);
         Ok(report)
     }

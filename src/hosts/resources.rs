@@ -62,12 +62,12 @@ pub(crate) struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// How large the store's files may be.
+    /// How large the files of a store may be, of so many.
     ///
     /// why: a start takes up what lives in the log, all of it, before it can go to the disk again.
-    pub(super) fn store_options(&self) -> Options {
+    pub(super) fn store_options(&self, vhosts: usize) -> Options {
         let usual = Options::default();
-        let log_bytes = (self.limit / LOG_SHARE).max(LEAST_LOG_OCTETS);
+        let log_bytes = (self.limit / LOG_SHARE / vhosts.max(1) as u64).max(LEAST_LOG_OCTETS);
         let log_file_bytes = usual.log_file_bytes.min(log_bytes / usual.log_files as u64);
         Options { log_file_bytes, ..usual }
     }
@@ -136,6 +136,14 @@ impl Hosts {
             for (_, handle) in self.vhosts() {
                 handle.set_alarm(reason.as_deref());
             }
+        }
+    }
+
+    /// Tells a virtual host that has just begun to run which alarms are raised.
+    pub(super) fn tell_alarms(&self, name: &str) {
+        let alarms = self.inner.alarms.lock();
+        if let Some(handle) = self.vhost(name) {
+            handle.set_alarm(alarms.reason().as_deref());
         }
     }
 

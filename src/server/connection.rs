@@ -430,7 +430,7 @@ impl<R: Incoming> Reader<R> {
         outbox: &Outbox,
     ) -> io::Result<bool> {
         outbox.wait_for_room().await;
-        session.vhost().log().wait_for_room().await;
+        session.wait_for_log().await;
         let result = self.read().await;
         session.note_received(self.received);
         result

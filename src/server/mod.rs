@@ -135,7 +135,8 @@ impl Server {
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
         let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
-        let watching = tokio::spawn(resources::watch(disk, hosts.clone()));
+        let pending = Arc::new(Pending::new(limits::PENDING_OCTETS));
+        let watching = tokio::spawn(resources::watch(disk, hosts.clone(), pending.clone()));
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
@@ -144,7 +145,7 @@ impl Server {
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
             places: Arc::new(Places::new(config.max_connections, http)),
-            pending: Arc::new(Pending::new(limits::PENDING_OCTETS)),
+            pending,
             stopping: stopped,
         });
         let mut listening = Vec::new();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::pending::Pending;
 use crate::hosts::{DISK_RESERVE_OCTETS, Hosts, Resource};
 use crate::store::FileDisk;
 
@@ -22,12 +23,13 @@ const DISK_LOOK: Duration = Duration::from_secs(1);
 const MEMORY_CALM_PERCENT: u64 = 90;
 
 /// Runs until its task is ended.
-pub(super) async fn watch(disk: Option<Arc<FileDisk>>, hosts: Hosts) {
+pub(super) async fn watch(disk: Option<Arc<FileDisk>>, hosts: Hosts, pending: Arc<Pending>) {
     let pressure = hosts.memory_pressure();
     let mut next_disk_look = Instant::now();
     loop {
-        look_at_memory(&hosts);
-        if let Some(disk) = disk.as_ref().filter(|_| Instant::now() >= next_disk_look) {
+        look_at_memory(&hosts, &pending);
+        let is_due = Instant::now() >= next_disk_look || hosts.is_disk_full();
+        if let Some(disk) = disk.as_ref().filter(|_| is_due) {
             look_at_disk(disk, &hosts);
             next_disk_look = Instant::now() + DISK_LOOK;
         }
@@ -40,8 +42,9 @@ pub(super) async fn watch(disk: Option<Arc<FileDisk>>, hosts: Hosts) {
     }
 }
 
-fn look_at_memory(hosts: &Hosts) {
-    let (used, limit) = (hosts.memory_used(), hosts.memory_limit());
+fn look_at_memory(hosts: &Hosts, pending: &Pending) {
+    let limit = hosts.memory_limit();
+    let used = hosts.memory_used() + pending.octets() as u64;
     let was_short = hosts.is_short(Resource::Memory);
     let bound = if was_short { limit / 100 * MEMORY_CALM_PERCENT } else { limit };
     let is_short = used > bound;

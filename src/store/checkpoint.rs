@@ -124,9 +124,12 @@ impl Checkpoint {
                 }
                 Err(error) => return Err(error),
             },
-            Phase::Compact(compaction) => {
-                compaction.step(ground)?.then(|| Phase::Sync(ground.unsynced.keys()))
-            }
+            Phase::Compact(compaction) => match compaction.step(ground) {
+                Ok(done) => done.then(|| Phase::Sync(ground.unsynced.keys())),
+                // why: the commit may let go what takes up the room.
+                Err(StoreError::NoRoom { .. }) => Some(Phase::Sync(ground.unsynced.keys())),
+                Err(error) => return Err(error),
+            },
             Phase::Sync(keys) => {
                 let kept = keys.len().saturating_sub(STEP_FILES);
                 for key in keys.drain(kept..) {

@@ -118,7 +118,7 @@ pub use subdirectory::{Subdirectory, read_whole, replace_whole};
 use appending::Unsynced;
 use checkpoint::{Checkpoint, Ground, Outcome, STEP_FILES};
 use compaction::Compaction;
-use files::Files;
+use files::{Files, Purpose};
 use log::Log;
 use paging::{Cursors, Wanted};
 use recovery::Opened;
@@ -287,6 +287,11 @@ impl Store {
             || self.log_is_long()
             || self.much_is_wasted(Kind::Durable)
             || self.much_is_wasted(Kind::Transient)
+    }
+
+    /// Whether there is room for more than the next few steps.
+    pub fn has_room(&self) -> bool {
+        self.files.room(Purpose::Move) >= 4 * self.files.options.segment_bytes
     }
 
     /// Whether the log is much longer than it should be: writes come faster than they are checkpointed.

@@ -145,7 +145,8 @@ pub struct Vhost {
     held: u64,
     /// How much that may be, if there is a disk for more.
     memory_share: Option<MemoryShare>,
-    /// What transactions and delayed exchanges have in memory, in octets.
+    /// What transactions, delayed exchanges and unacknowledged deliveries of deleted queues have in
+    /// memory, in octets.
     held_back: u64,
     /// Whether nothing is to be paged out since the disk has no room for it.
     disk_is_full: bool,
@@ -157,8 +158,12 @@ pub struct Vhost {
     last_pages: u64,
     /// Where among the queues to look next for something to page out.
     page_hand: usize,
+    /// How many queues are still to be looked at in this round, and what was held when a round ended in
+    /// which nothing could be paged out.
+    looks_left: usize,
+    held_in_vain: u64,
     /// Queues that want a page and must wait for memory.
-    starved: Vec<QueueId>,
+    starved: VecDeque<QueueId>,
     /// Messages that died and are to be routed on.
     work: VecDeque<Dead>,
     /// Where the message at hand goes; kept for its memory.
@@ -208,7 +213,9 @@ impl Vhost {
             page_owners: HashMap::new(),
             last_pages: 0,
             page_hand: 0,
-            starved: Vec::new(),
+            looks_left: 0,
+            held_in_vain: 0,
+            starved: VecDeque::new(),
             work: VecDeque::new(),
             routes: Routes::default(),
             statistics: MessageStatistics::default(),
@@ -341,6 +348,7 @@ impl Vhost {
     pub fn check_counters(&self) {
         let mut by_queue: HashMap<QueueId, (usize, usize)> = HashMap::new();
         let mut by_consumer = HashMap::new();
+        let mut orphaned = 0;
         for (_, channel) in self.channels.iter() {
             let mut of_consumers = 0;
             let held = channel.transaction.iter().flat_map(|it| &it.settlements);
@@ -350,6 +358,9 @@ impl Vhost {
                 let (count, octets) = by_queue.entry(unacked.queue).or_default();
                 *count += 1;
                 *octets += unacked.entry.message.body().len();
+                if self.queues.get(unacked.queue).is_none() {
+                    orphaned += unacked.entry.weight();
+                }
                 if let Some(consumer) = unacked.consumer {
                     of_consumers += 1;
                     *by_consumer.entry(consumer).or_insert(0) += 1;
@@ -373,8 +384,8 @@ impl Vhost {
         let transactions = self.channels.iter().filter_map(|(_, it)| it.transaction.as_ref());
         let publishes = transactions.flat_map(|it| &it.publishes).map(HeldPublish::weight);
         let delayed = self.exchanges.iter().filter_map(|(_, it)| it.delayed.as_ref());
-        let held_back = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>();
-        assert_eq!(held_back, self.held_back, "what transactions and delayed exchanges hold");
+        let held_back = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>() + orphaned;
+        assert_eq!(held_back, self.held_back, "what no queue holds");
         for (id, consumer) in self.consumers.iter() {
             let counted = by_consumer.get(&id).copied().unwrap_or(0);
             assert_eq!(counted, consumer.unacknowledged, "unacked of consumer {}", consumer.tag);

@@ -8,13 +8,14 @@
 //! invariant: a queue whose head is on the disk has asked for it, or stands among the starved, which
 //! ask as soon as there is memory again.
 
-use leveret_codec::Method;
+use leveret_codec::{Method, ShortStr};
 
 use super::client::Via;
 use super::{ConnectionId, Notice, Vhost};
 use crate::broker::access::Permission;
 use crate::broker::channel::{ChannelId, ChannelState};
 use crate::broker::command::Command;
+use crate::broker::expiry::Deadline;
 use crate::broker::limits;
 use crate::broker::paging::{Kept, MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
 use crate::broker::queue::{Queue, QueueId};
@@ -23,10 +24,12 @@ use crate::broker::time::Time;
 
 /// What one order pages out at most, in octets: a step of the store's thread.
 const ORDER_OCTETS: u64 = 4 * 1024 * 1024;
-/// How many orders one batch makes at most.
-const ORDERS_A_BATCH: usize = 8;
-/// How many queues one batch looks at for something to page out.
-const LOOKS_A_BATCH: usize = 256;
+/// How much one batch pages out at most, in octets, and at how many queues it looks for that; the timer
+/// goes on with the rest.
+const BATCH_OCTETS: u64 = 8 * ORDER_OCTETS;
+const LOOKS_A_BATCH: usize = 1_000;
+/// How many queues that wait for memory one batch looks at.
+const FED_A_BATCH: usize = 16;
 /// A queue pages out no less than this, in octets, unless queues are too many for that.
 const LEAST_OCTETS: u64 = 64 * 1024;
 /// What a queue keeps in memory of its head, in octets, unless queues are too many for that.
@@ -133,20 +136,14 @@ impl Vhost {
             Method::BasicGet(get) => {
                 self.now = now;
                 let Some(via) = self.open_via(id, *channel) else { return Readiness::Ready };
-                let Ok(name) = self.queue_name(via, get.queue) else { return Readiness::Ready };
-                let queue = self.queue_names.get(name.as_bytes()).copied();
+                let queue = self.readable_queue(via, get.queue);
                 queue.map_or(Readiness::Ready, |queue| self.prepare_get(queue))
             }
             Method::QueuePurge(purge) => {
                 self.now = now;
                 let Some(via) = self.open_via(id, *channel) else { return Readiness::Ready };
-                let Ok(name) = self.queue_name(via, purge.queue) else { return Readiness::Ready };
-                let Some(&queue) = self.queue_names.get(name.as_bytes()) else {
-                    return Readiness::Ready;
-                };
-                let allowed = self.may_with_queue(via, Permission::Read, &name).is_ok()
-                    && self.check_access(queue, via).is_ok();
-                if allowed { self.prepare_purge(via, queue) } else { Readiness::Ready }
+                let queue = self.readable_queue(via, purge.queue);
+                queue.map_or(Readiness::Ready, |queue| self.prepare_purge(via, queue))
             }
             _ => Readiness::Ready,
         }
@@ -158,12 +155,28 @@ impl Vhost {
         open.then_some(Via { connection: id, channel, number })
     }
 
+    /// The queue that a client means, if it may read from it; what is wrong is found out when the
+    /// command is handled.
+    fn readable_queue(&self, via: Via, name: ShortStr<'_>) -> Option<QueueId> {
+        self.check_not_committing(via).ok()?;
+        let name = self.queue_name(via, name).ok()?;
+        let &queue = self.queue_names.get(name.as_bytes())?;
+        self.may_with_queue(via, Permission::Read, &name).ok()?;
+        self.check_access(queue, via).ok()?;
+        Some(queue)
+    }
+
+    /// What to do while another purges the queue.
+    fn wait_for_purge(queue: &Queue) -> Readiness {
+        if queue.ready.awaits_page() { Readiness::AfterPage } else { Readiness::Again }
+    }
+
     fn prepare_get(&mut self, id: QueueId) -> Readiness {
         self.expire_head(id, limits::EXPIRED_A_TURN);
         self.work_off();
         let Some(queue) = self.queues.get(id) else { return Readiness::Ready };
         if queue.purged_by.is_some() {
-            return Readiness::Again;
+            return Vhost::wait_for_purge(queue);
         }
         if queue.ready.awaits_page() {
             self.ask_for_page(id, Need::Now);
@@ -177,7 +190,7 @@ impl Vhost {
     fn prepare_purge(&mut self, via: Via, id: QueueId) -> Readiness {
         let Some(queue) = self.queues.get_mut(id) else { return Readiness::Ready };
         if *queue.purged_by.get_or_insert(via.channel) != via.channel {
-            return Readiness::Again;
+            return Vhost::wait_for_purge(queue);
         }
         let Some(channel) = self.channels.get_mut(via.channel) else { return Readiness::Ready };
         let begun = channel.purge.filter(|purge| purge.queue == id);
@@ -246,6 +259,8 @@ impl Vhost {
     /// A queue is deleted: nothing of it is in memory, and its pages go.
     pub(super) fn forget_pages(&mut self, queue: &Queue) {
         self.held -= queue.weighed;
+        // What is delivered stays until it is settled.
+        self.held_back += queue.unacknowledged_weight();
         let Some(owner) = queue.pages else { return };
         if self.page_owners.remove(&owner).is_some()
             && let PageOwner::Transient(queue) = owner
@@ -281,39 +296,60 @@ impl Vhost {
     }
 
     /// Pages out until queues weigh no more than `limit`, or enough for one batch: those first that
-    /// have just grown.
+    /// have just grown, then all in turn.
     fn page_out(&mut self, limit: u64, grown: &[QueueId]) {
         if self.store_failed || self.disk_is_full {
             return;
         }
-        let mut orders = 0;
+        let mut paged = 0;
         for &id in grown {
-            if self.held <= limit || orders == ORDERS_A_BATCH {
-                return;
+            if self.held <= limit || paged >= BATCH_OCTETS {
+                break;
             }
-            orders += usize::from(self.page_out_of(id, limit));
+            paged += self.page_out_of(id, limit);
         }
-        for _ in 0..LOOKS_A_BATCH {
-            if self.held <= limit || orders == ORDERS_A_BATCH {
-                return;
+        // why: after a round in which nothing could go, there is no use in another before something
+        // has grown.
+        if paged > 0 || self.held > self.held_in_vain + limit / 8 {
+            self.looks_left = self.queues.len();
+        }
+        let looks = self.looks_left.min(LOOKS_A_BATCH);
+        for _ in 0..looks {
+            if self.held <= limit || paged >= BATCH_OCTETS {
+                break;
             }
             let next = self.queues.next_from(self.page_hand);
-            let Some(id) = next.or_else(|| self.queues.next_from(0)) else { return };
+            let Some(id) = next.or_else(|| self.queues.next_from(0)) else { break };
             self.page_hand = id.index() + 1;
-            orders += usize::from(self.page_out_of(id, limit));
+            self.looks_left -= 1;
+            let more = self.page_out_of(id, limit);
+            if more > 0 {
+                paged += more;
+                self.looks_left = self.queues.len();
+            }
+        }
+        if self.held <= limit {
+            self.held_in_vain = 0;
+        } else if self.looks_left == 0 {
+            self.held_in_vain = self.held;
+        } else {
+            self.deadlines.add(self.now, Deadline::Memory);
         }
     }
 
-    /// Pages out what a queue need not have in memory. Says whether that was anything.
-    fn page_out_of(&mut self, id: QueueId, limit: u64) -> bool {
+    /// Pages out what a queue need not have in memory; how much that was, in octets.
+    fn page_out_of(&mut self, id: QueueId, limit: u64) -> u64 {
         let average = limit / self.queues.len().max(1) as u64;
         let keep = (average / 4).min(MOST_KEPT_OCTETS);
         let least = (average / 2).clamp(1, LEAST_OCTETS);
-        let Some(queue) = self.queues.get_mut(id) else { return false };
-        let messages = queue.ready.page_out(keep, least, ORDER_OCTETS);
+        let Some(queue) = self.queues.get_mut(id) else { return 0 };
+        let before = queue.weight();
+        let counted = queue.counts_returns();
+        let messages = queue.ready.page_out(keep, least, ORDER_OCTETS, counted);
         if messages.is_empty() {
-            return false;
+            return 0;
         }
+        let paged = before - queue.weight();
         let last_pages = &mut self.last_pages;
         let owner = *queue.pages.get_or_insert_with(|| {
             *last_pages += 1;
@@ -322,7 +358,7 @@ impl Vhost {
         self.page_owners.insert(owner, id);
         self.page_orders.push(PageOrder::Out { owner, messages });
         self.weigh(id);
-        true
+        paged
     }
 
     /// Asks for what a queue needs soon of its cold part.
@@ -330,27 +366,33 @@ impl Vhost {
         let Some(queue) = self.queues.get_mut(id) else { return };
         let Some(owner) = queue.pages.filter(|_| queue.ready.cold_messages() > 0) else { return };
         let has_room = self.memory_share.is_none_or(|share| self.held < share.before_paging);
-        // why: a client that acknowledges nothing must not pull a backlog into memory. What it has is
-        // bounded here, and it goes on when it, or another, has settled some.
-        let is_short = self.memory_share.is_some_and(|share| self.held > share.before_starving);
-        let is_starved = need == Need::Soon && is_short && queue.unacknowledged > 0;
+        // why: a client that acknowledges nothing must not pull a backlog into memory. Each queue may
+        // have its consumers' part of what there is; it goes on when some of that is settled.
+        let consumers = queue.consumers.len() as u64;
+        let is_starved = need == Need::Soon
+            && self.memory_share.is_some_and(|MemoryShare { before_starving: most, .. }| {
+                let part = most / (self.consumers.len().max(1) as u64) * consumers.max(1);
+                self.held > most && queue.unacknowledged_weight() > part
+            });
         if is_starved {
-            if !self.starved.contains(&id) {
-                self.starved.push(id);
+            if !std::mem::replace(&mut queue.starved, true) {
+                self.starved.push_back(id);
             }
             return;
         }
-        let busy = !queue.consumers.is_empty();
+        let busy = consumers > 0;
         if let Some(wanted) = queue.ready.want_page(busy, has_room) {
             let (first, last, octets) = (wanted.first, wanted.last, wanted.octets);
             self.page_orders.push(PageOrder::In { owner, first, last, octets });
         }
     }
 
+    /// Looks again at some of the queues that wait for memory.
     fn feed_starved(&mut self) {
-        let is_short = self.memory_share.is_some_and(|share| self.held > share.before_starving);
-        if !is_short && !self.starved.is_empty() {
-            for id in std::mem::take(&mut self.starved) {
+        for _ in 0..self.starved.len().min(FED_A_BATCH) {
+            let Some(id) = self.starved.pop_front() else { return };
+            if let Some(queue) = self.queues.get_mut(id) {
+                queue.starved = false;
                 self.ask_for_page(id, Need::Soon);
             }
         }

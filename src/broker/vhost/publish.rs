@@ -340,6 +340,7 @@ impl Vhost {
     pub(super) fn drop_head(&mut self, id: QueueId) {
         while let Some(queue) = self.queues.get_mut(id)
             && queue.is_over_full()
+            && queue.purged_by.is_none()
             && queue.overflow() == Overflow::DropHead
             && let Some(entry) = queue.ready.pop_front()
         {

@@ -251,6 +251,7 @@ impl Vhost {
         if !purge.nowait {
             self.reply(via.connection, via.number, &queue::PurgeOk { message_count });
         }
+        self.drop_head(id);
         self.dispatch(id);
         Ok(())
     }

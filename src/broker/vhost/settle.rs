@@ -161,7 +161,10 @@ impl Vhost {
     /// rabbitmq: deliveries of a queue that was deleted meanwhile are settled silently.
     fn settle_one(&mut self, delivery: Unacked, outcome: Outcome, returned_to: &mut Vec<QueueId>) {
         let Unacked { queue: id, mut entry, .. } = delivery;
-        let Some(queue) = self.queues.get_mut(id) else { return };
+        let Some(queue) = self.queues.get_mut(id) else {
+            self.held_back -= entry.weight();
+            return;
+        };
         queue.note_settled(&entry);
         note_touched(queue, id, &mut self.touched);
         match outcome {

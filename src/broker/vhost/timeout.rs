@@ -25,6 +25,8 @@ impl Vhost {
                 Deadline::Exchange(exchange) => self.release_due(exchange),
                 Deadline::Unacked => self.check_unacked(),
                 Deadline::Close(connection) => self.close_deadline(connection),
+                // The end of the batch sees to it.
+                Deadline::Memory => {}
             }
         }
         self.work_off();

@@ -1,0 +1,78 @@
+//! A set of positions, kept as runs: for sets of which most are neighbours.
+
+use std::collections::BTreeMap;
+
+use super::record::Position;
+
+/// A set of positions.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// The first of each run to its last. invariant: runs do not overlap.
+    runs: BTreeMap<Position, Position>,
+}
+
+impl Runs {
+    /// Whether a position is in it.
+    pub fn contains(&self, position: Position) -> bool {
+        self.run_of(position).is_some()
+    }
+
+    /// Adds a position; cheap for one behind all others.
+    pub fn insert(&mut self, position: Position) {
+        if self.contains(position) {
+            return;
+        }
+        let before = self.runs.range_mut(..position).next_back();
+        match before {
+            Some((_, last)) if *last + 1 == position => *last = position,
+            _ => {
+                self.runs.insert(position, position);
+            }
+        }
+    }
+
+    /// Takes a position out.
+    pub fn remove(&mut self, position: Position) {
+        let Some((first, last)) = self.run_of(position) else { return };
+        self.runs.remove(&first);
+        if first < position {
+            self.runs.insert(first, position - 1);
+        }
+        if position < last {
+            self.runs.insert(position + 1, last);
+        }
+    }
+
+    fn run_of(&self, position: Position) -> Option<(Position, Position)> {
+        let (&first, &last) = self.runs.range(..=position).next_back()?;
+        (position <= last).then_some((first, last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(steps in prop::collection::vec((any::<bool>(), 1_u64..40), 0..80)) {
+            let (mut runs, mut model) = (Runs::default(), BTreeSet::new());
+            for (adds, position) in steps {
+                if adds {
+                    runs.insert(position);
+                    model.insert(position);
+                } else {
+                    runs.remove(position);
+                    model.remove(&position);
+                }
+                for position in 0..42 {
+                    prop_assert_eq!(runs.contains(position), model.contains(&position));
+                }
+            }
+        }
+    }
+}
