@@ -14,6 +14,9 @@
 //! by its position alone, and one that goes behind all others by the position that is given next.
 //! invariant: while there is a cold part and nothing before it in memory, nothing goes next; what is
 //! missing has been asked for.
+//! invariant: what is in memory has a position outside of the cold part, but for what a restart found
+//! in the log. The store moves that to a segment when it likes and knows nothing of who has it, so it
+//! may come with a page once more and is passed over.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -166,6 +169,8 @@ pub struct Ready {
     known_returns: BTreeMap<Position, u32>,
     /// Up to where a restart found that messages had been delivered.
     known_delivered: Position,
+    /// Ranges of positions that a restart found in the log and that may lie in the cold part.
+    known_in_memory: VecDeque<(Position, Position)>,
 }
 
 impl Ready {
@@ -182,6 +187,7 @@ impl Ready {
             last_return: 0,
             known_returns: BTreeMap::new(),
             known_delivered: 0,
+            known_in_memory: VecDeque::new(),
         }
     }
 
@@ -365,6 +371,18 @@ impl Ready {
         self.cold = Some(Box::new(ColdPart::new(found)));
     }
 
+    /// Puts one back that a restart found in the log; by rising position.
+    pub fn restore_returned(&mut self, entry: Entry) {
+        if self.cold.is_some() {
+            let position = entry.position;
+            match self.known_in_memory.back_mut() {
+                Some((_, last)) if *last + 1 == position => *last = position,
+                _ => self.known_in_memory.push_back((position, position)),
+            }
+        }
+        self.put_back(entry);
+    }
+
     /// Whether its messages may go to the disk.
     pub fn can_page(&self) -> bool {
         self.lanes.len() == 1
@@ -483,7 +501,9 @@ impl Ready {
     pub fn take_page(&mut self, messages: Vec<PagedMessage>, next: Option<Position>) -> u64 {
         let Some(last) = self.cold.as_ref().map(|cold| cold.last) else { return 0 };
         // What came back meanwhile since the store could not take it may be there all the same.
-        let cold_ones = messages.into_iter().filter(|it| it.position <= last);
+        let cold_ones = messages
+            .into_iter()
+            .filter(|it| it.position <= last && !self.is_known_in_memory(it.position));
         let entries: Vec<_> = cold_ones.map(|it| self.entry_of(it)).collect();
         let Some(cold) = &mut self.cold else { return 0 };
         let Some(asked) = cold.asked.take() else { return 0 };
@@ -492,7 +512,24 @@ impl Ready {
         let is_over = cold.messages == 0 || cold.first > cold.last;
         self.weight += entries.iter().map(Entry::weight).sum::<u64>();
         self.lanes[0].fresh.extend(entries);
-        if is_over { self.end_cold() } else { 0 }
+        let lost = if is_over { self.end_cold() } else { 0 };
+        self.forget_known_in_memory();
+        lost
+    }
+
+    fn is_known_in_memory(&self, position: Position) -> bool {
+        let behind = self.known_in_memory.partition_point(|&(_, last)| last < position);
+        self.known_in_memory.get(behind).is_some_and(|&(first, _)| first <= position)
+    }
+
+    /// Forgets those that no cold part can have any more: one begins no earlier than what was never
+    /// delivered.
+    fn forget_known_in_memory(&mut self) {
+        let fresh = self.lanes[0].fresh.front().map(|entry| entry.position);
+        let begin = fresh.or(self.cold_begin()).unwrap_or(Position::MAX);
+        while self.known_in_memory.front().is_some_and(|&(_, last)| last < begin) {
+            self.known_in_memory.pop_front();
+        }
     }
 
     /// Nothing is left on the disk alone: head and tail are one again.

@@ -101,7 +101,12 @@ impl World {
 
     /// One whose store has small files, so that little is enough to make it move messages.
     pub(crate) fn with_small_files() -> Self {
-        let options = Options { log_file_bytes: 1000, log_files: 2, segment_bytes: 1000 };
+        World::with_log_files_of(1000)
+    }
+
+    /// One whose log files are about so long and whose segments are no longer.
+    pub(crate) fn with_log_files_of(bytes: u64) -> Self {
+        let options = Options { log_file_bytes: bytes, log_files: 2, segment_bytes: bytes };
         World::on(MemoryDisk::default(), options, START, Arc::default())
     }
 
@@ -143,6 +148,19 @@ impl World {
     pub(crate) fn restarted_under(&self, policies: &PolicySet) -> World {
         let inner = self.inner.borrow();
         World::on(inner.disk.kill(), inner.options, inner.now, Arc::new(policies.clone()))
+    }
+
+    /// The same, after it was down so long and something was done to its disk meanwhile.
+    pub(crate) fn restarted_after(&self, ms: u64, done: impl FnOnce(&MemoryDisk)) -> World {
+        let inner = self.inner.borrow();
+        let disk = inner.disk.kill();
+        done(&disk);
+        World::on(disk, inner.options, inner.now.plus_millis(ms), Arc::default())
+    }
+
+    /// A copy of what is on the disk.
+    pub(crate) fn disk(&self) -> MemoryDisk {
+        self.inner.borrow().disk.kill()
     }
 
     /// A client whose connection is open, with the capabilities of an ordinary one.

@@ -140,7 +140,7 @@ impl Vhost {
             queue.reserve_positions(entry.position);
             // invariant: what was delivered before lies before what was not, in a queue too.
             if redelivered || cold.is_some_and(|cold| entry.position < cold.last) {
-                queue.ready.put_back(entry);
+                queue.ready.restore_returned(entry);
             } else {
                 queue.ready.push_back(entry);
             }
