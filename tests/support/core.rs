@@ -151,6 +151,7 @@ impl World {
     }
 
     /// The same, after it was down so long and something was done to its disk meanwhile.
+    #[allow(dead_code, reason = "not every test that has worlds does something to their disks")]
     pub(crate) fn restarted_after(&self, ms: u64, done: impl FnOnce(&MemoryDisk)) -> World {
         let inner = self.inner.borrow();
         let disk = inner.disk.kill();
@@ -159,6 +160,7 @@ impl World {
     }
 
     /// A copy of what is on the disk.
+    #[allow(dead_code, reason = "not every test that has worlds does something to their disks")]
     pub(crate) fn disk(&self) -> MemoryDisk {
         self.inner.borrow().disk.kill()
     }
