@@ -36,6 +36,7 @@ use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, Value, encode};
 use support::client::{Client, PERSISTENT, TRANSIENT, short};
 use support::process::{self, Process};
+use tempfile::TempDir;
 
 const QUEUE: &str = "numbers";
 const FENCE: &str = "fence";
@@ -51,6 +52,8 @@ const BACKLOG: u64 = 2_500;
 const UNCONFIRMED: u64 = 256;
 /// How many messages the consumer may hold.
 const PREFETCH: u16 = 100;
+/// How many messages are asked for at once where all of them are looked at.
+const FETCHED_A_TURN: u32 = 64;
 
 /// The value of a variable, if it is set; a value that is no number fails the test.
 fn number_from_environment(name: &str) -> Option<u64> {
@@ -91,6 +94,28 @@ impl Ledger {
     }
 }
 
+/// A data directory. That of a run that failed stays and is named: what happened is in it.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Home(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.disable_cleanup(true);
+            println!("the data directory is kept: {}", self.path().display());
+        }
+    }
+}
+
 #[test]
 fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
     let rounds = number_from_environment("LEVERET_CRASH_ROUNDS").unwrap_or(100);
@@ -98,12 +123,12 @@ fn what_was_confirmed_is_there_after_a_kill_and_what_was_settled_is_not() {
     println!("LEVERET_CRASH_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
 
-    let mut home = tempfile::tempdir().unwrap();
+    let mut home = Home::new();
     let mut ledger = Ledger::default();
     for round in 0..rounds {
         // Every start reads a log that every round makes longer.
         if round % ROUNDS_ON_A_DISK == 0 {
-            (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+            (home, ledger) = (Home::new(), Ledger::default());
         }
         let (broker, address) = start(home.path(), LITTLE);
         declare(address);
@@ -321,12 +346,26 @@ fn consume(address: SocketAddr, mut random: fastrand::Rng, connected: Sender<()>
 }
 
 /// All that is in the queue, in order; it stays there.
+///
+/// It is fetched: to a consumer that acknowledges nothing the broker brings no more from the disk
+/// than half of its memory holds, and a heavy backlog is more.
 fn contents(address: SocketAddr) -> Vec<u64> {
     let mut client = Client::connect(address);
     assert!(client.count(FENCE) <= 1, "more fences than the queue may hold");
-    let count = client.count(QUEUE);
-    client.consume(QUEUE, 0, false);
-    (0..count).map(|_| number_of(&client.delivery().body)).collect()
+    let mut found = Vec::new();
+    let mut left = client.count(QUEUE);
+    while left > 0 {
+        let turn = left.min(FETCHED_A_TURN);
+        let mut octets = Vec::new();
+        for _ in 0..turn {
+            let get = basic::Get { queue: short(QUEUE), ..Default::default() };
+            encode::method(&mut octets, 1, &get);
+        }
+        client.send(&octets).expect("the broker reads");
+        found.extend((0..turn).map(|_| number_of(&client.delivery().body)));
+        left -= turn;
+    }
+    found
 }
 
 /// A message: its number and a filling that depends on it. Most are small, some take many frames.

@@ -327,6 +327,7 @@ impl Store {
 
     fn step(&mut self) -> Result<(), StoreError> {
         if !self.state.dead_pages.is_empty() {
+            self.cursors.close_removed(&mut self.state);
             let kept = self.state.dead_pages.len().saturating_sub(STEP_FILES);
             for (owner, number) in self.state.dead_pages.drain(kept..) {
                 let path = segment::messages_path(&self.files, owner, Kind::Transient, number);
@@ -335,6 +336,7 @@ impl Store {
         } else if self.checkpoint.is_some() {
             self.step_checkpoint()?;
         } else if !self.dead_files.is_empty() {
+            self.cursors.close_removed(&mut self.state);
             let kept = self.dead_files.len().saturating_sub(STEP_FILES);
             for path in self.dead_files.drain(kept..) {
                 self.files.remove(&path)?;

@@ -140,6 +140,20 @@ impl Cursors {
         self.awake.retain(|other| *other != owner);
     }
 
+    /// Closes the files of segments that are not there any more.
+    ///
+    /// why: a file that is removed takes up the disk until the last that has it open lets it go, and
+    /// a queue that was purged may never be read from again.
+    pub(super) fn close_removed(&mut self, state: &mut State) {
+        for &owner in &self.awake {
+            let Some(cursor) = self.cursors.get_mut(&owner) else { continue };
+            cursor.retain(|&(kind, key), _| {
+                let found = state.with_segments(owner, kind, |set| set.find(key).is_some());
+                found.unwrap_or(false)
+            });
+        }
+    }
+
     fn stay_awake(&mut self, owner: PageOwner) {
         if self.awake.back() == Some(&owner) {
             return;

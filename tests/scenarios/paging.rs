@@ -312,6 +312,32 @@ fn what_a_start_takes_from_the_log_does_not_come_from_a_segment_as_well() {
 }
 
 #[test]
+fn what_a_restart_has_in_memory_comes_once_though_the_store_moves_it_to_the_disk() {
+    let world = World::with_files_of(20_000);
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[]);
+    fill_persistent(ch, "q", 0..100);
+    for _ in 0..100 {
+        ch.get("q");
+    }
+    let world = world.restarted();
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    // The latest of before lie in the log, and so in memory; more traffic moves them to a segment,
+    // in the midst of what is on the disk alone.
+    fill_persistent(ch, "q", 100..200);
+    assert_eq!(world.counts("q"), "200/0");
+    ch.consume("q", "c");
+    assert_eq!(ch.bodies(), bodies(0..200));
+    client.vanish();
+    assert_eq!(world.counts("q"), "200/0");
+    assert_eq!(world.client().channel(1).drain_bodies("q"), bodies(0..200));
+}
+
+#[test]
 fn delivery_counts_survive_a_restart() {
     let world = World::with_small_files();
     let client = world.client();

@@ -150,6 +150,21 @@ impl World {
         World::on(inner.disk.kill(), inner.options, inner.now, Arc::new(policies.clone()))
     }
 
+    /// The same, after it was down so long and something was done to its disk meanwhile.
+    #[allow(dead_code, reason = "not every test that has worlds does something to their disks")]
+    pub(crate) fn restarted_after(&self, ms: u64, done: impl FnOnce(&MemoryDisk)) -> World {
+        let inner = self.inner.borrow();
+        let disk = inner.disk.kill();
+        done(&disk);
+        World::on(disk, inner.options, inner.now.plus_millis(ms), Arc::default())
+    }
+
+    /// A copy of what is on the disk.
+    #[allow(dead_code, reason = "not every test that has worlds does something to their disks")]
+    pub(crate) fn disk(&self) -> MemoryDisk {
+        self.inner.borrow().disk.kill()
+    }
+
     /// A client whose connection is open, with the capabilities of an ordinary one.
     pub(crate) fn client(&self) -> Client {
         let settings = ConnectionSettings::default();

@@ -135,6 +135,11 @@ impl Process {
         self.stderr.lock().expect("nobody panics with it").clone()
     }
 
+    /// The number that the system knows it by.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         // A process that has ended and was not waited for can still be sent signals.
