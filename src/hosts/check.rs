@@ -39,7 +39,7 @@ pub struct VhostCheck {
 }
 
 /// Looks at a data directory.
-pub(crate) fn check(disk: Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
+pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
     let mut check = DataDirCheck { is_locked, ..DataDirCheck::default() };
     let directories = match disk.list(VHOSTS) {
         Ok(names) => names.into_iter().map(|name| format!("{VHOSTS}/{name}")).collect(),
@@ -62,7 +62,7 @@ pub(crate) fn check(disk: Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
             }
             for (name, directory) in vhosts {
                 unknown.remove(&directory);
-                check.look_at(&disk, name, directory);
+                check.look_at(disk, name, directory);
             }
         }
         Err(error) => check.refusal = Some(error.to_string()),
@@ -72,7 +72,7 @@ pub(crate) fn check(disk: Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
     } else {
         // Whose they are is not known, but what is in them is.
         for directory in unknown {
-            check.look_at(&disk, String::new(), directory);
+            check.look_at(disk, String::new(), directory);
         }
     }
     check
@@ -193,10 +193,7 @@ impl fmt::Display for VhostCheck {
             "" => write!(f, "virtual host without a name, in {}: ", self.directory)?,
             name => write!(f, "virtual host {name:?}, in {}: ", self.directory)?,
         }
-        let store = match &self.store {
-            Ok(store) => store,
-            Err(_) => return writeln!(f, "not known"),
-        };
+        let Ok(store) = &self.store else { return writeln!(f, "not known") };
         writeln!(
             f,
             "{} exchanges, {} bindings, {} queues, {} messages of {} octets",

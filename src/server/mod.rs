@@ -240,7 +240,8 @@ pub(crate) fn check_data_dir(path: &Path) -> Result<DataDirCheck, StartError> {
     }
     let disk = FileDisk::open_to_look(path)?;
     let is_locked = disk.is_locked();
-    Ok(hosts::check(Arc::new(disk), is_locked))
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    Ok(hosts::check(&disk, is_locked))
 }
 
 /// The definitions in a data directory that no broker uses.

@@ -565,6 +565,8 @@ impl Life {
 
     // The broker and what comes out of it.
 
+    // why: its callers make an input for this and keep nothing of it.
+    #[allow(clippy::needless_pass_by_value)]
     fn input(&mut self, input: Input, expected: &Expected) {
         let now = Time::from_millis(self.model.now);
         let starts = matches!(input, Input::Recover(_));
