@@ -404,6 +404,14 @@ fn a_check_names_damage_and_what_a_start_would_do() {
     let (code, said) = check(&data_dir);
     assert_eq!(code, 1, "{said}");
     assert!(said.starts_with("damaged: registry.json in the data directory"), "{said}");
+
+    let data_dir = used_data_dir(&home.path().join("other"));
+    fs::remove_file(data_dir.join("registry.json")).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("damaged: registry.json: missing; "), "{said}");
+    assert!(said.contains("queue \"kept\": 3 messages of 11 octets"), "{said}");
+    assert!(said.contains("DAMAGED in 1 place: a start would go on"), "{said}");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub struct DataDirCheck {
     pub users: u64,
     /// Why a start would refuse, apart from what is the matter with a virtual host.
     pub refusal: Option<String>,
+    /// Whether there are virtual hosts and no registry: a start would make new users and a new `/`.
+    pub lost_registry: bool,
     /// The virtual hosts, by name.
     pub vhosts: Vec<VhostCheck>,
     /// Directories that belong to no virtual host: the rest of one that was deleted.
@@ -56,10 +58,7 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
                 .vhosts()
                 .map(|(name, record)| (name.to_owned(), VhostRecord::directory(record)))
                 .collect();
-            if registry.is_fresh() && !unknown.is_empty() {
-                let what = format!("{} is missing; there would be new users", registry::FILE);
-                check.refusal = Some(what);
-            }
+            check.lost_registry = registry.is_fresh() && !unknown.is_empty();
             for (name, directory) in vhosts {
                 unknown.remove(&directory);
                 check.look_at(disk, name, directory);
@@ -67,7 +66,7 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
         }
         Err(error) => check.refusal = Some(error.to_string()),
     }
-    if check.refusal.is_none() {
+    if check.refusal.is_none() && !check.lost_registry {
         check.strays = unknown.into_iter().collect();
     } else {
         // Whose they are is not known, but what is in them is.
@@ -81,7 +80,7 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
 impl DataDirCheck {
     /// Whether there is nothing that is damaged or cannot be read.
     pub fn is_whole(&self) -> bool {
-        self.would_start() && self.damage().next().is_none()
+        self.would_start() && self.places() == 0
     }
 
     /// Whether a start would go on.
@@ -94,6 +93,11 @@ impl DataDirCheck {
         self.stores().flat_map(|(vhost, store)| {
             store.damage.iter().map(|damage| (vhost.directory.as_str(), damage))
         })
+    }
+
+    /// How many places are damaged.
+    fn places(&self) -> usize {
+        self.damage().count() + usize::from(self.lost_registry)
     }
 
     fn stores(&self) -> impl Iterator<Item = (&VhostCheck, &Check)> {
@@ -113,6 +117,10 @@ impl DataDirCheck {
     fn write_findings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(refusal) = &self.refusal {
             writeln!(f, "damaged: {refusal}")?;
+        }
+        if self.lost_registry {
+            let what = "users and names of virtual hosts are lost; there would be new ones";
+            writeln!(f, "damaged: {}: missing; {what}", registry::FILE)?;
         }
         for VhostCheck { directory, store, .. } in &self.vhosts {
             match store {
@@ -143,7 +151,7 @@ impl DataDirCheck {
     }
 
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = self.damage().count();
+        let places = self.places();
         let changes = self.sum(|store| (store.changes.len() + store.leftovers.len()) as u64);
         let refused = self.vhosts.iter().filter(|vhost| vhost.store.is_err());
         let refused: Vec<_> = refused.map(|vhost| vhost.directory.as_str()).collect();
@@ -161,8 +169,8 @@ impl DataDirCheck {
         }
         match changes {
             0 => write!(f, " and change no file"),
-            1 => write!(f, " and change or remove 1 file or directory"),
-            changes => write!(f, " and change or remove {changes} files or directories"),
+            1 => write!(f, " and change, make or remove 1 file or directory"),
+            changes => write!(f, " and change, make or remove {changes} files or directories"),
         }
     }
 }

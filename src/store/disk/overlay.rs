@@ -30,7 +30,7 @@ struct Content {
     above: Vec<u8>,
 }
 
-/// Something that happened to a file of the disk below, or would have.
+/// Something that happened to a file, or would have on the disk below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It was made shorter.
@@ -54,15 +54,21 @@ pub enum Change {
         /// Which file.
         path: String,
     },
+    /// It is new.
+    Made {
+        /// Which file.
+        path: String,
+    },
 }
 
 impl Change {
     /// Which file it is.
     pub fn path(&self) -> &str {
         match self {
-            Change::Cut { path, .. } | Change::Removed { path, .. } | Change::Replaced { path } => {
-                path
-            }
+            Change::Cut { path, .. }
+            | Change::Removed { path, .. }
+            | Change::Replaced { path }
+            | Change::Made { path } => path,
         }
     }
 }
@@ -76,6 +82,7 @@ impl fmt::Display for Change {
             }
             Change::Removed { bytes, .. } => write!(f, "remove, {bytes} bytes"),
             Change::Replaced { .. } => f.write_str("write anew"),
+            Change::Made { .. } => f.write_str("make"),
         }
     }
 }
@@ -85,12 +92,15 @@ impl OverlayDisk {
         OverlayDisk { below, files: Arc::default() }
     }
 
-    /// What would have happened to the files below, by path; new files are left out.
+    /// What would have happened on the disk below, by path.
     pub(in crate::store) fn changes(&self) -> io::Result<Vec<Change>> {
         let mut changes = Vec::new();
         for (path, content) in &*self.files.lock() {
             let path = path.clone();
-            let Some(before) = self.below.length(&path)? else { continue };
+            let Some(before) = self.below.length(&path)? else {
+                changes.extend(content.as_ref().map(|_| Change::Made { path }));
+                continue;
+            };
             let content = content.as_ref().map(|content| content.lock());
             match content.as_deref() {
                 None => changes.push(Change::Removed { path, bytes: before }),
@@ -301,6 +311,7 @@ mod tests {
             Change::Cut { path: "a".to_owned(), length: 3, bytes: 3 },
             Change::Replaced { path: "b".to_owned() },
             Change::Removed { path: "d/c".to_owned(), bytes: 6 },
+            Change::Made { path: "e/f".to_owned() },
         ];
         assert_eq!(disk.changes().unwrap(), changes);
         assert_eq!(below.paths(), ["a", "b", "d/c", "same"]);

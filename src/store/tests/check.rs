@@ -74,6 +74,9 @@ fn agrees_with_a_start(disk: &MemoryDisk) {
             Change::Replaced { path } => {
                 expected.insert(path.clone(), files(disk)[path].clone());
             }
+            Change::Made { path } => {
+                assert!(!before.contains_key(path) && disk.paths().contains(path), "{path}");
+            }
         }
     }
     let mut after = files(disk);
@@ -97,8 +100,10 @@ fn a_whole_store_is_counted() {
 #[test]
 fn an_empty_store_is_whole() {
     let disk = MemoryDisk::default();
-    assert_eq!(checked(&disk).unwrap(), Check::default());
-    assert!(disk.paths().is_empty());
+    let found = checked(&disk).unwrap();
+    let made: Vec<_> = found.changes.iter().map(Change::path).collect();
+    assert_eq!(made, ["catalog", "catalog.copy", &log::path(1)]);
+    assert_eq!(Check { changes: Vec::new(), ..found }, Check::default());
 }
 
 #[test]
@@ -209,6 +214,10 @@ fn damage_to_settlements_and_catalogs_is_named() {
         let changes = [Change::Replaced { path: name.to_owned() }];
         assert_eq!(checked(&disk).unwrap().changes, changes);
     }
+    let disk = whole.kill();
+    disk.remove("catalog").unwrap();
+    let found = checked(&disk).unwrap();
+    assert_eq!(found.changes, [Change::Made { path: "catalog".to_owned() }]);
     for name in ["catalog", "catalog.copy"] {
         whole.damage(name, |bytes| bytes[50] ^= 1).unwrap();
     }
