@@ -20,7 +20,7 @@ use leveret::broker::record::{
 };
 use leveret::broker::time::Time;
 use leveret::broker::vhost::{Vhost, VhostSettings};
-use leveret::store::{MemoryDisk, Options, Store};
+use leveret::store::{MemoryDisk, Options, Store, StoreError};
 use leveret_codec::{Properties, ShortStr};
 use libfuzzer_sys::fuzz_target;
 use machine::Machine;
@@ -61,7 +61,7 @@ fuzz_target!(|input: &[u8]| {
     let living = warm_up(&mut store, &recovered, original, is_forged);
     let settled = settle_some(&mut store, &living, input);
     page_out_more(&mut store);
-    while store.checkpoint_step().expect("memory does not fail") {}
+    checkpoint(&mut store, is_forged);
     drop(store);
     let (mut store, after) = open(&disk.kill()).expect("it was opened before");
     let left = warm_up(&mut store, &after, original, is_forged);
@@ -136,6 +136,19 @@ fn page_in(
     let is_told = !store.take_damage().is_empty();
     assert!(count == cold.messages || is_told, "messages are lost, and nobody was told");
     messages
+}
+
+/// Does all that is due. Where positions that do not rise were made to look whole, the store may
+/// refuse to let go of what it cannot find any more.
+fn checkpoint(store: &mut Store, is_forged: bool) {
+    loop {
+        match store.checkpoint_step() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(StoreError::Damaged { .. }) if is_forged => return,
+            Err(error) => panic!("memory does not fail: {error}"),
+        }
+    }
 }
 
 /// Settles what the input says; returns what is left.
