@@ -40,13 +40,13 @@ mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::broker::snapshot::QueueSnapshot;
 use crate::definitions::Definitions;
-pub use crate::hosts::{HostError, ImportError, RegistryError};
+pub use crate::hosts::{DataDirCheck, HostError, ImportError, RegistryError, VhostCheck};
 pub use crate::server::StartError;
 pub use crate::tls::TlsError;
 
@@ -227,6 +227,16 @@ pub async fn export_definitions(data_dir: impl Into<PathBuf>) -> Result<Vec<u8>,
     let storage = Storage::Directory(data_dir.into());
     let clock = Arc::new(SystemClock::new());
     server::export_definitions(&Config { storage, ..Config::default() }, clock).await
+}
+
+/// Reads everything in a data directory that no broker uses, and says what is in it, what is damaged,
+/// and what a start would do about it. Nothing in it is changed, and it may be one that cannot be
+/// written; what is in segments takes no memory.
+///
+/// # Errors
+/// When the directory is none of leveret's, is of another format, or is in use.
+pub fn check_data_dir(data_dir: impl AsRef<Path>) -> Result<DataDirCheck, StartError> {
+    server::check_data_dir(data_dir.as_ref())
 }
 
 /// What a broker is to be like. Unless told otherwise it listens on 127.0.0.1:5672, keeps

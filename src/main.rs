@@ -1,6 +1,7 @@
 //! The program: a broker from the command line, through the library's public interface alone.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use leveret::cli::{self, Limits, Options, Task};
@@ -17,13 +18,21 @@ fn main() -> ExitCode {
     let options = Options::from_process();
     cli::start_logging(&options.log);
     cli::raise_open_files();
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("leveret: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let ended = match (options.task, &options.storage) {
+        (Task::Check, Storage::Directory(path)) => check(path),
+        _ => run(options).map(|()| ExitCode::SUCCESS),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("leveret: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints what is in a data directory; a success when all of it is whole.
+fn check(path: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let check = leveret::check_data_dir(path)?;
+    writeln!(std::io::stdout().lock(), "{check}")?;
+    Ok(if check.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[tokio::main]

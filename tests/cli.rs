@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use leveret_codec::Method;
@@ -304,6 +306,139 @@ fn a_client_that_never_answers_does_not_hold_up_the_end() {
     broker.signal(Signal::TERM);
     let Ended { status, stderr, .. } = broker.wait();
     assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+/// The path and content of every file below a directory.
+fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.append(&mut content(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+/// Checks a data directory, which must not change it; returns the exit code and what was printed.
+#[track_caller]
+fn check(data_dir: &Path) -> (i32, String) {
+    let before = if data_dir.is_dir() { content(data_dir) } else { BTreeMap::new() };
+    let checked = output(leveret(["check"]).arg(data_dir));
+    if data_dir.is_dir() {
+        assert!(content(data_dir) == before, "a check changed {}", data_dir.display());
+    }
+    let said = [text(&checked.stdout), text(&checked.stderr)].concat();
+    (checked.status.code().unwrap(), said)
+}
+
+/// A data directory with three messages, whose broker was killed.
+fn used_data_dir(home: &Path) -> PathBuf {
+    let data_dir = home.join("data");
+    let (broker, address) = ready(on_data_dir(&data_dir));
+    let mut client = Client::connect(address);
+    client.declare("kept", true);
+    for body in [&b"one"[..], b"two", b"three"] {
+        client.publish_safely(1, ("", "kept"), PERSISTENT, body);
+    }
+    broker.kill();
+    data_dir
+}
+
+fn log_file(data_dir: &Path) -> PathBuf {
+    let log = fs::read_dir(data_dir.join("vhosts/0/log")).unwrap().next();
+    log.unwrap().unwrap().path()
+}
+
+#[test]
+fn a_check_says_what_is_in_a_data_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = used_data_dir(home.path());
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 0, "{said}");
+    for line in [
+        "virtual host \"/\", in vhosts/0: 0 exchanges, 0 bindings, 1 queues, 3 messages of 11 octets",
+        "  queue \"kept\": 3 messages of 11 octets, 3 of them in the log; 0 segments of 0 bytes",
+        "whole: a start would go on and change no file",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}\n{said}");
+    }
+    assert!(said.contains("total: 1 users, 1 virtual hosts, 1 queues, 3 messages of 11 octets"));
+
+    // A copy has no lock, and nobody may write there.
+    fs::remove_file(data_dir.join("lock")).unwrap();
+    fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o500)).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("there is no lock file"), "{said}");
+    fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_check_names_damage_and_what_a_start_would_do() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = used_data_dir(home.path());
+    let log = log_file(&data_dir);
+    let whole = fs::read(&log).unwrap();
+    fs::write(&log, &whole[..whole.len() - 2]).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    let path = log.strip_prefix(&data_dir).unwrap().display();
+    assert!(said.starts_with(&format!("damaged: {path}, ")), "{said}");
+    assert!(said.contains(&format!("a start would do: {path}: cut to ")), "{said}");
+    assert!(said.contains("queue \"kept\": 2 messages of 6 octets"), "{said}");
+    assert!(said.contains("DAMAGED in 1 place: a start would go on and change"), "{said}");
+
+    fs::write(&log, whole).unwrap();
+    for name in ["catalog", "catalog.copy"] {
+        fs::write(data_dir.join("vhosts/0").join(name), "?").unwrap();
+    }
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("no copy is whole"), "{said}");
+    assert!(said.contains("DAMAGED: a start would refuse, for what is in vhosts/0"), "{said}");
+
+    fs::write(data_dir.join("registry.json"), "{").unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("damaged: registry.json in the data directory"), "{said}");
+
+    let data_dir = used_data_dir(&home.path().join("other"));
+    fs::remove_file(data_dir.join("registry.json")).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("damaged: registry.json: missing; "), "{said}");
+    assert!(said.contains("queue \"kept\": 3 messages of 11 octets"), "{said}");
+    assert!(said.contains("DAMAGED in 1 place: a start would go on"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_checked_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = home.path().join("data");
+    let refused = |said: &str| {
+        let (code, line) = check(&data_dir);
+        assert_eq!((code, line.lines().count()), (1, 1), "{line}");
+        assert!(line.starts_with("leveret: ") && line.contains(said), "{line}");
+        assert!(line.contains(data_dir.to_str().unwrap()), "{line}");
+    };
+    refused("is no directory");
+    fs::create_dir(&data_dir).unwrap();
+    refused("is empty: there is nothing to look at");
+    fs::write(data_dir.join("letter"), "dear").unwrap();
+    refused("is not empty and is not a leveret data directory");
+    fs::remove_file(data_dir.join("letter")).unwrap();
+    let (broker, _) = ready(on_data_dir(&data_dir));
+    refused("in use by another leveret");
+    broker.kill();
+    assert_eq!(check(&data_dir).0, 0);
+    for (version, said) in [(1, "an older leveret"), (9, "a newer leveret")] {
+        let marker = format!("leveret data directory, version {version}\n");
+        fs::write(data_dir.join("leveret"), marker).unwrap();
+        refused(said);
+    }
 }
 
 /// The broker says that it stops, and the client agrees.

@@ -123,6 +123,22 @@ enum TaskArguments {
     /// Works on the definitions in a data directory: everything but messages.
     #[command(subcommand)]
     Definitions(DefinitionsArguments),
+
+    /// Reads everything in a data directory that no broker uses and says what is in it, what is
+    /// damaged and what a start would do about it. Changes nothing; a directory that cannot be
+    /// written is fine.
+    ///
+    /// The exit code is 0 when all is whole, and 1 when something is damaged or cannot be read.
+    Check {
+        /// The data directory.
+        #[arg(
+            value_name = "DIR",
+            env = "LEVERET_DATA_DIR",
+            hide_env_values = true,
+            default_value = DEFAULT_DATA_DIR
+        )]
+        data_dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -151,6 +167,7 @@ Examples:
                                             for other machines, encrypted
   leveret --management 127.0.0.1:15672      with RabbitMQ's HTTP API
   leveret definitions export > file.json    everything but messages of ./leveret-data
+  leveret check ./leveret-data              whether all in it is whole, while no broker runs
 
 An option beats its environment variable. LEVERET_LISTEN takes several addresses, with commas.
 The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.
@@ -164,6 +181,8 @@ pub enum Task {
     Serve,
     /// Write the definitions to standard output.
     ExportDefinitions,
+    /// Look at a data directory without changing it.
+    Check,
 }
 
 /// What the program was asked to do.
@@ -210,11 +229,15 @@ impl Options {
         let mut command = Arguments::command();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let arguments = Arguments::from_arg_matches(&matches)?;
-        if let Some(TaskArguments::Definitions(DefinitionsArguments::Export { data_dir })) =
-            arguments.task
-        {
+        let offline = arguments.task.map(|task| match task {
+            TaskArguments::Definitions(DefinitionsArguments::Export { data_dir }) => {
+                (Task::ExportDefinitions, data_dir)
+            }
+            TaskArguments::Check { data_dir } => (Task::Check, data_dir),
+        });
+        if let Some((task, data_dir)) = offline {
             return Ok(Options {
-                task: Task::ExportDefinitions,
+                task,
                 listen: Vec::new(),
                 tls_listen: Vec::new(),
                 tls: None,
@@ -449,6 +472,8 @@ mod tests {
             (options.task, options.storage),
             (Task::ExportDefinitions, Storage::Directory("d".into()))
         );
+        let options = parse(&["check", "d"]).unwrap();
+        assert_eq!((options.task, options.storage), (Task::Check, Storage::Directory("d".into())));
         let options = parse(&["--loopback-users", "none"]).unwrap();
         assert!(options.loopback_users.is_empty());
     }

@@ -9,6 +9,7 @@
 //! invariant: the lock order is changing, admission, registry, running hosts, then a vhost. Waiting for
 //! a disk is done with `changing` alone held: whoever only looks at the registry never waits.
 
+mod check;
 mod definitions;
 mod log_thread;
 mod registry;
@@ -27,6 +28,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 
+pub(crate) use self::check::check;
+pub use self::check::{DataDirCheck, VhostCheck};
 pub use self::definitions::ImportError;
 pub use self::registry::RegistryError;
 pub(crate) use self::registry::{

@@ -20,7 +20,7 @@ use crate::passwords::{Algorithm, PasswordHash};
 use crate::store::{Disk, read_whole, replace_whole};
 
 /// Where it is kept.
-const FILE: &str = "registry.json";
+pub(super) const FILE: &str = "registry.json";
 /// The version of its format.
 const FORMAT: u32 = 1;
 
@@ -239,6 +239,11 @@ impl Registry {
             registry.load(saved)?;
         }
         Ok(registry)
+    }
+
+    /// Whether there was none on the disk.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Keeps what it is now.

@@ -16,7 +16,7 @@ pub(super) trait Incoming: AsyncRead + Unpin {
 impl Incoming for OwnedReadHalf {
     fn is_hung_up(&self) -> bool {
         let ready = self.ready(Interest::READABLE).now_or_never();
-        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+        ready.is_some_and(|ready| ready.is_ok_and(tokio::io::Ready::is_read_closed))
     }
 }
 

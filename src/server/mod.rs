@@ -14,6 +14,7 @@ mod writer;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::definitions::Definitions;
-use crate::hosts::{HostError, Hosts, ImportError, MemoryPlan};
+use crate::hosts::{self, DataDirCheck, HostError, Hosts, ImportError, MemoryPlan};
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 use crate::throttle::Throttle;
@@ -231,6 +232,17 @@ impl Server {
         join_all(self.listening.drain(..)).await;
         self.hosts.stop().await
     }
+}
+
+/// What is in a data directory that no broker uses, and whether it is whole. Changes nothing.
+pub(crate) fn check_data_dir(path: &Path) -> Result<DataDirCheck, StartError> {
+    if !path.is_dir() {
+        return Err(StartError::NoDirectory(path.to_owned()));
+    }
+    let disk = FileDisk::open_to_look(path)?;
+    let is_locked = disk.is_locked();
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    Ok(hosts::check(&disk, is_locked))
 }
 
 /// The definitions in a data directory that no broker uses.

@@ -20,9 +20,12 @@ use std::path::{Path, PathBuf};
 
 mod faulty;
 mod memory;
+mod overlay;
 
 pub use faulty::{Fault, FaultyDisk, Operation};
 pub use memory::MemoryDisk;
+pub use overlay::Change;
+pub(super) use overlay::OverlayDisk;
 
 /// Where the store keeps its bytes.
 pub trait Disk: Send + Sync + 'static {
@@ -93,7 +96,7 @@ pub(super) fn directory_of(path: &str) -> &str {
 pub struct FileDisk {
     root: PathBuf,
     /// Holds the advisory lock; the system releases it with the process, whatever kills it.
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// Why a directory cannot be the data directory. Each says it in one line.
@@ -145,6 +148,12 @@ pub enum OpenError {
         /// Its version.
         found: u32,
     },
+    /// There is nothing in the directory.
+    #[error("{} is empty: there is nothing to look at", path.display())]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process has it open.
     #[error("{} is in use by another leveret", path.display())]
     InUse {
@@ -177,20 +186,41 @@ impl FileDisk {
             .write(true)
             .open(&lock_path)
             .map_err(unusable("write", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { path: directory.to_owned() });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(unusable("lock", &lock_path)(source));
-            }
-        }
-        let disk = FileDisk { root: directory.to_owned(), _lock: lock };
+        check_lock(directory, &lock_path, lock.try_lock())?;
+        let disk = FileDisk { root: directory.to_owned(), lock: Some(lock) };
         if !check_marker(directory)? {
             disk.write_marker().map_err(unusable("write in", directory))?;
         }
         Ok(disk)
+    }
+
+    /// Opens a data directory that is there to look at it: nothing in it is made or changed by this,
+    /// and it may be one that cannot be written. No broker gets in meanwhile.
+    ///
+    /// Where there is no lock file, as in a copy, nothing is locked; see
+    /// [`is_locked`](FileDisk::is_locked).
+    pub fn open_to_look(directory: &Path) -> Result<FileDisk, OpenError> {
+        if !check_marker(directory)? {
+            return Err(OpenError::Empty { path: directory.to_owned() });
+        }
+        let lock_path = directory.join(LOCK);
+        let lock = match File::open(&lock_path) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => {
+                return Err(OpenError::Unusable { action: "read", path: lock_path, source });
+            }
+        };
+        if let Some(lock) = &lock {
+            // why: shared, as for more than that the file had to be open for writing on some systems.
+            check_lock(directory, &lock_path, lock.try_lock_shared())?;
+        }
+        Ok(FileDisk { root: directory.to_owned(), lock })
+    }
+
+    /// Whether other processes are kept out.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// The data directory.
@@ -216,6 +246,19 @@ impl FileDisk {
     fn locate(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
+}
+
+/// What became of an attempt to lock a data directory.
+fn check_lock(
+    directory: &Path,
+    lock_path: &Path,
+    locked: Result<(), TryLockError>,
+) -> Result<(), OpenError> {
+    let path = lock_path.to_owned();
+    locked.map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse { path: directory.to_owned() },
+        TryLockError::Error(source) => OpenError::Unusable { action: "lock", path, source },
+    })
 }
 
 /// Whether the directory has a marker with a version this program knows.

@@ -90,6 +90,7 @@ pub mod disk;
 
 mod appending;
 mod catalog;
+mod check;
 mod checkpoint;
 mod compaction;
 mod error;
@@ -109,6 +110,8 @@ mod subdirectory;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Check, QueueCheck, check};
+pub use disk::Change;
 pub use disk::{Disk, DiskFile, DiskRead, Fault, FaultyDisk, FileDisk};
 pub use disk::{MemoryDisk, OpenError, Operation};
 pub use error::StoreError;

@@ -34,7 +34,7 @@ mod settlements;
 const TELL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The messages that live in the log, by queue and position.
-type Messages = BTreeMap<DurableQueueId, BTreeMap<Position, RecoveredMessage>>;
+pub(super) type Messages = BTreeMap<DurableQueueId, BTreeMap<Position, RecoveredMessage>>;
 
 /// A store as it is after opening.
 pub(super) struct Opened {
@@ -54,7 +54,11 @@ pub(super) struct Meter<'a> {
     told_bytes: u64,
 }
 
-impl Meter<'_> {
+impl<'a> Meter<'a> {
+    pub(super) fn new(tell: &'a mut dyn FnMut(Progress)) -> Self {
+        Meter { tell, progress: Progress::default(), told_bytes: 0 }
+    }
+
     /// There is more to read.
     fn expect(&mut self, bytes: u64) {
         self.progress.total_bytes += bytes;
@@ -76,7 +80,32 @@ pub(super) fn open(
     options: Options,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Opened, StoreError> {
-    let mut meter = Meter { tell, progress: Progress::default(), told_bytes: 0 };
+    let mut meter = Meter::new(tell);
+    let Restored { files, mut state, log, leftovers, messages, mut report } =
+        restore(disk, options, &mut meter)?;
+    let recovered = gather(&files, &mut state, messages, log.last, &mut report, &mut meter)?;
+    meter.progress.done_bytes = meter.progress.total_bytes;
+    (meter.tell)(meter.progress);
+    Ok(Opened { files, state, log, leftovers, recovered, report })
+}
+
+/// A store before a look into its segments.
+pub(super) struct Restored {
+    pub(super) files: Files,
+    pub(super) state: State,
+    pub(super) log: Log,
+    pub(super) leftovers: Vec<String>,
+    /// Those that live in the log.
+    pub(super) messages: Messages,
+    pub(super) report: Report,
+}
+
+/// Does everything that changes something on the disk.
+pub(super) fn restore(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    meter: &mut Meter<'_>,
+) -> Result<Restored, StoreError> {
     let mut report = Report::default();
     let found = catalog::read(&disk, &mut report.cuts)?;
     let catalog = match found {
@@ -87,20 +116,17 @@ pub(super) fn open(
     let (leftovers, run) = leftovers(&disk)?;
     let files = Files { disk, salt, options, run };
     queues::find_directories(&files, &mut state)?;
-    let damaged = queues::roll_back(&files, &mut state, &mut meter)?;
+    let damaged = queues::roll_back(&files, &mut state, meter)?;
     let mut messages = Messages::new();
     let known = replay::Known { defined: last, moved };
-    let log = replay::replay(&files, &mut state, &mut messages, &mut report, &mut meter, known)?;
+    let log = replay::replay(&files, &mut state, &mut messages, &mut report, meter, known)?;
     for (id, found) in damaged {
         if state.queues.contains_key(&id) {
             report.cuts.extend(found.cuts);
         }
     }
     queues::sort_out_directories(&files, &mut state, &mut report)?;
-    let recovered = gather(&files, &mut state, messages, log.last, &mut report, &mut meter)?;
-    meter.progress.done_bytes = meter.progress.total_bytes;
-    (meter.tell)(meter.progress);
-    Ok(Opened { files, state, log, leftovers, recovered, report })
+    Ok(Restored { files, state, log, leftovers, messages, report })
 }
 
 /// The directories of transient segments that there are, and the number of this start.
@@ -179,7 +205,7 @@ fn gather(
 }
 
 impl Report {
-    fn damaged(&mut self, path: &str, offset: u64, bytes: u64, what: impl Into<String>) {
+    pub(super) fn damaged(&mut self, path: &str, offset: u64, bytes: u64, what: impl Into<String>) {
         self.cuts.push(Damage { path: path.to_owned(), offset, bytes, what: what.into() });
     }
 }

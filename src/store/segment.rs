@@ -62,6 +62,8 @@ pub(super) struct Segment {
     pub(super) unwritten: Vec<(Position, Position)>,
     /// Reading it failed. What lives in it stays for another start.
     pub(super) unreadable: bool,
+    /// Its file is shorter than it was, so that nothing can be put behind what was in it.
+    pub(super) is_short: bool,
     /// The highest position in it and all segments before it in its set.
     pub(super) reach: Position,
 }
@@ -97,6 +99,7 @@ impl Segment {
             live: RangeSet::default(),
             unwritten: Vec::new(),
             unreadable: false,
+            is_short: false,
             reach: first,
         }
     }

@@ -55,10 +55,12 @@ impl SegmentSet {
         self.insert(segment);
     }
 
-    /// Lets messages be appended to those segments that have room.
+    /// Lets messages be appended to those segments that have room and nothing is the matter with.
     pub(super) fn open_recovered(&mut self, limit: u64) {
-        let mut open: Vec<_> =
-            self.segments.iter().filter(|segment| segment.whole.length < limit).collect();
+        let takes_more = |segment: &&Segment| {
+            segment.whole.length < limit && !segment.is_short && !segment.unreadable
+        };
+        let mut open: Vec<_> = self.segments.iter().filter(takes_more).collect();
         open.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.whole.last));
         open.truncate(OPEN_SEGMENTS);
         open.sort_unstable_by_key(|segment| segment.number);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 
+mod check;
 mod compaction;
 mod damage;
 mod figures;

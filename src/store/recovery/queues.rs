@@ -71,7 +71,7 @@ impl Place<'_, '_> {
     fn roll_back(&mut self, segment: &mut Segment) -> Result<bool, StoreError> {
         let path = segment.messages_path(self.files, PageOwner::Durable(self.id));
         let (named, first, last) = (segment.whole.length, segment.first, segment.whole.last);
-        let is_short = match self.files.length(&path)? {
+        segment.is_short = match self.files.length(&path)? {
             None => {
                 let what = format!("missing, with the messages at positions {first} to {last}");
                 self.report.damaged(&path, 0, named, what);
@@ -90,7 +90,7 @@ impl Place<'_, '_> {
             // why: without all settlements it is not known which positions never were in it.
             _ => self.look_for_messages(segment, &entries),
         }
-        if is_short {
+        if segment.is_short {
             self.count_out(segment);
         }
         Ok(true)

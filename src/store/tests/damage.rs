@@ -7,7 +7,7 @@ use crate::broker::record::{DurableQueueId, Position};
 use super::model::{assert_same, declared_queue, enqueued};
 use super::*;
 
-const QUEUE: DurableQueueId = DurableQueueId(1);
+pub(super) const QUEUE: DurableQueueId = DurableQueueId(1);
 const OTHER: DurableQueueId = DurableQueueId(2);
 
 fn positions(recovered: &Recovered, id: DurableQueueId) -> Vec<Position> {
@@ -20,7 +20,7 @@ fn settled(first: Position, last: Position) -> Record {
 }
 
 /// A store whose log holds two queues and some messages, in one file.
-fn with_messages_in_the_log(disk: &MemoryDisk) {
+pub(super) fn with_messages_in_the_log(disk: &MemoryDisk) {
     let (mut store, ..) = open(disk);
     let mut records = vec![
         Record::QueueDeclared(declared_queue(QUEUE.0)),
@@ -32,7 +32,7 @@ fn with_messages_in_the_log(disk: &MemoryDisk) {
 }
 
 /// A store with positions 1 to 40 of two queues, of which the first ones are in segments.
-fn with_messages_in_segments(disk: &MemoryDisk) {
+pub(super) fn with_messages_in_segments(disk: &MemoryDisk) {
     let (mut store, ..) = open(disk);
     let queues = [QUEUE, OTHER].map(|id| Record::QueueDeclared(declared_queue(id.0)));
     store.write(&queues).unwrap();
@@ -47,7 +47,7 @@ fn all() -> Vec<Position> {
     (1..=40).collect()
 }
 
-fn first_path(disk: &MemoryDisk, ending: &str) -> String {
+pub(super) fn first_path(disk: &MemoryDisk, ending: &str) -> String {
     disk.paths().into_iter().find(|path| path.ends_with(ending)).unwrap()
 }
 
@@ -217,6 +217,26 @@ fn a_short_or_missing_segment_costs_what_was_in_it() {
     assert!(positions(&recovered, QUEUE).ends_with(&all()[10..]));
     assert_eq!(positions(&recovered, OTHER), all());
     goes_on(&whole);
+}
+
+#[test]
+fn a_short_segment_that_had_room_takes_no_more() {
+    let whole = MemoryDisk::default();
+    with_messages_in_segments(&whole);
+    let is_segment = |path: &String| path.ends_with(".segment");
+    for path in whole.paths().into_iter().filter(is_segment) {
+        let disk = whole.kill();
+        disk.damage(&path, |bytes| bytes.truncate(bytes.len() - 9)).unwrap();
+        let (mut store, before, _) = open(&disk);
+        let mut expected = positions(&before, QUEUE);
+        for position in 41..=80 {
+            store.write(&[enqueued(&[(QUEUE, position), (OTHER, position)], 30)]).unwrap();
+            while store.checkpoint_step().unwrap() {}
+            expected.push(position);
+        }
+        let (_, after, _) = open(&disk);
+        assert_eq!(positions(&after, QUEUE), expected, "{path}");
+    }
 }
 
 #[test]
