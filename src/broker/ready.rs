@@ -388,35 +388,20 @@ impl Ready {
 
     /// Takes messages out of memory for the disk, at most about so many octets of them: those behind
     /// the cold part, or else the last of those before it, of which `keep` octets stay. Nothing when
-    /// that would be less than `least`. With `counted`, it will be asked how often each came back.
-    pub fn page_out(
-        &mut self,
-        keep: u64,
-        least: u64,
-        at_most: u64,
-        counted: bool,
-    ) -> Vec<PagedMessage> {
+    /// that would be less than `least`. What came back stays in memory.
+    pub fn page_out(&mut self, keep: u64, least: u64, at_most: u64) -> Vec<PagedMessage> {
         if !self.can_page() {
             return Vec::new();
         }
         let tail_weight = self.cold.as_ref().map_or(0, |cold| cold.tail_weight);
         let is_asked = self.cold.as_ref().is_some_and(|cold| cold.asked.is_some());
-        let mut entries = if tail_weight >= least.max(1) {
+        let entries = if tail_weight >= least.max(1) {
             self.take_tail(at_most)
         } else if is_asked {
             VecDeque::new()
         } else {
             self.take_end_of_fresh(keep, least, at_most)
         };
-        if entries.is_empty() && !is_asked && self.lanes[0].fresh.is_empty() {
-            entries = self.take_end_of_returned(keep, least, at_most);
-        }
-        for entry in &entries {
-            self.in_memory.remove(entry.position);
-            if counted && entry.returns > 0 {
-                self.known_returns.insert(entry.position, entry.returns);
-            }
-        }
         entries.into_iter().map(paged).collect()
     }
 
@@ -466,31 +451,6 @@ impl Ready {
         let taken = taken.min(fresh.len() - stays);
         let entries = fresh.split_off(fresh.len() - taken);
         self.weight -= entries.iter().map(Entry::weight).sum::<u64>();
-        self.put_before_cold(&entries);
-        entries
-    }
-
-    /// Takes the last of those that came back to their original places, before the cold part.
-    fn take_end_of_returned(&mut self, keep: u64, least: u64, at_most: u64) -> VecDeque<Entry> {
-        let mut entries = VecDeque::new();
-        if self.returned_weight < keep + least.max(1) {
-            return entries;
-        }
-        let wanted = (self.returned_weight - keep).min(at_most);
-        let mut weight = 0;
-        let lane = &mut self.lanes[0];
-        while weight < wanted
-            && lane.returned.len() > 1
-            && let Some(last) = lane.returned.last_entry()
-            && last.key().0 == last.get().position
-            && self.cold.as_ref().is_none_or(|cold| last.key().0 < cold.first)
-        {
-            let entry = last.remove();
-            weight += entry.weight();
-            entries.push_front(entry);
-        }
-        self.weight -= weight;
-        self.returned_weight -= weight;
         self.put_before_cold(&entries);
         entries
     }

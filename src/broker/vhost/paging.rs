@@ -344,8 +344,7 @@ impl Vhost {
         let least = (average / 2).clamp(1, LEAST_OCTETS);
         let Some(queue) = self.queues.get_mut(id) else { return 0 };
         let before = queue.weight();
-        let counted = queue.counts_returns();
-        let messages = queue.ready.page_out(keep, least, ORDER_OCTETS, counted);
+        let messages = queue.ready.page_out(keep, least, ORDER_OCTETS);
         if messages.is_empty() {
             return 0;
         }
