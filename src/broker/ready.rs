@@ -369,15 +369,14 @@ impl Ready {
     }
 
     /// Adds a message that a restart found in the log. Those in the midst of the cold part, and those
-    /// that were delivered, come before the rest.
+    /// that were delivered, come before the rest; the cold part may grow beyond any of them.
     pub fn restore(&mut self, entry: Entry) {
-        match &self.cold {
-            Some(cold) if entry.position < cold.last => {
-                self.in_memory.insert(entry.position);
-                self.put_back(entry);
-            }
-            _ if entry.redelivered => self.put_back(entry),
-            _ => self.push_back(entry),
+        let is_amidst = self.cold.as_ref().is_some_and(|cold| entry.position < cold.last);
+        if is_amidst || entry.redelivered {
+            self.in_memory.insert(entry.position);
+            self.put_back(entry);
+        } else {
+            self.push_back(entry);
         }
     }
 
