@@ -100,6 +100,8 @@ pub(crate) struct Life {
     store: Option<Store>,
     /// What messages may weigh in memory, if that is little.
     memory: Option<u64>,
+    /// Whether messages may be on the disk alone: since memory is little, or since a start found some.
+    has_pages: bool,
     /// What the core asked of the store beside records.
     orders: Vec<PageOrder>,
     /// Whether nothing waits for timers, writers or pages.
@@ -142,6 +144,7 @@ impl Life {
             disk,
             store: None,
             memory,
+            has_pages: false,
             orders: Vec::new(),
             is_at_rest: false,
             refused: false,
@@ -648,9 +651,9 @@ impl Life {
         }
     }
 
-    /// With little memory, what is to be paged is found out at the end of a batch.
+    /// What is to be paged, out or in, is found out at the end of a batch.
     fn finish_batch(&mut self) {
-        if self.memory.is_some() {
+        if self.has_pages {
             self.model.tell_deliveries();
             self.input(Input::Finish, &Expected::default());
         }
@@ -681,7 +684,7 @@ impl Life {
         self.compare_counts();
         self.is_at_rest = true;
         self.take_records();
-        self.is_at_rest = self.memory.is_none();
+        self.is_at_rest = !self.has_pages;
     }
 
     fn compare_counts(&self) {
@@ -768,7 +771,7 @@ impl Life {
                 Some((_, tag, count)) => {
                     let count = count as usize;
                     // What has expired on the disk is counted until it is looked at.
-                    let may_be_more = self.memory.is_some() && count > ready;
+                    let may_be_more = self.has_pages && count > ready;
                     assert!(may_be_more || count == ready, "{count}, not {ready} left in {name}");
                     if no_ack {
                         self.model.forget((client, channel), tag);
@@ -928,6 +931,8 @@ impl Life {
             "{last} records came back of {} that were synced",
             self.synced
         );
+        self.has_pages =
+            self.memory.is_some() || recovered.queues.iter().any(|queue| queue.cold.is_some());
         let whole = self.with_cold_parts(&recovered);
         let durable = self.check_recovered(&whole);
         self.model.restart(durable.clone());
