@@ -5,14 +5,12 @@
 
 mod support;
 
-use std::net::SocketAddr;
-
 use leveret::{Broker, BrokerBuilder};
 use leveret_codec::Method;
 use leveret_codec::method::{basic, queue};
 use support::client::{Client, PERSISTENT, TRANSIENT, short};
+use support::embedded::Embedded;
 use support::eventually;
-use tokio::runtime::Runtime;
 
 const MIB: usize = 1024 * 1024;
 /// What a broker in these tests may take.
@@ -20,34 +18,8 @@ const LIMIT: usize = 8 * MIB;
 /// What a message of these tests weighs, about.
 const BODY: usize = 10_000;
 
-struct Embedded {
-    broker: Option<Broker>,
-    runtime: Runtime,
-}
-
-impl Embedded {
-    fn start(builder: BrokerBuilder) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let builder = builder.listen("127.0.0.1:0".parse().unwrap()).memory_limit(LIMIT as u64);
-        let broker = runtime.block_on(builder.start()).unwrap();
-        Embedded { broker: Some(broker), runtime }
-    }
-
-    fn broker(&self) -> &Broker {
-        self.broker.as_ref().unwrap()
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.broker().addresses()[0]
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            let _ = self.runtime.block_on(broker.shutdown());
-        }
-    }
+fn little() -> BrokerBuilder {
+    Broker::builder().memory_limit(LIMIT as u64)
 }
 
 /// A message with its number, ten kilobytes long.
@@ -77,7 +49,7 @@ fn publish_until_blocked(client: &mut Client, queue: &str) -> usize {
 #[test]
 fn ten_times_the_memory_goes_through_the_disk_in_order() {
     let home = tempfile::tempdir().unwrap();
-    let broker = Embedded::start(Broker::builder().data_dir(home.path()));
+    let broker = Embedded::start(little().data_dir(home.path()));
     let mut client = Client::connect(broker.address());
     client.declare("transient", false);
     client.declare("durable", true);
@@ -105,7 +77,7 @@ fn ten_times_the_memory_goes_through_the_disk_in_order() {
 #[test]
 fn a_get_and_a_purge_reach_what_is_on_the_disk() {
     let home = tempfile::tempdir().unwrap();
-    let broker = Embedded::start(Broker::builder().data_dir(home.path()));
+    let broker = Embedded::start(little().data_dir(home.path()));
     let mut client = Client::connect(broker.address());
     client.declare("q", false);
     let count = 3 * LIMIT / BODY;
@@ -127,7 +99,7 @@ fn a_get_and_a_purge_reach_what_is_on_the_disk() {
 
 #[test]
 fn without_a_disk_publishers_are_blocked_until_consumers_make_room() {
-    let broker = Embedded::start(Broker::builder().in_memory());
+    let broker = Embedded::start(little().in_memory());
     let mut publisher = Client::connect_blockable(broker.address());
     publisher.declare("q", false);
     let published = publish_until_blocked(&mut publisher, "q");
@@ -147,7 +119,7 @@ fn without_a_disk_publishers_are_blocked_until_consumers_make_room() {
 #[test]
 fn a_transaction_that_never_ends_is_blocked() {
     let home = tempfile::tempdir().unwrap();
-    let broker = Embedded::start(Broker::builder().data_dir(home.path()));
+    let broker = Embedded::start(little().data_dir(home.path()));
     let mut client = Client::connect_blockable(broker.address());
     client.declare("q", false);
     let selected = client.call(1, &leveret_codec::method::tx::Select {});

@@ -12,49 +12,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use leveret::{Broker, BrokerBuilder, QueueSnapshot};
+use leveret::Broker;
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{Method, frame};
 use support::client::{Client, Received, TRANSIENT, short};
+use support::embedded::Embedded;
 use support::{PATIENCE, eventually};
-use tokio::runtime::Runtime;
-
-/// A broker on its own threads, so that a test can block.
-struct Embedded {
-    broker: Option<Broker>,
-    runtime: Runtime,
-}
-
-impl Embedded {
-    fn start() -> Self {
-        Embedded::start_as(Broker::builder())
-    }
-
-    fn start_as(builder: BrokerBuilder) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let builder = builder.in_memory().listen("127.0.0.1:0".parse().unwrap());
-        let broker = runtime.block_on(builder.start()).unwrap();
-        Embedded { broker: Some(broker), runtime }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.broker.as_ref().unwrap().addresses()[0]
-    }
-
-    fn queue(&self, name: &str) -> Option<QueueSnapshot> {
-        let queues = self.broker.as_ref().unwrap().queues();
-        queues.into_iter().find(|queue| queue.name == name)
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            // A test that fails has its own message.
-            let _ = self.runtime.block_on(broker.shutdown());
-        }
-    }
-}
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
@@ -219,7 +182,7 @@ fn dialogue() -> Vec<(Vec<u8>, Vec<u8>)> {
 
 #[test]
 fn a_dialogue_is_answered_octet_for_octet() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut socket = connect(embedded.address());
     for (said, heard) in dialogue() {
         socket.write_all(&said).unwrap();
@@ -231,7 +194,7 @@ fn a_dialogue_is_answered_octet_for_octet() {
 
 #[test]
 fn a_dialogue_in_single_octets_is_the_same() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut socket = connect(embedded.address());
     for (said, heard) in dialogue() {
         for octet in said {
@@ -243,7 +206,7 @@ fn a_dialogue_in_single_octets_is_the_same() {
 
 #[test]
 fn a_dialogue_in_one_write_is_the_same() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut socket = connect(embedded.address());
     // As far as the publish, whose confirm comes when the message is on disk and could come behind
     // the answers to what follows.
@@ -254,7 +217,7 @@ fn a_dialogue_in_one_write_is_the_same() {
 
 #[test]
 fn another_protocol_is_told_which_one_is_spoken() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     for wrong in [
         &b"AMQP\x00\x00\x09\x02"[..],
         b"AMQP\x00\x01\x00\x00",
@@ -270,7 +233,7 @@ fn another_protocol_is_told_which_one_is_spoken() {
 
 #[test]
 fn a_frame_without_its_end_closes_the_connection() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut client = Client::connect(embedded.address());
     client.send(b"\x08\x00\x00\x00\x00\x00\x00\xcd").unwrap();
     let close = client.frame();
@@ -282,7 +245,7 @@ fn a_frame_without_its_end_closes_the_connection() {
 #[test]
 fn a_handshake_that_never_ends_is_given_up() {
     let limit = Duration::from_millis(200);
-    let embedded = Embedded::start_as(Broker::builder().handshake_timeout(limit));
+    let embedded = Embedded::start(Broker::builder().handshake_timeout(limit));
     let mut nothing = connect(embedded.address());
     let mut half_a_header = connect(embedded.address());
     half_a_header.write_all(b"AMQP").unwrap();
@@ -293,7 +256,7 @@ fn a_handshake_that_never_ends_is_given_up() {
 #[test]
 fn many_frames_in_one_write_are_all_answered_in_order() {
     const MESSAGES: u32 = 20_000;
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut client = Client::connect(embedded.address());
     client.declare("many", false);
     client.consume("many", 0, true);
@@ -316,7 +279,7 @@ fn many_frames_in_one_write_are_all_answered_in_order() {
 
 #[test]
 fn a_large_body_comes_back_in_frames_of_the_agreed_size() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut client = Client::connect_with(embedded.address(), frame::MIN_SIZE, 0);
     client.declare("large", false);
     let body: Vec<u8> = (0..1u32 << 20).map(|place| (place * 7 + (place >> 8)) as u8).collect();
@@ -345,7 +308,7 @@ fn a_large_body_comes_back_in_frames_of_the_agreed_size() {
 fn a_client_that_never_reads_stalls_nobody_else() {
     const MESSAGES: usize = 1000;
     let body = vec![b'x'; 32 * 1024];
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut stuck = Client::connect(embedded.address());
     stuck.declare("stuck", false);
     stuck.consume("stuck", 0, false);
@@ -380,7 +343,7 @@ fn a_client_that_never_reads_stalls_nobody_else() {
 
 #[test]
 fn a_client_gone_in_the_middle_of_a_frame_leaves_nothing_behind() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut other = Client::connect(embedded.address());
     other.declare("shared", false);
     other.publish_safely(1, ("", "shared"), TRANSIENT, b"one");
@@ -407,7 +370,7 @@ fn a_client_gone_in_the_middle_of_a_frame_leaves_nothing_behind() {
 
 #[test]
 fn what_was_published_before_the_end_of_the_stream_counts() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut client = Client::connect(embedded.address());
     client.declare("last", false);
     let mut octets = Vec::new();
@@ -421,7 +384,7 @@ fn what_was_published_before_the_end_of_the_stream_counts() {
 
 #[test]
 fn a_silent_client_is_sent_heartbeats_and_given_up() {
-    let embedded = Embedded::start();
+    let embedded = Embedded::start(Broker::builder());
     let mut silent = Client::connect_with(embedded.address(), frame::MIN_SIZE, 1);
     let began = Instant::now();
     let mut heartbeats = 0;

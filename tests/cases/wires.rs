@@ -5,43 +5,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use leveret::{Broker, BrokerBuilder};
+use leveret::Broker;
 use leveret_codec::Method;
 use leveret_codec::method::{basic, confirm, queue};
-use tokio::runtime::Runtime;
 
 use crate::support::client::{Client, PERSISTENT, TRANSIENT, short};
+use crate::support::embedded::Embedded;
 use crate::support::{eventually, http};
-
-struct Embedded {
-    broker: Option<Broker>,
-    runtime: Runtime,
-}
-
-impl Embedded {
-    fn start(builder: BrokerBuilder) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let builder = builder.listen("127.0.0.1:0".parse().unwrap());
-        let broker = runtime.block_on(builder.start()).unwrap();
-        Embedded { broker: Some(broker), runtime }
-    }
-
-    fn broker(&self) -> &Broker {
-        self.broker.as_ref().unwrap()
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.broker().addresses()[0]
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            let _ = self.runtime.block_on(broker.shutdown());
-        }
-    }
-}
 
 /// How many publish in the race of consumers, and how many messages each.
 const PUBLISHERS: usize = 2;

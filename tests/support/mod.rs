@@ -6,6 +6,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod embedded;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod venv;
