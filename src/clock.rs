@@ -67,6 +67,27 @@ impl Clock for SystemClock {
     }
 }
 
+/// Measures what passes, finer than a [`Clock`]: for what is measured, such as a broker under load,
+/// and not for what is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    started: Instant,
+}
+
+impl Stopwatch {
+    /// One that begins to count now.
+    pub fn start() -> Self {
+        Stopwatch { started: Instant::now() }
+    }
+
+    /// Nanoseconds since it was started. They never run backwards, and copies agree on them.
+    #[inline]
+    pub fn elapsed_ns(&self) -> u64 {
+        // 64 bits are enough for 584 years.
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 /// One day. A deadline may lie at the far end of time, which no timer can count down.
 const LONGEST_SLEEP_MS: u64 = 24 * 60 * 60 * 1000;
 

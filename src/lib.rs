@@ -33,6 +33,7 @@ mod management;
 pub mod memory;
 mod outbox;
 mod passwords;
+pub mod perf;
 mod server;
 pub mod store;
 mod throttle;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 7] = [
     &["broker"],
     &["clock", "outbox", "log_buffer", "auth", "config", "memory", "passwords"],
-    &["store", "definitions", "tls", "throttle"],
+    &["store", "definitions", "tls", "throttle", "perf"],
     &["handle"],
     &["hosts"],
     &["server", "management", "cli"],
@@ -119,6 +119,17 @@ fn the_codec_is_pure_and_knows_two_packages() {
         .collect();
     assert_eq!(dependencies, BTreeSet::from(CODEC_CRATES));
     assert!(!manifest.contains("build-dependencies") && !manifest.contains("target."));
+}
+
+/// It measures other brokers as well, and must treat this one no differently.
+#[test]
+fn perf_knows_the_clock_and_nothing_of_the_broker() {
+    let sources = in_room("perf");
+    let named: BTreeSet<_> = sources
+        .iter()
+        .flat_map(|source| source.paths.iter().filter_map(|path| source.room_of(path)))
+        .collect();
+    assert_eq!(named, BTreeSet::from(["clock", "perf"].map(str::to_owned)));
 }
 
 #[test]
