@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use leveret::cli::{self, Limits, Options, Task};
+use leveret::cli::{self, Limits, Options, Perf, Task};
 use leveret::config::Storage;
+use leveret::perf::{self, Stop};
 use leveret::{Broker, BrokerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,8 +19,9 @@ fn main() -> ExitCode {
     let options = Options::from_process();
     cli::start_logging(&options.log);
     cli::raise_open_files();
-    let ended = match (options.task, &options.storage) {
+    let ended = match (&options.task, &options.storage) {
         (Task::Check, Storage::Directory(path)) => check(path),
+        (Task::Perf(perf), _) => measure(perf),
         _ => run(options).map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {
@@ -35,9 +37,40 @@ fn check(path: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(if check.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Puts a broker under load; a success when the run came to its end, or was ended by a signal.
+fn measure(perf: &Perf) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let stop = Stop::default();
+    stop_on_signals(stop.clone())?;
+    let outcome = perf::run(&perf.options, &stop, |progress| eprintln!("{progress}"));
+    if let Some(summary) = outcome.summary {
+        let mut output = std::io::stdout().lock();
+        match perf.json {
+            true => writeln!(output, "{}", summary.to_json())?,
+            false => writeln!(output, "{summary}")?,
+        }
+    }
+    outcome.error.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
+}
+
+/// Lets the first signal end a run in order, and the second one the program.
+fn stop_on_signals(stop: Stop) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::new()?
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(signals.next());
+        stop.stop();
+        runtime.block_on(signals.next());
+        std::process::exit(1);
+    })?;
+    Ok(())
+}
+
 #[tokio::main]
 async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
-    if let (Task::ExportDefinitions, Storage::Directory(path)) = (options.task, &options.storage) {
+    if let (Task::ExportDefinitions, Storage::Directory(path)) = (&options.task, &options.storage) {
         let definitions = leveret::export_definitions(path).await?;
         return Ok(std::io::stdout().lock().write_all(&definitions)?);
     }

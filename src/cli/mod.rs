@@ -4,6 +4,8 @@
 //! Nothing is started here; `main` does that with the library's public interface.
 
 mod limits;
+mod perf;
+mod task;
 mod tls;
 
 use std::ffi::OsString;
@@ -14,11 +16,14 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use tracing_subscriber::EnvFilter;
 
 use self::limits::LimitArguments;
 pub use self::limits::{Limits, raise_open_files};
+pub use self::perf::Perf;
+pub use self::task::Task;
+use self::task::TaskArguments;
 use self::tls::TlsArguments;
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, DEFAULT_LOOPBACK_USER, Storage, Tls};
 
@@ -118,46 +123,6 @@ struct Arguments {
     tls: TlsArguments,
 }
 
-#[derive(Debug, Subcommand)]
-enum TaskArguments {
-    /// Works on the definitions in a data directory: everything but messages.
-    #[command(subcommand)]
-    Definitions(DefinitionsArguments),
-
-    /// Reads everything in a data directory that no broker uses and says what is in it, what is
-    /// damaged and what a start would do about it. Changes nothing; a directory that cannot be
-    /// written is fine.
-    ///
-    /// The exit code is 0 when all is whole, and 1 when something is damaged or cannot be read.
-    Check {
-        /// The data directory.
-        #[arg(
-            value_name = "DIR",
-            env = "LEVERET_DATA_DIR",
-            hide_env_values = true,
-            default_value = DEFAULT_DATA_DIR
-        )]
-        data_dir: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum DefinitionsArguments {
-    /// Writes the definitions in a data directory that no broker uses to standard output, in
-    /// RabbitMQ's JSON. A running broker gives them at /api/definitions of its management API.
-    Export {
-        /// The data directory.
-        #[arg(
-            long,
-            value_name = "DIR",
-            env = "LEVERET_DATA_DIR",
-            hide_env_values = true,
-            default_value = DEFAULT_DATA_DIR
-        )]
-        data_dir: PathBuf,
-    },
-}
-
 const EXAMPLES: &str = "\
 Examples:
   leveret                                   durable, in ./leveret-data, for this machine alone
@@ -168,25 +133,14 @@ Examples:
   leveret --management 127.0.0.1:15672      with RabbitMQ's HTTP API
   leveret definitions export > file.json    everything but messages of ./leveret-data
   leveret check ./leveret-data              whether all in it is whole, while no broker runs
+  leveret perf --seconds 10                 how fast a broker is; leveret perf --help says more
 
 An option beats its environment variable. LEVERET_LISTEN takes several addresses, with commas.
 The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.
 SIGHUP makes it read the files for TLS again.";
 
-/// What the program is to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Task {
-    /// Be a broker.
-    #[default]
-    Serve,
-    /// Write the definitions to standard output.
-    ExportDefinitions,
-    /// Look at a data directory without changing it.
-    Check,
-}
-
 /// What the program was asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What to do.
     pub task: Task,
@@ -229,13 +183,11 @@ impl Options {
         let mut command = Arguments::command();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let arguments = Arguments::from_arg_matches(&matches)?;
-        let offline = arguments.task.map(|task| match task {
-            TaskArguments::Definitions(DefinitionsArguments::Export { data_dir }) => {
-                (Task::ExportDefinitions, data_dir)
-            }
-            TaskArguments::Check { data_dir } => (Task::Check, data_dir),
-        });
-        if let Some((task, data_dir)) = offline {
+        if let Some(task) = arguments.task {
+            // why: one line is enough, the usage of so many options is not.
+            let (task, data_dir) = task.task().map_err(|text| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n"))
+            })?;
             return Ok(Options {
                 task,
                 listen: Vec::new(),
@@ -244,7 +196,7 @@ impl Options {
                 loopback_users: Vec::new(),
                 management: None,
                 management_tls: false,
-                storage: Storage::Directory(data_dir),
+                storage: data_dir.map_or(Storage::Memory, Storage::Directory),
                 limits: arguments.limits.into(),
                 definitions: None,
                 log: arguments.log,
