@@ -19,6 +19,7 @@
 //! Imports run one way: `leveret_codec ← broker ← store ← handle ← hosts ← {server, management, cli} ← lib ← main`.
 //! [`broker`] holds every rule of AMQP as a value without IO, clock or chance; [`store`] keeps what
 //! is durable; the handle holds the one lock; the server moves octets; management answers HTTP.
+//! [`perf`] measures brokers from outside.
 
 pub mod auth;
 pub mod broker;

@@ -41,7 +41,10 @@ fn check(path: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
 fn measure(perf: &Perf) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let stop = Stop::default();
     stop_on_signals(stop.clone())?;
-    let outcome = perf::run(&perf.options, &stop, |progress| eprintln!("{progress}"));
+    let outcome = perf::run(&perf.options, &stop, |progress| {
+        // Who does not want to see it closes standard error, and the run goes on.
+        let _ = writeln!(std::io::stderr().lock(), "{progress}");
+    });
     if let Some(summary) = outcome.summary {
         let mut output = std::io::stdout().lock();
         match perf.json {

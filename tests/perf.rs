@@ -8,10 +8,12 @@ mod support;
 use std::net::TcpListener;
 
 use leveret::Broker;
+use leveret::config::{Pem, Tls};
 use leveret_codec::Method;
 use leveret_codec::method::queue;
 use rustix::process::Signal;
 use serde_json::Value;
+use support::certificates::{Authority, Identity};
 use support::client::{Client, short};
 use support::embedded::Embedded;
 use support::eventually;
@@ -49,6 +51,15 @@ fn refusal(uri: &str, arguments: &str, code: i32) -> String {
     assert_eq!(status.code(), Some(code), "{stderr}");
     assert_eq!((stdout.as_str(), stderr.lines().count()), ("", 1), "{stderr}");
     stderr
+}
+
+#[test]
+fn help_has_examples() {
+    let Ended { status, stdout, .. } = Process::start(leveret(["perf", "--help"])).wait();
+    assert!(status.success());
+    for said in ["--uri", "--confirm", "amqp://guest:guest@127.0.0.1:5672/", "Examples:"] {
+        assert!(stdout.contains(said), "{said} is missing in\n{stdout}");
+    }
 }
 
 #[test]
@@ -216,6 +227,37 @@ fn why_it_cannot_begin_is_one_line() {
     assert!(line.contains("--tls-ca"), "{line}");
     let line = refusal(&uri(&broker), "--count 1 --consumers 0 --ack-every 1", 2);
     assert!(line.contains("--ack-every"), "{line}");
+}
+
+#[test]
+fn tls_needs_an_authority_that_is_right() {
+    let authority = Authority::new("leveret's tests");
+    let Identity { certificate, key } = authority.server("broker");
+    let tls = Tls::new(Pem::octets(certificate), Pem::octets(key));
+    let builder = Broker::builder().in_memory().tls(tls);
+    let broker = Embedded::start(builder.tls_listen("127.0.0.1:0".parse().unwrap()));
+    let uri = format!("amqps://{}", broker.broker().tls_addresses()[0]);
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let load = "--json --count 300 --size 5000 --confirm 10 --ack-every 1 --tls-ca";
+    let right = file("right.pem", authority.pem());
+    let Ended { status, stdout, stderr } = perf(&uri, &format!("{load} {right}"));
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let json: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["confirmed"], &json["acked"]), (&300.into(), &300.into()), "{json}");
+
+    let wrong = file("wrong.pem", Authority::new("somebody else").pem());
+    let line = refusal(&uri, &format!("{load} {wrong}"), 1);
+    assert!(line.contains("TLS with 127.0.0.1") && line.contains("certificate"), "{line}");
+    let empty = file("empty.pem", String::new());
+    let line = refusal(&uri, &format!("{load} {empty}"), 1);
+    assert!(line.contains("empty.pem"), "{line}");
+    let line = refusal(&uri, "--count 1", 2);
+    assert!(line.contains("--tls-ca"), "{line}");
 }
 
 #[test]

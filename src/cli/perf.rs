@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use crate::perf::{Argument, Options, Routing, Until, Uri};
 
@@ -21,12 +22,7 @@ pub(super) struct PerfArguments {
     /// The broker: amqp://user:password@host:port/vhost, parts that are not said as in the default.
     /// What is special in a URI is written with %: %2f for a / in the name of a virtual host.
     /// amqps:// speaks TLS and needs --tls-ca.
-    #[arg(
-        long,
-        short = 'u',
-        value_name = "URI",
-        default_value = "amqp://guest:guest@127.0.0.1:5672/"
-    )]
+    #[arg(long, value_name = "URI", default_value = "amqp://guest:guest@127.0.0.1:5672/")]
     uri: Uri,
 
     /// Authorities in PEM that the broker's certificate is checked with, for amqps://.
@@ -34,21 +30,21 @@ pub(super) struct PerfArguments {
     tls_ca: Option<PathBuf>,
 
     /// Connections that publish, each from a thread of its own. 0 takes what is in the queues.
-    #[arg(long, short = 'x', value_name = "N", default_value_t = 1)]
-    producers: usize,
+    #[arg(long, short = 'x', value_name = "N", default_value_t = 1, value_parser = few(0))]
+    producers: u64,
 
     /// Connections that consume, each from a thread of its own. 0 publishes and nothing more.
-    #[arg(long, short = 'y', value_name = "N", default_value_t = 1)]
-    consumers: usize,
+    #[arg(long, short = 'y', value_name = "N", default_value_t = 1, value_parser = few(0))]
+    consumers: u64,
 
     /// Queues. Producers and consumers are spread over them: one queue each, or several each when
     /// there are more queues.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = few(1))]
     queues: u64,
 
     /// The queue's name; with several queues what their names begin with. It is declared, and
     /// deleted in the end, with what is in it.
-    #[arg(long, value_name = "NAME", default_value = "leveret-perf")]
+    #[arg(long, short = 'u', value_name = "NAME", default_value = "leveret-perf")]
     queue: String,
 
     /// An argument of the queues, such as x-queue-type=quorum or x-max-length=1000; may be given
@@ -101,7 +97,7 @@ pub(super) struct PerfArguments {
 
     /// Publish to a topic exchange of its own with N bindings, one of which each message matches;
     /// the messages take them in turn.
-    #[arg(long, value_name = "N", conflicts_with = "exchange", value_parser = count())]
+    #[arg(long, value_name = "N", conflicts_with = "exchange", value_parser = few(1))]
     topic_bindings: Option<u64>,
 
     /// Publish to this exchange. One that is not there is declared, and deleted in the end.
@@ -134,7 +130,8 @@ pub(super) struct PerfArguments {
 
     /// Publish so many messages, by all producers together, and end when each was delivered (without
     /// consumers: when the broker has taken them). Without producers, take so many.
-    #[arg(long, alias = "pmessages", short = 'C', value_name = "N", value_parser = count())]
+    #[arg(long, alias = "pmessages", short = 'C', value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
     /// What passes before the measured window begins; with --count there is no such time.
@@ -193,8 +190,8 @@ impl PerfArguments {
         let options = Options {
             uri: self.uri,
             tls_ca: self.tls_ca,
-            producers: self.producers,
-            consumers: self.consumers,
+            producers: self.producers as usize,
+            consumers: self.consumers as usize,
             queues: self.queues as usize,
             queue: self.queue,
             routing,
@@ -216,9 +213,9 @@ impl PerfArguments {
     }
 }
 
-/// One at least, and no more than numbers in names have room for.
-fn count() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(1..)
+/// From the least on, and no more than a program has room for, or names for numbers.
+fn few(least: u64) -> RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(least..=1_000_000)
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -278,53 +275,12 @@ mod tests {
 
     #[test]
     fn every_option_is_taken() {
-        let perf = parse(&[
-            "--uri",
-            "amqps://u:p@h/v",
-            "--tls-ca",
-            "ca.pem",
-            "--producers",
-            "2",
-            "--consumers",
-            "3",
-            "--queues",
-            "4",
-            "--queue",
-            "q",
-            "--arg",
-            "x-max-length=10",
-            "--arg",
-            "a=b=c",
-            "--arg",
-            "x=true",
-            "--keep",
-            "--size",
-            "0",
-            "--rate",
-            "0.5",
-            "--confirm",
-            "5",
-            "--ack-every",
-            "6",
-            "--prefetch",
-            "7",
-            "--persistent",
-            "--durable",
-            "--mandatory",
-            "--exchange",
-            "e",
-            "--exchange-type",
-            "topic",
-            "--routing-key",
-            "k.1",
-            "--binding-key",
-            "k.*",
-            "--seconds",
-            "1.5",
-            "--warm-up",
-            "0",
-            "--json",
-        ]);
+        let perf = "--uri amqps://u:p@h/v --tls-ca ca.pem --producers 2 --consumers 3 --queues 4 \
+            --queue q --arg x-max-length=10 --arg a=b=c --arg x=true --keep --size 0 --rate 0.5 \
+            --confirm 5 --ack-every 6 --prefetch 7 --persistent --durable --mandatory \
+            --exchange e --exchange-type topic --routing-key k.1 --binding-key k.* \
+            --seconds 1.5 --warm-up 0 --json";
+        let perf = parse(&perf.split_whitespace().collect::<Vec<_>>());
         let options = Options {
             uri: "amqps://u:p@h/v".parse().unwrap(),
             tls_ca: Some("ca.pem".into()),

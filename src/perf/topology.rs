@@ -85,7 +85,7 @@ fn check_names(options: &Options) -> Result<(), PerfError> {
     }
 }
 
-/// Declares an exchange unless it is there; says whether it was not.
+/// Declares an exchange unless it is there; says whether it is to be deleted afterwards.
 ///
 /// why: an exchange that somebody else made is used as it is, and must not be deleted.
 fn make_exchange(shared: &Shared, name: &str, kind: &str) -> Result<bool, PerfError> {
@@ -97,7 +97,8 @@ fn make_exchange(shared: &Shared, name: &str, kind: &str) -> Result<bool, PerfEr
     match connection.call(&passive, declared) {
         Ok(()) => {
             connection.close(30 * SECOND_NS, &|| true)?;
-            return Ok(false);
+            // What has one of our own names is left from a run that was killed.
+            return Ok(!matches!(shared.options.routing, Routing::Exchange { .. }));
         }
         Err(error @ PerfError::Closed { code: 404, .. }) => connection.part(&error),
         Err(error) => return Err(error),
