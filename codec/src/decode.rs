@@ -119,13 +119,16 @@ impl<'a> ContentHeader<'a> {
     /// properties.
     #[inline]
     pub fn decode(payload: &'a [u8]) -> Option<Self> {
-        let mut header =
-            map((wire::short, wire::short, wire::longlong, rest), |header| ContentHeader {
-                class_id: header.0,
-                weight: header.1,
-                body_size: header.2,
-                properties: header.3,
-            });
+        // why: the fixed fields as one array are one look at the length.
+        let mut header = map((wire::array::<12>, rest), |(fixed, properties)| {
+            let [c0, c1, w0, w1, size @ ..] = fixed;
+            ContentHeader {
+                class_id: u16::from_be_bytes([c0, c1]),
+                weight: u16::from_be_bytes([w0, w1]),
+                body_size: u64::from_be_bytes(size),
+                properties,
+            }
+        });
         let (_, header) = header.parse(payload).ok()?;
         Some(header)
     }

@@ -124,6 +124,11 @@ impl Message {
         &self.bytes
     }
 
+    /// Exchange and routing key, as short strings behind each other.
+    pub fn routing(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.routing_length)]
+    }
+
     /// How many octets of [`as_bytes`](Message::as_bytes) are exchange and routing key.
     pub fn routing_length(&self) -> u16 {
         self.routing_length

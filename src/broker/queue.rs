@@ -14,7 +14,7 @@ use super::id::Id;
 use super::message::{Message, with_header};
 use super::paging::{Kept, PageOwner};
 use super::ready::{Entry, Ready};
-use super::record::{DurableQueueId, Position};
+use super::record::{DurableQueueId, Placement, Position};
 use super::statistics::MessageStatistics;
 use super::time::Time;
 use super::vhost::ConnectionId;
@@ -140,6 +140,29 @@ impl Queue {
             (Some(ttl), None) | (None, Some(ttl)) => now.plus_millis(ttl),
             (Some(queue), Some(message)) => now.plus_millis(queue.min(message)),
         }
+    }
+
+    /// Makes a place for a message that enters now. Whether it is done with before a record of it could
+    /// be made, the caller knows better.
+    pub fn enter(&mut self, now: Time, message: Message, expiration_ms: Option<u64>) -> Entry {
+        self.statistics.publish += 1;
+        Entry {
+            position: self.next_position(),
+            expires_at: self.expiry_of(now, expiration_ms),
+            returns: 0,
+            priority: self.priority_of(&message),
+            redelivered: false,
+            recorded: self.keeps(&message),
+            paged: false,
+            message,
+        }
+    }
+
+    /// What a record of the message's entry says about its place here, if there is to be one.
+    pub fn placement(&self, entry: &Entry) -> Option<Placement> {
+        let queue = self.durable.filter(|_| entry.recorded)?;
+        let expires_at = (entry.expires_at != Time::NEVER).then_some(entry.expires_at);
+        Some(Placement { queue, position: entry.position, expires_at })
     }
 
     /// Whether it is a quorum queue.

@@ -63,7 +63,8 @@ impl UnackedList {
     pub fn take_through(&mut self, tag: u64) -> Option<Vec<(u64, Unacked)>> {
         let index = self.index_of(tag)?;
         self.slots[index].1.as_ref()?;
-        let taken: Vec<_> = self.slots.drain(..=index).filter_map(present).collect();
+        let mut taken = Vec::with_capacity(self.live.min(index + 1));
+        taken.extend(self.slots.drain(..=index).filter_map(present));
         self.live -= taken.len();
         self.sweep();
         Some(taken)

@@ -43,8 +43,9 @@ impl Vhost {
     /// The consumer of a queue whose turn it is; those that cannot take a message leave the line.
     pub(super) fn next_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
         loop {
-            let consumer = self.queues.get(id)?.consumers.next()?;
-            if self.can_take(consumer) {
+            let line = &self.queues.get(id)?.consumers;
+            let consumer = line.next()?;
+            if line.is_active(consumer) && self.has_room(consumer) {
                 return Some(consumer);
             }
             self.queues.get_mut(id)?.consumers.leave();
@@ -54,12 +55,10 @@ impl Vhost {
         }
     }
 
-    /// Whether a consumer may get a message now: it is its turn as far as its queue has a single
-    /// active consumer, its windows have room, and so has its connection's outbox.
-    fn can_take(&self, id: ConsumerId) -> bool {
+    /// Whether a consumer may get a message now, if its queue serves it: its windows have room, and so
+    /// has its connection's outbox.
+    fn has_room(&self, id: ConsumerId) -> bool {
         let Some(consumer) = self.consumers.get(id) else { return false };
-        let active =
-            || self.queues.get(consumer.queue).is_some_and(|it| it.consumers.is_active(id));
         let has_room =
             || self.clients.get(consumer.connection).is_some_and(super::Client::has_room);
         let has_credit = || {
@@ -67,19 +66,19 @@ impl Vhost {
                 channel.state == ChannelState::Open && (consumer.no_ack || channel.has_credit())
             })
         };
-        consumer.has_credit() && has_credit() && has_room() && active()
+        consumer.has_credit() && has_credit() && has_room()
     }
 
     /// Lets a consumer stand in line again if it can take a message. Says whether its queue is to
     /// be looked at.
     pub(super) fn resume(&mut self, id: ConsumerId) -> Option<QueueId> {
-        let can_take = self.can_take(id);
+        let has_room = self.has_room(id);
         let consumer = self.consumers.get_mut(id)?;
-        if consumer.waiting || !can_take {
+        let queue = self.queues.get_mut(consumer.queue)?;
+        if consumer.waiting || !has_room || !queue.consumers.is_active(id) {
             return None;
         }
         consumer.waiting = true;
-        let queue = self.queues.get_mut(consumer.queue)?;
         queue.consumers.wait(id, consumer.priority);
         (!queue.ready.is_empty()).then_some(consumer.queue)
     }

@@ -23,6 +23,26 @@ impl Vhost {
             self.handle_while_closing(id, &command);
             return;
         }
+        let run = match &command {
+            Command::Publish { channel, immediate, message, .. } => {
+                self.run.goes_on(id, *channel, *immediate, message)
+            }
+            _ => None,
+        };
+        match (command, run) {
+            (Command::Publish { message, .. }, Some((via, queue))) => {
+                self.publish_on(via, queue, message);
+            }
+            (command, _) => {
+                self.run.end();
+                self.handle_alone(id, command);
+            }
+        }
+        self.work_off();
+    }
+
+    /// As if nothing were known from the command before.
+    fn handle_alone(&mut self, id: ConnectionId, command: Command<'_>) {
         match command {
             Command::Publish { channel, mandatory, immediate, message } => {
                 // rabbitmq: to publish is enough, whatever becomes of it.
@@ -46,7 +66,6 @@ impl Vhost {
             }
             Command::Abort => self.end_client(id),
         }
-        self.work_off();
     }
 
     fn handle_connection_method(&mut self, id: ConnectionId, method: &Method<'_>) {

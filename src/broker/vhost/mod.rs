@@ -29,6 +29,7 @@ mod publish;
 mod queues;
 mod recover;
 mod reply_to;
+mod run;
 mod settle;
 mod timeout;
 mod transactions;
@@ -64,6 +65,7 @@ use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
 use super::transaction::HeldPublish;
 use publish::Dead;
+use run::Run;
 
 /// What a virtual host is made with.
 #[derive(Clone, Debug, Default)]
@@ -166,6 +168,8 @@ pub struct Vhost {
     starved: VecDeque<QueueId>,
     /// Messages that died and are to be routed on.
     work: VecDeque<Dead>,
+    /// The publishes at hand that are alike.
+    run: Run,
     /// Where the message at hand goes; kept for its memory.
     routes: Routes,
     statistics: MessageStatistics,
@@ -217,6 +221,7 @@ impl Vhost {
             held_in_vain: 0,
             starved: VecDeque::new(),
             work: VecDeque::new(),
+            run: Run::default(),
             routes: Routes::default(),
             statistics: MessageStatistics::default(),
             default_exchange_statistics: ExchangeStatistics::default(),
@@ -297,6 +302,7 @@ impl Vhost {
     /// Ends a batch of input: what is answered once for many is answered now.
     pub fn finish_batch(&mut self, now: Time) {
         self.now = now;
+        self.run.end();
         self.record_deliveries();
         let mut confirming = std::mem::take(&mut self.confirming);
         for channel in confirming.drain(..) {

@@ -12,6 +12,7 @@ use super::reply_to::{is_address, is_reply_to};
 use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
+use crate::broker::consumer::ConsumerId;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::{ExchangeId, Routed, Routes};
@@ -35,6 +36,8 @@ pub(super) struct Dead {
 /// What the properties of a publish ask for.
 #[derive(Default)]
 struct Wishes {
+    /// Whether there can be none.
+    is_plain: bool,
     expiration_ms: Option<u64>,
     /// Further routing keys, from the headers CC and BCC.
     copies: Vec<ShortString>,
@@ -63,7 +66,7 @@ impl Vhost {
         let properties = message.properties();
         // why: most messages have no properties, or just a delivery mode.
         let wishes = match properties.flags() & !DELIVERY_MODE_FLAG {
-            0 => Wishes::default(),
+            0 => Wishes { is_plain: true, ..Wishes::default() },
             _ => self.read_wishes(via, properties)?,
         };
         check_delivery_mode(properties)?;
@@ -85,11 +88,22 @@ impl Vhost {
             return Ok(());
         }
         self.note_routed(exchange, routes.queues.len());
+        if let (None, true, &[queue]) = (exchange, wishes.is_plain, &routes.queues[..]) {
+            self.run.begin(via, &message, queue);
+        }
         let accepted =
             self.pass_on(via, mandatory, message, holders, wishes.expiration_ms, &routes.queues);
         self.routes = routes;
         self.note_published(via, accepted, before);
         Ok(())
+    }
+
+    /// One more message of a run.
+    pub(super) fn publish_on(&mut self, via: Via, queue: QueueId, message: Message) {
+        let before = self.last_lsn;
+        self.note_routed(None, 1);
+        let accepted = self.enqueue_in_one(queue, message, None);
+        self.note_published(via, accepted, before);
     }
 
     /// The exchange of a publish; none for the default one.
@@ -173,6 +187,8 @@ impl Vhost {
         let key = message.routing_key();
         let key = key.as_bytes();
         match exchange {
+            // why: nearly every publish to the default exchange.
+            None if copies.is_empty() => routes.queues.extend(self.queue_names.get(key)),
             None => {
                 let keys = std::iter::once(key).chain(copies.iter().map(ShortString::as_bytes));
                 routes.queues.extend(keys.filter_map(|key| self.queue_names.get(key)));
@@ -246,45 +262,72 @@ impl Vhost {
         expiration_ms: Option<u64>,
         queues: &[QueueId],
     ) -> bool {
+        match queues {
+            [] => true,
+            // why: nearly every message, so without lists.
+            [id] => self.enqueue_in_one(*id, message, expiration_ms),
+            _ => self.enqueue_in_many(&message, expiration_ms, queues),
+        }
+    }
+
+    fn enqueue_in_one(
+        &mut self,
+        id: QueueId,
+        message: Message,
+        expiration_ms: Option<u64>,
+    ) -> bool {
+        if self.refuses(id, &message) {
+            return false;
+        }
+        let taker = self.taker(id);
+        // why: a message that goes straight to a consumer that does not acknowledge is done with
+        // before it could be recorded.
+        let gone_at_once = taker
+            .and_then(|taker| self.consumers.get(taker))
+            .is_some_and(|consumer| consumer.no_ack);
+        let Some(queue) = self.queues.get_mut(id) else { return true };
+        let mut entry = queue.enter(self.now, message, expiration_ms);
+        entry.recorded &= !gone_at_once;
+        if let Some(placement) = queue.placement(&entry) {
+            if self.store_failed {
+                // why: what cannot be kept is refused; the confirm says so.
+                return false;
+            }
+            let (message, placements) = (entry.message.clone(), SmallVec::from_buf([placement]));
+            self.record(Record::Enqueued { message, placements });
+        }
+        self.admit(id, taker, entry);
+        true
+    }
+
+    fn enqueue_in_many(
+        &mut self,
+        message: &Message,
+        expiration_ms: Option<u64>,
+        queues: &[QueueId],
+    ) -> bool {
         let mut accepted = true;
         let mut placements = SmallVec::<[Placement; 1]>::new();
-        let mut entries = SmallVec::<[(QueueId, Entry); 1]>::new();
+        let mut entries = SmallVec::<[(QueueId, Entry); 8]>::new();
         for &id in queues {
-            if self.refuses(id, &message) {
+            if self.refuses(id, message) {
                 accepted = false;
                 continue;
             }
-            // why: a message that goes straight to a consumer that does not acknowledge is done
-            // with before it could be recorded. Of several queues that is not known beforehand.
-            let gone_at_once = queues.len() == 1 && self.hands_over_at_once(id);
             let Some(queue) = self.queues.get_mut(id) else { continue };
-            let entry = Entry {
-                position: queue.next_position(),
-                expires_at: queue.expiry_of(self.now, expiration_ms),
-                returns: 0,
-                priority: queue.priority_of(&message),
-                redelivered: false,
-                recorded: queue.keeps(&message) && !gone_at_once,
-                paged: false,
-                message: message.clone(),
-            };
-            queue.statistics.publish += 1;
-            if let (true, Some(queue)) = (entry.recorded, queue.durable) {
-                let expires_at = (entry.expires_at != Time::NEVER).then_some(entry.expires_at);
-                placements.push(Placement { queue, position: entry.position, expires_at });
-            }
+            let entry = queue.enter(self.now, message.clone(), expiration_ms);
+            placements.extend(queue.placement(&entry));
             entries.push((id, entry));
         }
-        if placements.is_empty() {
-            drop(message);
-        } else if self.store_failed {
-            // why: what cannot be kept is refused; the confirm says so.
-            return false;
-        } else {
-            self.record(Record::Enqueued { message, placements });
+        if !placements.is_empty() {
+            if self.store_failed {
+                return false;
+            }
+            self.record(Record::Enqueued { message: message.clone(), placements });
         }
         for (id, entry) in entries {
-            self.admit(id, entry);
+            let taker = self.taker(id);
+            self.admit(id, taker, entry);
         }
         accepted
     }
@@ -302,21 +345,17 @@ impl Vhost {
         true
     }
 
-    /// Whether the next message of a queue goes straight to a consumer that does not acknowledge.
-    fn hands_over_at_once(&mut self, id: QueueId) -> bool {
-        if self.queues.get(id).is_none_or(|queue| !queue.ready.is_empty()) {
-            return false;
+    /// The consumer to which the next message of a queue goes at once.
+    fn taker(&mut self, id: QueueId) -> Option<ConsumerId> {
+        if !self.queues.get(id)?.ready.is_empty() {
+            return None;
         }
-        let consumer = self.next_consumer(id).and_then(|consumer| self.consumers.get(consumer));
-        consumer.is_some_and(|consumer| consumer.no_ack)
+        self.next_consumer(id)
     }
 
-    /// Takes a message in: to a consumer that waits for it, or to the others that wait.
-    fn admit(&mut self, id: QueueId, entry: Entry) {
-        let Some(queue) = self.queues.get_mut(id) else { return };
-        if queue.ready.is_empty()
-            && let Some(consumer) = self.next_consumer(id)
-        {
+    /// Takes a message in: to the consumer that waits for it, or to the others that wait.
+    fn admit(&mut self, id: QueueId, taker: Option<ConsumerId>, entry: Entry) {
+        if let Some(consumer) = taker {
             self.deliver(id, consumer, entry);
             return;
         }
@@ -412,7 +451,7 @@ impl Vhost {
 }
 
 /// The bit of delivery-mode in the flags of the properties.
-const DELIVERY_MODE_FLAG: u16 = 1 << 12;
+pub(super) const DELIVERY_MODE_FLAG: u16 = 1 << 12;
 
 fn check_delivery_mode(properties: Properties<'_>) -> Checked<()> {
     match properties.delivery_mode() {

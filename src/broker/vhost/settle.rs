@@ -2,6 +2,7 @@
 //! leaves behind.
 
 use leveret_codec::method::basic;
+use smallvec::SmallVec;
 
 use super::Vhost;
 use super::client::Via;
@@ -15,10 +16,12 @@ use crate::broker::transaction::{HeldSettlement, Outcome};
 use crate::broker::unacked::Unacked;
 
 /// Queues and consumers that a settlement may set going, each once, in order.
+///
+/// why small: most settlements are of one queue and one consumer, and may be of one message.
 #[derive(Default)]
 struct Touched {
-    queues: Vec<QueueId>,
-    consumers: Vec<ConsumerId>,
+    queues: SmallVec<[QueueId; 2]>,
+    consumers: SmallVec<[ConsumerId; 2]>,
 }
 
 impl Vhost {
@@ -84,7 +87,7 @@ impl Vhost {
     /// why: all of them before any is sent again, so that what one channel had does not overtake
     /// what another had before it.
     pub(super) fn requeue_all(&mut self, channels: &[ChannelId]) {
-        let mut returned_to = Vec::new();
+        let mut returned_to = SmallVec::new();
         for &id in channels {
             self.drop_transaction(id);
             returned_to.extend(self.end_purge(id).map(|purge| purge.queue));
@@ -159,7 +162,12 @@ impl Vhost {
     }
 
     /// rabbitmq: deliveries of a queue that was deleted meanwhile are settled silently.
-    fn settle_one(&mut self, delivery: Unacked, outcome: Outcome, returned_to: &mut Vec<QueueId>) {
+    fn settle_one(
+        &mut self,
+        delivery: Unacked,
+        outcome: Outcome,
+        returned_to: &mut SmallVec<[QueueId; 2]>,
+    ) {
         let Unacked { queue: id, mut entry, .. } = delivery;
         let Some(queue) = self.queues.get_mut(id) else {
             self.held_back -= entry.weight();
@@ -203,14 +211,14 @@ pub(super) fn without_tags(deliveries: Vec<(u64, Unacked)>) -> impl Iterator<Ite
 /// Adds an id to a list, which is made to have each once later.
 ///
 /// why: many deliveries at once mostly come from the same queue and the same consumer.
-fn note<T: PartialEq>(list: &mut Vec<T>, id: T) {
+fn note<T: PartialEq>(list: &mut SmallVec<[T; 2]>, id: T) {
     if list.last() != Some(&id) {
         list.push(id);
     }
 }
 
 /// Makes a list have each id once, in the order of ids.
-fn once_each<T: Ord>(list: &mut Vec<T>) {
+fn once_each<T: Ord>(list: &mut SmallVec<[T; 2]>) {
     list.sort_unstable();
     list.dedup();
 }
