@@ -1,0 +1,345 @@
+"""What is measured: each row a load, its figures and what they aim at."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import Callable
+
+from .amqp import AmqpError, Connection
+from .brokers import Failure, stop
+
+MIB, KIB = 1 << 20, 1 << 10
+
+ACKED = ("--prefetch", "1000", "--ack-every", "100")
+DURABLE = ("--size", "100", "--durable", "--persistent", *ACKED)
+PACED = ("--rate", "2000", "--size", "100", "--prefetch", "100", "--ack-every", "1")
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A bound on a figure, or on what it is of another one's."""
+
+    bound: float
+    # The broker whose figure is the measure; None when the bound is a figure itself.
+    against: str | None = None
+    at_most: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    key: str
+    what: str
+    # "/s", "µs", "ms", "octets" or "" for a mere number.
+    unit: str
+    aims: tuple[Aim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    number: int
+    name: str
+    figures: tuple[Figure, ...]
+    # (run, broker) to what each figure came to.
+    measure: Callable
+    # Seconds with a leveret, with RabbitMQ, with the relay; what the window takes comes on top.
+    seconds: tuple[float, float, float]
+    windows: int = 1
+    brokers: tuple[str, ...] = ("leveret", "rabbitmq", "relay")
+
+
+@dataclass
+class Run:
+    """How the rows are measured."""
+
+    perf: str
+    directory: str
+    seconds: float
+    quick: bool = False
+    # (syncs a second, p50, p99 in microseconds) of the disk itself, each time it was asked.
+    syncs: list = field(default_factory=list)
+
+    def scaled(self, count, quick):
+        """A count, or the smaller one of a quick run."""
+        return quick if self.quick else count
+
+    def load(self, server, *options, count=None, again=False):
+        """Lets `leveret perf` work, and returns what it says; `again` when the server is used again."""
+        if count is None:
+            options = (*options, "--seconds", str(self.seconds))
+        else:
+            options = (*options, "--count", str(count))
+        # why: RabbitMQ takes a minute to delete a hundred queues that it was flooded with, and goes
+        # with all that is in it anyway. One that was running before is left as it was.
+        if server.pid is not None and not again and "--keep" not in options:
+            options = (*options, "--keep")
+        # why: a run that hangs must not hold all the others up.
+        bound_s = 240 + (self.seconds if count is None else count / 5_000)
+        process = subprocess.Popen(
+            [self.perf, "perf", "--uri", server.uri, "--json", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            printed, said = process.communicate(timeout=bound_s)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"no end of the load after {bound_s:.0f} s") from None
+        finally:
+            stop(process)
+        try:
+            summary = json.loads(printed)
+        except ValueError:
+            lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
+            raise Failure(f"leveret perf: {lines[0]}") from None
+        if summary["error"] or not summary["complete"]:
+            raise Failure(f"leveret perf: {summary['error'] or 'messages are missing'}")
+        return summary
+
+    def sync_rate(self):
+        """What the disk alone does: 512 octets appended and synced, again and again."""
+        path = os.path.join(self.directory, f"leveret-compare-sync-{os.getpid()}")
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        took_s = []
+        try:
+            octets, begin = b"\x55" * 512, time.perf_counter()
+            while (now := time.perf_counter()) - begin < (0.3 if self.quick else 1.0):
+                os.write(descriptor, octets)
+                os.fdatasync(descriptor)
+                took_s.append(time.perf_counter() - now)
+        finally:
+            os.close(descriptor)
+            os.unlink(path)
+        took_s.sort()
+        rate = len(took_s) / sum(took_s)
+        p50, p99 = (took_s[int(len(took_s) * part)] * 1e6 for part in (0.5, 0.99))
+        self.syncs.append((rate, p50, p99))
+        return rate, p50, p99
+
+
+def pick(name):
+    """The rows that a name or a number stands for."""
+    found = [row for row in ROWS if name in (row.name, str(row.number))]
+    if not found:
+        known = ", ".join(row.name for row in ROWS)
+        raise Failure(f"there is no row {name}; there are {known}, and 1 to {ROWS[-1].number}")
+    return found
+
+
+def rate(field, *options):
+    """A load as fast as it goes, and the rate that counts."""
+
+    def measure(run, broker):
+        with broker.start(run.directory) as server:
+            return {"rate": run.load(server, *options)[field]}
+
+    return measure
+
+
+def consume(run, broker):
+    with broker.start(run.directory) as server:
+        backlog = run.scaled(1_000_000, 50_000)
+        run.load(server, "--consumers", "0", "--keep", count=backlog)
+        # This deletes the queue of one that was running before.
+        summary = run.load(server, "--producers", "0", *ACKED, count=backlog)
+        return {"rate": summary["delivered_per_s"]}
+
+
+def confirm_10(run, broker):
+    disk, _, _ = run.sync_rate()
+    with broker.start(run.directory) as server:
+        confirmed = run.load(server, *DURABLE, "--confirm", "10")["confirmed_per_s"]
+    # why: the load sends five again when five of its ten are confirmed, so that five share a sync
+    # while the other five wait for theirs. The relay writes to no disk.
+    share = {} if broker.name == "relay" else {"share": confirmed / 5 / disk}
+    return {"rate": confirmed, **share}
+
+
+def latency(run, broker):
+    with broker.start(run.directory) as server:
+        measured = run.load(server, *PACED)["delivery_latency_us"]
+        return {"p50": measured["p50"], "p99": measured["p99"]}
+
+
+def confirm_latency(run, broker):
+    _, disk_p50, _ = run.sync_rate()
+    with broker.start(run.directory) as server:
+        options = (*PACED, "--durable", "--persistent", "--confirm", "1000")
+        measured = run.load(server, *options)["confirm_latency_us"]
+    share = {} if broker.name == "relay" else {"syncs": measured["p99"] / disk_p50}
+    return {"p50": measured["p50"], "p99": measured["p99"], **share}
+
+
+def idle(run, broker):
+    with broker.start(run.directory) as server, contextlib.ExitStack() as stack:
+        _needs_process(server)
+
+        def connect(count):
+            for _ in range(count):
+                stack.callback(Connection(server.uri).close)
+
+        def declare(count):
+            connection = Connection(server.uri)
+            connection.declare_queues(f"idle-{count}", count, durable=True)
+            connection.close()
+
+        return {
+            "idle": _settled(server),
+            "connection": _each(server, connect, 1_000),
+            "queue": _each(server, declare, run.scaled(10_000, 2_000)),
+        }
+
+
+def backlog(*options):
+    def measure(run, broker):
+        with broker.start(run.directory, *options) as server:
+            _needs_process(server)
+            count = run.scaled(1_000_000, 100_000)
+            run.load(server, "--consumers", "0", "--keep", "--size", "100", count=count)
+            return {"resident": _settled(server), "peak": server.resident_peak()}
+
+    return measure
+
+
+def start(run, broker):
+    # why: what takes milliseconds wants more than one look; what takes seconds does not need it.
+    looks = 11 if broker.name == "leveret" else 1
+    took_ms = []
+    for _ in range(looks):
+        with broker.start(run.directory, "--in-memory") as server:
+            _needs_process(server)
+            took_ms.append(server.start_s * 1e3)
+    return {"start": sorted(took_ms)[looks // 2]}
+
+
+def growth_queues(run, broker):
+    with broker.start(run.directory) as server:
+        alone = run.load(server, again=True)["delivered_per_s"]
+        connection = Connection(server.uri)
+        connection.declare_queues("idle", run.scaled(100_000, 10_000), durable=False)
+        beside = run.load(server)["delivered_per_s"]
+        connection.close()
+        return {"queues": beside / alone}
+
+
+def growth_backlog(run, broker):
+    part, deep = run.scaled(1_000_000, 100_000), run.scaled(10_000_000, 1_000_000)
+    publish, take = ("--consumers", "0", "--keep"), ("--producers", "0", "--keep", *ACKED)
+    with broker.start(run.directory, "--memory-limit", "256MiB") as server:
+        # why: a queue can only be consumed from when something is in it, so that the shallow end is
+        # a backlog of one part, which is what the deep end is measured with as well.
+        publish_empty = run.load(server, *publish, count=part)["published_per_s"]
+        consume_last = run.load(server, *take, count=part)["delivered_per_s"]
+        run.load(server, *publish, count=deep)
+        publish_deep = run.load(server, *publish, count=part)["published_per_s"]
+        consume_deep = run.load(server, *take, count=part)["delivered_per_s"]
+        return {
+            "publish": publish_deep / publish_empty,
+            "consume": consume_deep / consume_last,
+            "resident": server.resident_peak(),
+        }
+
+
+def _needs_process(server):
+    if server.pid is None:
+        raise Failure("needs a broker that was started here")
+
+
+def _each(server, make, count):
+    """The memory that one of many takes."""
+    # why: the first of a kind bring buffers and pages to be that all others share.
+    make(count // 5)
+    before = _settled(server)
+    make(count)
+    return (_settled(server) - before) / count
+
+
+def _settled(server):
+    """The resident memory when nothing happens any more, or after ten seconds."""
+    last, deadline = server.resident(), time.monotonic() + 10
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        now = server.resident()
+        if abs(now - last) <= 64 * KIB:
+            return now
+        last = now
+    return last
+
+
+def _faster(times, of_floor=None):
+    floor = () if of_floor is None else (Aim(of_floor, "relay"),)
+    return (Aim(times, "rabbitmq"), *floor)
+
+
+def _rate(what, times, of_floor=None):
+    return (Figure("rate", what, "/s", _faster(times, of_floor)),)
+
+
+WITHOUT_FLOOR = ("leveret", "rabbitmq")
+ALONE = ("leveret",)
+
+# In the order of the table.
+ROWS = (
+    Row(1, "pair-16", _rate("16 B transient, one producer, one consumer, auto-ack: delivered", 25, 0.3),
+        rate("delivered_per_s"), (2, 12, 1)),
+    Row(2, "pair-1k", _rate("the same at 1 KiB: delivered", 6, 0.5),
+        rate("delivered_per_s", "--size", "1024"), (2, 12, 1)),
+    Row(3, "publish", _rate("publish only, 16 B transient, nobody consumes: published", 25),
+        rate("published_per_s", "--consumers", "0"), (3, 15, 1)),
+    Row(4, "consume", _rate("consume only, a queue filled before, prefetch 1,000, ack each 100: delivered", 20),
+        consume, (4, 50, 0), windows=0, brokers=WITHOUT_FLOOR),
+    Row(5, "confirm-1000",
+        _rate("100 B persistent, durable queue, 1,000 confirms in flight, ack each 100: confirmed", 12),
+        rate("confirmed_per_s", *DURABLE, "--confirm", "1000"), (2, 12, 1)),
+    Row(6, "confirm-10",
+        (*_rate("the same with 10 in flight: confirmed", 2),
+         Figure("share", "the same in syncs (five confirms each), of what the disk does a second", "", (Aim(0.5),))),
+        confirm_10, (3, 13, 1)),
+    Row(7, "fan-out", _rate("fan-out to 10 queues, 10 consumers: delivered", 20),
+        rate("delivered_per_s", "--fanout", "--queues", "10", "--consumers", "10"), (2, 12, 1)),
+    Row(8, "many", _rate("100 producers, 100 consumers, 100 queues: delivered", 15),
+        rate("delivered_per_s", "--producers", "100", "--consumers", "100", "--queues", "100"), (3, 15, 2)),
+    Row(9, "topic", _rate("topic exchange with 10,000 bindings, each message to one: delivered", 15),
+        rate("delivered_per_s", "--topic-bindings", "10000"), (3, 25, 2)),
+    Row(10, "latency",
+        (Figure("p50", "latency at 2,000/s, ack each: p50", "µs", (Aim(0.5, "rabbitmq", at_most=True),)),
+         Figure("p99", "latency at 2,000/s, ack each: p99", "µs", (Aim(0.5, "rabbitmq", at_most=True),))),
+        latency, (2, 12, 1)),
+    Row(11, "confirm-latency",
+        (Figure("p50", "latency of confirms at 2,000/s, persistent: p50", "µs"),
+         Figure("p99", "latency of confirms at 2,000/s, persistent: p99", "µs", (Aim(1, "rabbitmq", at_most=True),)),
+         Figure("syncs", "that p99 in syncs (p50 of the disk alone)", "")),
+        confirm_latency, (3, 13, 1)),
+    Row(12, "idle",
+        (Figure("idle", "memory, idle", "octets", (Aim(10 * MIB, at_most=True),)),
+         Figure("connection", "memory of an idle connection with a channel", "octets", (Aim(16 * KIB, at_most=True),)),
+         Figure("queue", "memory of an empty durable queue", "octets", (Aim(2 * KIB, at_most=True),))),
+        idle, (8, 40, 0), windows=0, brokers=WITHOUT_FLOOR),
+    Row(13, "backlog-memory",
+        (Figure("resident", "memory with 1,000,000 queued messages of 100 B, all in memory", "octets",
+                (Aim(200 * MIB, at_most=True),)),
+         Figure("peak", "the same, at most while it was filled", "octets")),
+        backlog("--in-memory"), (5, 35, 0), windows=0, brokers=WITHOUT_FLOOR),
+    Row(13, "backlog-disk",
+        (Figure("resident", "memory with the same, bodies on disk (`--memory-limit 32MiB`)", "octets",
+                (Aim(40 * MIB, at_most=True),)),
+         Figure("peak", "the same, at most while it was filled", "octets")),
+        backlog("--memory-limit", "32MiB"), (6, 0, 0), windows=0, brokers=ALONE),
+    Row(14, "start", (Figure("start", "from exec to accepting connections, empty, in memory", "ms",
+                             (Aim(20, at_most=True),)),),
+        start, (4, 10, 0), windows=0, brokers=WITHOUT_FLOOR),
+    Row(15, "growth-queues",
+        (Figure("queues", "16 B pair beside 100,000 idle queues, of the same without them", "", (Aim(0.8),)),),
+        growth_queues, (6, 0, 0), windows=2, brokers=ALONE),
+    Row(15, "growth-backlog",
+        (Figure("publish", "publishing to a queue of 10,000,000 messages, of the same to an empty one", "",
+                (Aim(0.8),)),
+         Figure("consume", "consuming from a queue of 11,000,000 messages, of the same from one of 1,000,000", "",
+                (Aim(0.8),)),
+         Figure("resident", "memory at most meanwhile (`--memory-limit 256MiB`)", "octets")),
+        growth_backlog, (20, 0, 0), windows=0, brokers=ALONE),
+)
