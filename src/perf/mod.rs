@@ -277,6 +277,7 @@ impl Run {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => {
+                // why: no thread is left to tell anything; the caller still counts on the time to pass.
                 std::thread::sleep(timeout);
                 None
             }

@@ -1,10 +1,10 @@
 //! basic.publish: checks, properties, returns, copies.
 
-use leveret_codec::method::{basic, exchange};
+use leveret_codec::method::{basic, exchange, queue, tx};
 use leveret_codec::table::{ArrayBuilder, TableBuilder};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{World, s, table, text};
+use crate::world::{Channel, Client, World, s, table, text};
 
 fn precondition(text: &str) -> String {
     format!("channel.close 406 60,40 PRECONDITION_FAILED - {text}")
@@ -299,4 +299,65 @@ fn a_copy_that_routes_satisfies_mandatory() {
     ch.publish_method(publish, fields, b"x");
     assert!(ch.lines().is_empty());
     assert_eq!(world.counts("q"), "1/0");
+}
+
+/// Several publishes that are alike, in one batch, with something between them.
+#[track_caller]
+fn between_two_alike(deed: impl FnOnce(&World, &Client, &Channel<'_>), second: &[&str]) {
+    let world = World::new();
+    let (owner, client) = (world.client(), world.client());
+    let exclusive = queue::Declare { queue: s("q"), exclusive: true, ..Default::default() };
+    let of_owner = owner.channel(1);
+    of_owner.call(exclusive);
+    let ch = client.channel(1);
+    ch.confirm_select();
+    world.batch(|| {
+        ch.publish_mandatory("", "q", "a");
+        ch.publish_mandatory("", "q", "b");
+        assert_eq!(world.counts("q"), "2/0");
+        deed(&world, &owner, &of_owner);
+        ch.publish_mandatory("", "q", "c");
+    });
+    let lines = ch.lines();
+    assert_eq!(lines, second);
+}
+
+#[test]
+fn publishes_that_are_alike_are_taken_one_by_one() {
+    between_two_alike(|_, _, _| (), &["basic.ack 3 (multiple)"]);
+}
+
+#[test]
+fn a_queue_that_goes_between_two_publishes_is_missed() {
+    let returned = ["basic.return 312 NO_ROUTE c", "basic.ack 3 (multiple)"];
+    between_two_alike(|_, owner, _| owner.vanish(), &returned);
+    let delete = queue::Delete { queue: s("q"), nowait: true, ..Default::default() };
+    between_two_alike(|_, _, channel| channel.send(delete), &returned);
+}
+
+#[test]
+fn a_right_that_goes_between_two_publishes_is_missed() {
+    let refused = "channel.close 403 60,40 ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' \
+                   refused for user 'guest'";
+    between_two_alike(|world, _, _| world.permit("", "", ""), &["basic.ack 2 (multiple)", refused]);
+}
+
+#[test]
+fn publishes_of_two_channels_and_to_two_queues_do_not_mix() {
+    let world = World::new();
+    let client = world.client();
+    let (first, second) = (client.channel(1), client.channel(2));
+    first.declare("p");
+    first.declare("q");
+    second.call(tx::Select {});
+    world.batch(|| {
+        first.publish("p", "a");
+        first.publish("q", "b");
+        first.publish("q", "c");
+        second.publish("q", "held");
+        first.publish_with("", "q", expiration("0"), "gone");
+        first.publish_persistent("q", "d");
+    });
+    assert_eq!(first.drain_bodies("p"), ["a"]);
+    assert_eq!(first.drain_bodies("q"), ["b", "c", "d"]);
 }

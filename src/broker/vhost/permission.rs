@@ -30,6 +30,7 @@ impl Vhost {
     /// What users may do has changed. It counts for open connections too.
     pub fn handle_all_rights(&mut self, now: Time, rights: &BTreeMap<String, Arc<Rights>>) {
         self.now = now;
+        self.run.end();
         let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
         for id in clients {
             if let Some(client) = self.clients.get_mut(id)

@@ -315,12 +315,14 @@ impl Vhost {
                 continue;
             }
             let Some(queue) = self.queues.get_mut(id) else { continue };
+            // why: which of them hand it over at once is not known before it is in the others.
             let entry = queue.enter(self.now, message.clone(), expiration_ms);
             placements.extend(queue.placement(&entry));
             entries.push((id, entry));
         }
         if !placements.is_empty() {
             if self.store_failed {
+                // As in one queue.
                 return false;
             }
             self.record(Record::Enqueued { message: message.clone(), placements });

@@ -212,6 +212,7 @@ impl Vhost {
     /// Deletes a queue with its messages and bindings; its consumers are told.
     pub(super) fn delete_queue(&mut self, id: QueueId) {
         let Some(queue) = self.queues.remove(id) else { return };
+        self.run.end();
         self.queue_names.remove(queue.name.as_bytes());
         self.deadlines.remove(queue.armed, Deadline::Queue(id));
         self.forget_pages(&queue);

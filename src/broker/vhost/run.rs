@@ -3,9 +3,8 @@
 //! why: clients publish in runs, to one queue over the default exchange most of all. Its channel, its
 //! rights and where it goes are the same each time, and make a third of what a publish costs.
 //!
-//! invariant: a run lasts within a batch and while nothing but its own publishes is handled, so that
-//! what it knows cannot have changed: no publish closes a channel without ending its run, and none makes
-//! or deletes a queue.
+//! invariant: whatever changes what a run knows ends it: every other command, so that its channel is as it
+//! was; a queue that goes; a change of rights; the end of the batch.
 
 use super::client::{ConnectionId, Via};
 use crate::broker::message::Message;
