@@ -26,8 +26,8 @@ use crate::store::{Store, StoreError};
 /// What the list of records may keep between batches, in records.
 const KEPT_RECORDS: usize = 64 * 1024;
 
-/// How many steps of a checkpoint are done between two writes when the log has become too long: more
-/// than one checkpoint mostly takes, so that it gets shorter.
+/// How many steps of a checkpoint are done between two writes when the log has become too long. A
+/// checkpoint takes more, but they move several times what one write adds, so that the log gets shorter.
 const STEPS_TO_CATCH_UP: usize = 16;
 
 /// How long a full disk is left alone before it is tried again.
@@ -141,14 +141,19 @@ impl Worker {
         Ok(())
     }
 
+    /// Writes what was taken, in parts between which a checkpoint that falls behind catches up.
     fn write_records(&mut self) -> Result<(), StoreError> {
-        if !self.records.is_empty() {
-            let lsn = self.store.write(&self.records)?;
+        while !self.records.is_empty() {
+            let count = self.store.one_write(&self.records);
+            let lsn = self.store.write(&self.records[..count])?;
             self.handle.synced(lsn);
             // why: after the core was told; the last holder of a message frees it.
-            self.records.clear();
-            self.records.shrink_to(KEPT_RECORDS);
+            self.records.drain(..count);
+            if !self.records.is_empty() && self.store.is_behind() {
+                self.move_on()?;
+            }
         }
+        self.records.shrink_to(KEPT_RECORDS);
         Ok(())
     }
 

@@ -23,6 +23,9 @@ const SUFFIX: &str = ".log";
 /// How many bytes are put together before they are written, unless one record is longer.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
+/// The longest write is one part of a file in so many, unless one record is longer.
+const WRITES_OF_A_FILE: u64 = 4;
+
 /// The log files and the end of the last one.
 pub(super) struct Log {
     /// From the oldest to the one that grows. invariant: never empty.
@@ -103,6 +106,21 @@ impl Log {
     /// The number of the file that grows.
     pub(super) fn current_number(&self) -> u64 {
         self.files.back().expect("invariant: there is always a file that grows").number
+    }
+
+    /// How many of these records are one write: one at least, and no more than a part of a file.
+    ///
+    /// why: a file is followed by a new one between two writes, so that a longer one would make the
+    /// file, and with it a start, longer than it is meant to be.
+    pub(super) fn one_write(files: &Files, records: &[Record]) -> usize {
+        let mut left = files.options.log_file_bytes / WRITES_OF_A_FILE;
+        let fits = |record: &&Record| {
+            let length = frame_length(record_bound(record));
+            let fits = length <= left;
+            left = left.saturating_sub(length);
+            fits
+        };
+        records.iter().take_while(fits).count().max(1)
     }
 
     /// Writes and syncs records; returns the number of the file they are in.

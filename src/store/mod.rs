@@ -197,6 +197,13 @@ impl Store {
         Ok((store, recovered, report))
     }
 
+    /// How many of these records, from the first, are to be written together: one at least.
+    ///
+    /// why: between two writes there may be steps of a checkpoint, which keep the log short.
+    pub fn one_write(&self, records: &[Record]) -> usize {
+        Log::one_write(&self.files, records)
+    }
+
     /// Appends records in order, the first as the one after [`last_lsn`](Store::last_lsn), and
     /// syncs them. Returns the number of the last.
     ///
@@ -301,7 +308,7 @@ impl Store {
     ///
     /// why: a start replays all of the log.
     pub fn is_behind(&self) -> bool {
-        self.log.files.len() > 2 * self.files.options.log_files.max(1)
+        self.log.files.len() > self.files.options.log_files.max(1) + 1
     }
 
     /// The number of the last record synced.

@@ -125,6 +125,43 @@ fn a_long_life_takes_no_room() {
 }
 
 #[test]
+fn records_that_come_all_at_once_make_no_long_log() {
+    let disk = MemoryDisk::default();
+    let options = Options { log_file_bytes: 8192, log_files: 2, segment_bytes: 4096 };
+    let (mut store, ..) = open_on(Arc::new(disk.clone()), options).unwrap();
+    let queue = model::declared_queue(1);
+    let mut records = vec![Record::QueueDeclared(queue.clone())];
+    records.extend((1..=2000).map(|position| model::enqueued(&[(queue.id, position)], 100)));
+    while !records.is_empty() {
+        let count = store.one_write(&records);
+        store.write(&records[..count]).unwrap();
+        records.drain(..count);
+        for path in disk.list(log::LOG).unwrap() {
+            let length = disk.length(&format!("{}/{path}", log::LOG)).unwrap().unwrap();
+            assert!(length <= options.log_file_bytes * 5 / 4, "{path} has {length} bytes");
+        }
+        // What a checkpoint does meanwhile is bounded too, and is enough all the same.
+        for _ in 0..16 {
+            if store.is_behind() {
+                store.checkpoint_step().unwrap();
+            }
+        }
+        assert!(disk.list(log::LOG).unwrap().len() <= options.log_files + 2);
+    }
+    store.close().unwrap();
+    let (_, recovered, _) = open_on(Arc::new(disk), options).unwrap();
+    assert_eq!(recovered.queues[0].messages.len(), 2000);
+}
+
+#[test]
+fn one_record_is_a_write_however_long_it_is() {
+    let disk = MemoryDisk::default();
+    let (store, ..) = open(&disk);
+    let long = model::enqueued(&[(model::declared_queue(1).id, 1)], 10_000);
+    assert_eq!(store.one_write(&[long.clone(), long]), 1);
+}
+
+#[test]
 fn a_deleted_queue_leaves_nothing() {
     let disk = MemoryDisk::default();
     let (mut store, mut model) = lived_in_store(&disk, 3);
