@@ -325,9 +325,9 @@ impl VhostHandle {
             Some(Some(slot)) => sleepers.extend(slot.outbox.append(outgoing)),
             _ => outgoing.clear(),
         });
-        vhost.take_records(records);
+        let awaited = vhost.take_records(records);
         vhost.take_page_orders(page_orders);
-        let logged = self.shared.log.append(records, page_orders);
+        let wakes_log = self.shared.log.append(records, page_orders, awaited);
         let notices = vhost.take_notices();
         if vhost.message_memory() > state.memory_limit {
             state.pressure.notify_one();
@@ -341,7 +341,7 @@ impl VhostHandle {
         for sleeper in sleepers {
             sleeper.wake();
         }
-        if logged {
+        if wakes_log {
             self.shared.log.wake();
         }
         if nearer.is_some() {

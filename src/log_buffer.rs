@@ -3,6 +3,17 @@
 //!
 //! A leaf: its lock is held for a swap or an append and nothing else is locked meanwhile.
 //!
+//! A sync costs the same for one record and for many, so whoever takes does not take too soon. Records
+//! that nobody waits for are left here for a moment. And when publishers wait for a few confirms each
+//! before they go on, what they send next is waited for:
+//!
+//! ```text
+//! ten in flight, taken at once      sync 1–5 │ sync 6–10 │ sync 1–5 │ sync 6–10 │
+//! the rest waited for               sync 1–10 │ ··· │ sync 1–10 │ ··· │
+//! ```
+//!
+//! why: taken at once, each half arrives while the disk is busy with the other, and so it stays.
+//!
 //! invariant: records leave in the order in which they came, which is the core's; so do orders, and
 //! none leaves before a record that came before it. What comes after [`LogBuffer::close`] is dropped:
 //! by then no client is left to be confirmed anything.
@@ -10,7 +21,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::broker::paging::{PageOrder, PagedMessage};
@@ -21,6 +32,18 @@ use crate::broker::record::Record;
 const LIMIT_OCTETS: usize = 64 * 1024 * 1024;
 /// The same where memory is short.
 const LEAST_LIMIT_OCTETS: usize = 1024 * 1024;
+
+/// How long records that nobody waits for may wait for others.
+const LEISURE: Duration = Duration::from_millis(50);
+/// How many octets of them may.
+const LEISURE_OCTETS: usize = LEAST_LIMIT_OCTETS / 2;
+
+/// How long the rest of what is in flight is waited for: about what a client nearby takes to answer.
+const GATHERING: Duration = Duration::from_micros(150);
+/// Up to how many answers in flight. More than that keep the disk busy in halves as well.
+const MOST_GATHERED: usize = 32;
+/// After so many attempts in vain in a row there is one in 2 to the power of that many occasions.
+const MOST_DOUBLINGS: u32 = 8;
 
 /// What a record counts beside a message's own octets: the value itself and its frame in the log.
 const RECORD_OCTETS: usize = 64;
@@ -41,7 +64,44 @@ pub(crate) struct LogBuffer {
 struct Waiting {
     records: Vec<Record>,
     orders: Vec<PageOrder>,
+    /// How many answers wait for the records.
+    awaited: usize,
+    /// How many may without anything being due.
+    tolerated: usize,
+    /// How many waited for the records that were taken last.
+    taken: usize,
+    patience: Patience,
     closed: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.orders.is_empty()
+    }
+}
+
+/// Learns whether waiting for what is in flight pays.
+#[derive(Debug, Default)]
+struct Patience {
+    /// How many attempts in a row were in vain.
+    failures: u32,
+    /// How many occasions pass before the next attempt.
+    passing: u32,
+}
+
+impl Patience {
+    /// There is an occasion; whether to try.
+    fn tries(&mut self) -> bool {
+        let tries = self.passing == 0;
+        self.passing = self.passing.saturating_sub(1);
+        tries
+    }
+
+    /// What became of an attempt.
+    fn note(&mut self, success: bool) {
+        self.failures = if success { 0 } else { (self.failures + 1).min(MOST_DOUBLINGS) };
+        self.passing = (1 << self.failures) - 1;
+    }
 }
 
 /// How long [`LogBuffer::take`] waits for something.
@@ -49,7 +109,8 @@ struct Waiting {
 pub(crate) enum Wait {
     /// Not at all.
     No,
-    /// Until there is something or nothing will come any more.
+    /// Until there is something that somebody waits for, or something has waited for a moment, or
+    /// nothing will come any more.
     Forever,
 }
 
@@ -75,28 +136,46 @@ impl Default for LogBuffer {
 }
 
 impl LogBuffer {
-    /// Moves both lists here. Says whether there was anything, and so [`wake`](LogBuffer::wake) is
-    /// due.
-    pub(crate) fn append(&self, records: &mut Vec<Record>, orders: &mut Vec<PageOrder>) -> bool {
+    /// Moves both lists here; so many answers wait for the records. Says whether
+    /// [`wake`](LogBuffer::wake) is due.
+    pub(crate) fn append(
+        &self,
+        records: &mut Vec<Record>,
+        orders: &mut Vec<PageOrder>,
+        awaited: usize,
+    ) -> bool {
         if records.is_empty() && orders.is_empty() {
             return false;
         }
         let octets: usize = records.iter().map(octets_of).sum::<usize>()
             + orders.iter().map(octets_of_order).sum::<usize>();
+        // A definition counts as one that somebody waits for: whoever made it goes on to use it.
+        let definitions = records.iter().filter(|record| record.is_definition()).count();
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             records.clear();
             orders.clear();
             return false;
         }
+        let (was_empty, was_due) = (waiting.is_empty(), self.is_due(&waiting));
         self.octets.fetch_add(octets, Ordering::Relaxed);
+        waiting.awaited += awaited + definitions;
         waiting.orders.append(orders);
         if waiting.records.is_empty() {
             std::mem::swap(&mut waiting.records, records);
         } else {
             waiting.records.append(records);
         }
-        true
+        // why: whoever takes is asleep only while there is nothing, or nothing that is due.
+        was_empty || !was_due && self.is_due(&waiting)
+    }
+
+    /// Whether what waits is to be taken at once.
+    fn is_due(&self, waiting: &Waiting) -> bool {
+        waiting.awaited > waiting.tolerated
+            || !waiting.orders.is_empty()
+            || self.octets() >= LEISURE_OCTETS
+            || waiting.closed
     }
 
     /// Wakes the log thread; for after the vhost's lock.
@@ -113,14 +192,18 @@ impl LogBuffer {
     ) -> Taken {
         debug_assert!(records.is_empty() && orders.is_empty());
         let mut waiting = self.waiting.lock();
-        while waiting.records.is_empty() && waiting.orders.is_empty() && !waiting.closed {
-            match wait {
-                Wait::No => break,
-                Wait::Forever => self.appended.wait(&mut waiting),
+        if wait == Wait::Forever {
+            // What was answered a moment ago is soon followed by as much again.
+            let in_flight = waiting.taken + waiting.awaited;
+            while waiting.is_empty() && !waiting.closed {
+                self.appended.wait(&mut waiting);
             }
+            self.wait_until_due(&mut waiting, LEISURE);
+            self.gather(&mut waiting, in_flight);
         }
         std::mem::swap(&mut waiting.records, records);
         std::mem::swap(&mut waiting.orders, orders);
+        waiting.taken = std::mem::take(&mut waiting.awaited);
         let before = self.octets.swap(0, Ordering::Relaxed);
         let closed = waiting.closed;
         drop(waiting);
@@ -129,6 +212,29 @@ impl LogBuffer {
         }
         let is_empty = records.is_empty() && orders.is_empty();
         if is_empty && closed { Taken::Closed } else { Taken::Open }
+    }
+
+    /// Waits until something is due, or so long.
+    fn wait_until_due(&self, waiting: &mut MutexGuard<'_, Waiting>, longest: Duration) {
+        while !self.is_due(waiting) {
+            if self.appended.wait_for(waiting, longest).timed_out() {
+                break;
+            }
+        }
+    }
+
+    /// Waits for the rest of so many answers in flight, if some of them are here and that has paid.
+    fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>, in_flight: usize) {
+        if waiting.awaited == 0 || in_flight > MOST_GATHERED {
+            return;
+        }
+        waiting.tolerated = in_flight.saturating_sub(1);
+        if !self.is_due(waiting) && waiting.patience.tries() {
+            self.wait_until_due(waiting, GATHERING);
+            let success = self.is_due(waiting);
+            waiting.patience.note(success);
+        }
+        waiting.tolerated = 0;
     }
 
     /// Takes the orders alone, waiting a while for some: for when records cannot be written.
@@ -211,11 +317,11 @@ mod tests {
     use crate::broker::record::{DurableQueueId, Record};
 
     fn record(number: u64) -> Record {
-        Record::QueueDeleted { id: DurableQueueId(number) }
+        Record::Delivered { queue: DurableQueueId(number), priority: 0, position: 1 }
     }
 
     fn append(buffer: &LogBuffer, records: &mut Vec<Record>) -> bool {
-        buffer.append(records, &mut Vec::new())
+        buffer.append(records, &mut Vec::new(), 1)
     }
 
     fn take(buffer: &LogBuffer, wait: Wait) -> (Taken, Vec<Record>) {
@@ -242,7 +348,7 @@ mod tests {
     fn an_order_alone_is_something() {
         let buffer = LogBuffer::default();
         let mut orders = vec![PageOrder::Forget { queue: 1 }];
-        assert!(buffer.append(&mut Vec::new(), &mut orders));
+        assert!(buffer.append(&mut Vec::new(), &mut orders, 0));
         let mut taken = Vec::new();
         assert_eq!(buffer.take(&mut Vec::new(), &mut taken, Wait::Forever), Taken::Open);
         assert_eq!((orders, taken), (vec![], vec![PageOrder::Forget { queue: 1 }]));
@@ -269,6 +375,97 @@ mod tests {
             buffer.wake();
         }
         assert_eq!(taker.join().unwrap(), [record(1)]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_taken_with_what_somebody_does() {
+        let buffer = Arc::new(LogBuffer::default());
+        let low = |number| buffer.append(&mut vec![record(number)], &mut Vec::new(), 0);
+        assert!(low(1), "whoever takes has to know from when on");
+        let taker = std::thread::spawn({
+            let buffer = buffer.clone();
+            move || take(&buffer, Wait::Forever).1
+        });
+        assert!(!low(2));
+        assert!(append(&buffer, &mut vec![record(3)]));
+        buffer.wake();
+        assert_eq!(taker.join().unwrap(), [record(1), record(2), record(3)]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_taken_after_a_while() {
+        let buffer = LogBuffer::default();
+        buffer.append(&mut vec![record(1)], &mut Vec::new(), 0);
+        assert_eq!(take(&buffer, Wait::Forever).1, [record(1)]);
+    }
+
+    #[test]
+    fn much_that_nobody_waits_for_is_due() {
+        let buffer = LogBuffer::default();
+        let low = |count| buffer.append(&mut vec![record(0); count], &mut Vec::new(), 0);
+        assert!(low(1));
+        assert!(!low(1));
+        assert!(low(LEISURE_OCTETS / RECORD_OCTETS));
+        assert!(!low(1), "whoever takes is awake");
+    }
+
+    #[test]
+    fn what_is_in_flight_is_taken_together() {
+        let buffer = Arc::new(LogBuffer::default());
+        append(&buffer, &mut vec![record(1)]);
+        take(&buffer, Wait::Forever);
+        // One was answered and one waits: two are in flight.
+        append(&buffer, &mut vec![record(2)]);
+        // On a machine that is so busy that the time is over before the third comes, it is tried again.
+        for attempt in 0.. {
+            assert!(attempt < 1000, "never taken together");
+            buffer.waiting.lock().patience = Patience::default();
+            let taker = std::thread::spawn({
+                let buffer = buffer.clone();
+                move || take(&buffer, Wait::Forever).1
+            });
+            while buffer.waiting.lock().tolerated == 0 && !taker.is_finished() {}
+            append(&buffer, &mut vec![record(3)]);
+            buffer.wake();
+            if taker.join().unwrap() == [record(2), record(3)] {
+                break;
+            }
+            take(&buffer, Wait::No);
+            buffer.waiting.lock().taken = 1;
+            append(&buffer, &mut vec![record(2)]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_flight_after_all_is_not_waited_for_long() {
+        let buffer = LogBuffer::default();
+        for number in 1..=3 {
+            append(&buffer, &mut vec![record(number)]);
+            assert_eq!(take(&buffer, Wait::Forever).1, [record(number)]);
+        }
+        assert_eq!(buffer.waiting.lock().patience.failures, 1, "one of two was tried");
+    }
+
+    #[test]
+    fn patience_is_lost_by_failures_and_won_back_by_a_success() {
+        let mut patience = Patience::default();
+        let attempts_among = |patience: &mut Patience, occasions, success| {
+            let tried = |_: &u32| {
+                let tries = patience.tries();
+                if tries {
+                    patience.note(success);
+                }
+                tries
+            };
+            (0..occasions).filter(tried).count()
+        };
+        assert_eq!(attempts_among(&mut patience, 10, true), 10);
+        assert_eq!(attempts_among(&mut patience, 1 + 2 + 4 + 8, false), 4);
+        let occasions = 1000 << MOST_DOUBLINGS;
+        assert!((1000..=1004).contains(&attempts_among(&mut patience, occasions, false)));
+        while !patience.tries() {}
+        patience.note(true);
+        assert_eq!(attempts_among(&mut patience, 10, true), 10);
     }
 
     #[tokio::test]

@@ -86,6 +86,24 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Whether it says what there is, and not what becomes of messages.
+    pub fn is_definition(&self) -> bool {
+        match self {
+            Record::ExchangeDeclared(_)
+            | Record::ExchangeDeleted { .. }
+            | Record::QueueDeclared(_)
+            | Record::QueueDeleted { .. }
+            | Record::Bound(_)
+            | Record::Unbound(_) => true,
+            Record::Enqueued { .. }
+            | Record::Settled { .. }
+            | Record::Delivered { .. }
+            | Record::Returned { .. } => false,
+        }
+    }
+}
+
 /// One copy of a message in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {

@@ -115,6 +115,8 @@ pub struct Vhost {
     chance: fastrand::Rng,
     /// What the store is to be told, in order.
     records: Vec<Record>,
+    /// How many answers wait until that is safe.
+    awaited: usize,
     last_lsn: Lsn,
     synced: Lsn,
     store_failed: bool,
@@ -193,6 +195,7 @@ impl Vhost {
             deadlines: Deadlines::default(),
             chance: fastrand::Rng::with_seed(settings.seed),
             records: Vec::new(),
+            awaited: 0,
             last_lsn: Lsn(0),
             synced: Lsn(0),
             store_failed: false,
@@ -327,9 +330,11 @@ impl Vhost {
         }
     }
 
-    /// Appends the records made since the last time, in order.
-    pub fn take_records(&mut self, into: &mut Vec<Record>) {
+    /// Appends the records made since the last time, in order, and says how many confirms and commits
+    /// wait for them.
+    pub fn take_records(&mut self, into: &mut Vec<Record>) -> usize {
         into.append(&mut self.records);
+        std::mem::take(&mut self.awaited)
     }
 
     /// Takes what an operator should hear of.

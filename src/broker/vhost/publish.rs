@@ -249,6 +249,7 @@ impl Vhost {
         let Some(confirms) = &mut channel.confirms else { return };
         let record = (self.last_lsn > before).then_some(self.last_lsn);
         confirms.note_published(accepted, record);
+        self.awaited += usize::from(record.is_some());
         if !channel.confirms_listed {
             channel.confirms_listed = true;
             self.confirming.push(via.channel);

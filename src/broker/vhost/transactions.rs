@@ -74,6 +74,7 @@ impl Vhost {
             let committing = Some(self.last_lsn);
             self.transaction(via)?.committing = committing;
             self.committing.push(via.channel);
+            self.awaited += 1;
         } else if accepted {
             self.reply(via.connection, via.number, &tx::CommitOk {});
         }
