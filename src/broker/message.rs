@@ -6,15 +6,17 @@
 //!
 //! invariant: a message never changes. Dead-lettering makes a new one.
 
-use std::sync::Arc;
-
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Properties, PropertyFields, ShortStr, Table, TableBuf, Value};
+use triomphe::Arc;
 
 /// A published message. Cloning it copies a pointer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// Two short strings (exchange, routing key), the properties, the body.
+    ///
+    /// why: one without weak references, whose count nobody uses: 8 octets less for each message, and
+    /// many a small one fits the next smaller block of the allocator.
     bytes: Arc<[u8]>,
     /// Length of the content properties in octets.
     properties_length: u32,
