@@ -8,7 +8,7 @@ use std::fs;
 pub const DEFAULT_PERCENT: u64 = 40;
 
 /// The least that makes sense as a limit, in octets: a broker that is idle has a part of it.
-pub const LEAST_LIMIT: u64 = 32 * 1024 * 1024;
+pub const LEAST_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// What to go by where the system does not say how much memory it has, in octets.
 const UNKNOWN: u64 = 2 * 1024 * 1024 * 1024;

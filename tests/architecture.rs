@@ -40,11 +40,12 @@ const PURE_STD: [&str; 16] = [
     "str",
     "sync::Arc",
 ];
-const BROKER_CRATES: [&str; 9] = [
+const BROKER_CRATES: [&str; 10] = [
     "leveret_codec",
     "hashbrown",
     "smallvec",
     "slab",
+    "triomphe",
     "thiserror",
     "fastrand",
     "base64",

@@ -135,7 +135,7 @@ impl Default for Limits {
 fn parse_memory_limit(text: &str) -> Result<u64, String> {
     let octets = memory::parse_size(text, memory::available)?;
     if octets < memory::LEAST_LIMIT {
-        return Err("a broker needs 32MiB at least".to_owned());
+        return Err("a broker needs 16MiB at least".to_owned());
     }
     Ok(octets)
 }
