@@ -158,6 +158,7 @@ impl LogBuffer {
             return false;
         }
         let (was_empty, was_due) = (waiting.is_empty(), self.is_due(&waiting));
+        let has_orders = !orders.is_empty();
         self.octets.fetch_add(octets, Ordering::Relaxed);
         waiting.awaited += awaited + definitions;
         waiting.orders.append(orders);
@@ -166,8 +167,9 @@ impl LogBuffer {
         } else {
             waiting.records.append(records);
         }
-        // why: whoever takes is asleep only while there is nothing, or nothing that is due.
-        was_empty || !was_due && self.is_due(&waiting)
+        // why: whoever takes is asleep only while there is nothing, or nothing that is due, or while it
+        // takes orders alone.
+        was_empty || has_orders || !was_due && self.is_due(&waiting)
     }
 
     /// Whether what waits is to be taken at once.
@@ -352,6 +354,17 @@ mod tests {
         let mut taken = Vec::new();
         assert_eq!(buffer.take(&mut Vec::new(), &mut taken, Wait::Forever), Taken::Open);
         assert_eq!((orders, taken), (vec![], vec![PageOrder::Forget { queue: 1 }]));
+    }
+
+    #[test]
+    fn an_order_wakes_whoever_leaves_the_records() {
+        let buffer = LogBuffer::default();
+        append(&buffer, &mut vec![record(1)]);
+        assert!(buffer.append(&mut Vec::new(), &mut vec![PageOrder::Forget { queue: 1 }], 0));
+        let mut orders = Vec::new();
+        buffer.take_orders(&mut orders, Duration::ZERO);
+        assert_eq!(orders, [PageOrder::Forget { queue: 1 }]);
+        assert_eq!(take(&buffer, Wait::No).1, [record(1)]);
     }
 
     #[test]
