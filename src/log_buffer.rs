@@ -15,7 +15,8 @@
 //! why: taken at once, each half arrives while the disk is busy with the other, and so it stays.
 //!
 //! invariant: records leave in the order in which they came, which is the core's; so do orders, and
-//! none leaves before a record that came before it. What comes after [`LogBuffer::close`] is dropped:
+//! none leaves before a record that came before it, unless [`LogBuffer::take_orders`] is asked to. What
+//! comes after [`LogBuffer::close`] is dropped:
 //! by then no client is left to be confirmed anything.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,12 +34,12 @@ const LIMIT_OCTETS: usize = 64 * 1024 * 1024;
 /// The same where memory is short.
 const LEAST_LIMIT_OCTETS: usize = 1024 * 1024;
 
-/// How long records that nobody waits for may wait for others.
+/// About how long records that nobody waits for may wait for others.
 const LEISURE: Duration = Duration::from_millis(50);
 /// How many octets of them may.
 const LEISURE_OCTETS: usize = LEAST_LIMIT_OCTETS / 2;
 
-/// How long the rest of what is in flight is waited for: about what a client nearby takes to answer.
+/// About how long the rest of what is in flight is waited for: about what a client nearby takes to answer.
 const GATHERING: Duration = Duration::from_micros(150);
 /// Up to how many answers in flight. More than that keep the disk busy in halves as well.
 const MOST_GATHERED: usize = 32;
@@ -58,6 +59,8 @@ pub(crate) struct LogBuffer {
     limit: AtomicUsize,
     appended: Condvar,
     room: Notify,
+    leisure: Duration,
+    gathering: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +112,11 @@ impl Patience {
 pub(crate) enum Wait {
     /// Not at all.
     No,
-    /// Until there is something that somebody waits for, or something has waited for a moment, or
-    /// nothing will come any more.
-    Forever,
+    /// Until there is something, or nothing will come any more.
+    ForAny,
+    /// Until there is enough for a sync: something that somebody waits for, or much, or something has
+    /// waited for a moment, or nothing will come any more.
+    ForEnough,
 }
 
 /// What [`LogBuffer::take`] found.
@@ -131,6 +136,8 @@ impl Default for LogBuffer {
             limit: AtomicUsize::new(LIMIT_OCTETS),
             appended: Condvar::new(),
             room: Notify::new(),
+            leisure: LEISURE,
+            gathering: GATHERING,
         }
     }
 }
@@ -194,13 +201,13 @@ impl LogBuffer {
     ) -> Taken {
         debug_assert!(records.is_empty() && orders.is_empty());
         let mut waiting = self.waiting.lock();
-        if wait == Wait::Forever {
-            // What was answered a moment ago is soon followed by as much again.
-            let in_flight = waiting.taken + waiting.awaited;
-            while waiting.is_empty() && !waiting.closed {
-                self.appended.wait(&mut waiting);
-            }
-            self.wait_until_due(&mut waiting, LEISURE);
+        // What was answered a moment ago is soon followed by as much again.
+        let in_flight = waiting.taken + waiting.awaited;
+        while wait != Wait::No && waiting.is_empty() && !waiting.closed {
+            self.appended.wait(&mut waiting);
+        }
+        if wait == Wait::ForEnough {
+            self.wait_until_due(&mut waiting, self.leisure);
             self.gather(&mut waiting, in_flight);
         }
         std::mem::swap(&mut waiting.records, records);
@@ -232,7 +239,7 @@ impl LogBuffer {
         }
         waiting.tolerated = in_flight.saturating_sub(1);
         if !self.is_due(waiting) && waiting.patience.tries() {
-            self.wait_until_due(waiting, GATHERING);
+            self.wait_until_due(waiting, self.gathering);
             let success = self.is_due(waiting);
             waiting.patience.note(success);
         }
@@ -317,6 +324,10 @@ mod tests {
 
     use super::*;
     use crate::broker::record::{DurableQueueId, Record};
+    use crate::clock::Stopwatch;
+
+    /// Longer than any test.
+    const LONG: Duration = Duration::from_secs(3600);
 
     fn record(number: u64) -> Record {
         Record::Delivered { queue: DurableQueueId(number), priority: 0, position: 1 }
@@ -341,7 +352,7 @@ mod tests {
         assert!(batch.is_empty());
         append(&buffer, &mut vec![record(3)]);
 
-        let (taken, records) = take(&buffer, Wait::Forever);
+        let (taken, records) = take(&buffer, Wait::ForEnough);
         assert_eq!((taken, records), (Taken::Open, vec![record(1), record(2), record(3)]));
         assert_eq!(take(&buffer, Wait::No), (Taken::Open, Vec::new()));
     }
@@ -352,7 +363,7 @@ mod tests {
         let mut orders = vec![PageOrder::Forget { queue: 1 }];
         assert!(buffer.append(&mut Vec::new(), &mut orders, 0));
         let mut taken = Vec::new();
-        assert_eq!(buffer.take(&mut Vec::new(), &mut taken, Wait::Forever), Taken::Open);
+        assert_eq!(buffer.take(&mut Vec::new(), &mut taken, Wait::ForEnough), Taken::Open);
         assert_eq!((orders, taken), (vec![], vec![PageOrder::Forget { queue: 1 }]));
     }
 
@@ -373,8 +384,8 @@ mod tests {
         append(&buffer, &mut vec![record(1)]);
         buffer.close();
         assert!(!append(&buffer, &mut vec![record(2)]));
-        assert_eq!(take(&buffer, Wait::Forever), (Taken::Open, vec![record(1)]));
-        assert_eq!(take(&buffer, Wait::Forever), (Taken::Closed, Vec::new()));
+        assert_eq!(take(&buffer, Wait::ForEnough), (Taken::Open, vec![record(1)]));
+        assert_eq!(take(&buffer, Wait::ForEnough), (Taken::Closed, Vec::new()));
     }
 
     #[test]
@@ -382,7 +393,7 @@ mod tests {
         let buffer = Arc::new(LogBuffer::default());
         let taker = std::thread::spawn({
             let buffer = buffer.clone();
-            move || take(&buffer, Wait::Forever).1
+            move || take(&buffer, Wait::ForEnough).1
         });
         if append(&buffer, &mut vec![record(1)]) {
             buffer.wake();
@@ -392,12 +403,12 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_taken_with_what_somebody_does() {
-        let buffer = Arc::new(LogBuffer::default());
+        let buffer = Arc::new(LogBuffer { leisure: LONG, ..LogBuffer::default() });
         let low = |number| buffer.append(&mut vec![record(number)], &mut Vec::new(), 0);
         assert!(low(1), "whoever takes has to know from when on");
         let taker = std::thread::spawn({
             let buffer = buffer.clone();
-            move || take(&buffer, Wait::Forever).1
+            move || take(&buffer, Wait::ForEnough).1
         });
         assert!(!low(2));
         assert!(append(&buffer, &mut vec![record(3)]));
@@ -407,9 +418,33 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_taken_after_a_while() {
-        let buffer = LogBuffer::default();
-        buffer.append(&mut vec![record(1)], &mut Vec::new(), 0);
-        assert_eq!(take(&buffer, Wait::Forever).1, [record(1)]);
+        let leisure = Duration::from_millis(20);
+        let buffer = LogBuffer { leisure, ..LogBuffer::default() };
+        for (wait, least) in [(Wait::ForEnough, leisure), (Wait::ForAny, Duration::ZERO)] {
+            let stopwatch = Stopwatch::start();
+            buffer.append(&mut vec![record(1)], &mut Vec::new(), 0);
+            assert_eq!(take(&buffer, wait).1, [record(1)]);
+            assert!(u128::from(stopwatch.elapsed_ns()) >= least.as_nanos());
+        }
+    }
+
+    #[test]
+    fn whoever_wants_anything_waits_for_no_company() {
+        let buffer = LogBuffer { leisure: LONG, gathering: LONG, ..LogBuffer::default() };
+        for number in 1..=2 {
+            buffer.append(&mut vec![record(number)], &mut Vec::new(), 0);
+            assert_eq!(take(&buffer, Wait::ForAny).1, [record(number)]);
+            append(&buffer, &mut vec![record(number)]);
+            assert_eq!(take(&buffer, Wait::ForAny).1, [record(number)]);
+        }
+    }
+
+    #[test]
+    fn a_definition_is_due() {
+        let buffer = LogBuffer { leisure: LONG, ..LogBuffer::default() };
+        let definition = Record::QueueDeleted { id: DurableQueueId(1) };
+        buffer.append(&mut vec![definition.clone()], &mut Vec::new(), 0);
+        assert_eq!(take(&buffer, Wait::ForEnough).1, [definition]);
     }
 
     #[test]
@@ -424,29 +459,22 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_is_taken_together() {
-        let buffer = Arc::new(LogBuffer::default());
+        let buffer = Arc::new(LogBuffer { gathering: LONG, ..LogBuffer::default() });
         append(&buffer, &mut vec![record(1)]);
-        take(&buffer, Wait::Forever);
+        take(&buffer, Wait::ForEnough);
         // One was answered and one waits: two are in flight.
         append(&buffer, &mut vec![record(2)]);
-        // On a machine that is so busy that the time is over before the third comes, it is tried again.
-        for attempt in 0.. {
-            assert!(attempt < 1000, "never taken together");
-            buffer.waiting.lock().patience = Patience::default();
-            let taker = std::thread::spawn({
-                let buffer = buffer.clone();
-                move || take(&buffer, Wait::Forever).1
-            });
-            while buffer.waiting.lock().tolerated == 0 && !taker.is_finished() {}
-            append(&buffer, &mut vec![record(3)]);
-            buffer.wake();
-            if taker.join().unwrap() == [record(2), record(3)] {
-                break;
-            }
-            take(&buffer, Wait::No);
-            buffer.waiting.lock().taken = 1;
-            append(&buffer, &mut vec![record(2)]);
+        let taker = std::thread::spawn({
+            let buffer = buffer.clone();
+            move || take(&buffer, Wait::ForEnough).1
+        });
+        while buffer.waiting.lock().tolerated == 0 {
+            assert!(!taker.is_finished(), "nothing was waited for");
+            std::thread::yield_now();
         }
+        assert!(append(&buffer, &mut vec![record(3)]));
+        buffer.wake();
+        assert_eq!(taker.join().unwrap(), [record(2), record(3)]);
     }
 
     #[test]
@@ -454,7 +482,7 @@ mod tests {
         let buffer = LogBuffer::default();
         for number in 1..=3 {
             append(&buffer, &mut vec![record(number)]);
-            assert_eq!(take(&buffer, Wait::Forever).1, [record(number)]);
+            assert_eq!(take(&buffer, Wait::ForEnough).1, [record(number)]);
         }
         assert_eq!(buffer.waiting.lock().patience.failures, 1, "one of two was tried");
     }

@@ -2,7 +2,7 @@
 //!
 //! It takes all records and orders that wait, writes and syncs the records, tells the core how far it
 //! got, deals with the orders and takes what came meanwhile. So the batch is as large as the disk is
-//! slow, and nobody waits for a timer. Between batches it moves on with a checkpoint, a bounded step
+//! slow; when a batch is worth a sync the log buffer says. Between batches it moves on with a checkpoint, a bounded step
 //! at a time.
 //!
 //! A disk without room is waited for: the records stay here and are tried again, what is to be paged
@@ -60,7 +60,7 @@ pub(super) fn spawn(
 fn forget_everything(handle: &VhostHandle) {
     let (mut records, mut orders) = (Vec::new(), Vec::new());
     let mut lsn = Lsn(0);
-    while handle.log().take(&mut records, &mut orders, Wait::Forever) == Taken::Open {
+    while handle.log().take(&mut records, &mut orders, Wait::ForAny) == Taken::Open {
         lsn.0 += records.len() as u64;
         handle.synced(lsn);
         records.clear();
@@ -114,7 +114,7 @@ impl Worker {
                 self.wait_for_room()?;
                 continue;
             }
-            let wait = if self.store.checkpoint_due() { Wait::No } else { Wait::Forever };
+            let wait = if self.store.checkpoint_due() { Wait::No } else { Wait::ForEnough };
             let log = self.handle.log();
             if log.take(&mut self.records, &mut self.orders, wait) == Taken::Closed {
                 return Ok(());
@@ -284,7 +284,7 @@ impl Worker {
                 }
             }
             let log = self.handle.log();
-            if log.take(&mut self.records, &mut self.orders, Wait::Forever) == Taken::Closed {
+            if log.take(&mut self.records, &mut self.orders, Wait::ForAny) == Taken::Closed {
                 return;
             }
         }

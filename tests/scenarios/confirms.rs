@@ -1,6 +1,6 @@
 //! Publisher confirms: which, in which order, and when.
 
-use leveret_codec::method::{confirm, queue};
+use leveret_codec::method::{basic, confirm, queue, tx};
 use leveret_codec::{PropertyFields, Value};
 
 use crate::world::{World, s, text};
@@ -93,6 +93,36 @@ fn confirms_keep_the_order_of_the_publishes() {
     assert!(ch.lines().is_empty());
     world.sync();
     assert_eq!(ch.lines(), ["basic.ack 4 (multiple)"]);
+}
+
+#[test]
+fn only_what_somebody_waits_for_is_awaited() {
+    let world = World::new();
+    let client = world.client();
+    let (confirming, plain, committing) = (client.channel(1), client.channel(2), client.channel(3));
+    plain.declare_durable("q", &[]);
+    assert_eq!(world.awaited(), 0, "declare-ok comes at once");
+    confirming.confirm_select();
+    world.batch(|| {
+        for body in ["a", "b", "c"] {
+            confirming.publish_persistent("q", body);
+        }
+    });
+    assert_eq!(world.awaited(), 3);
+    confirming.publish("q", "transient");
+    plain.publish_persistent("q", "d");
+    assert_eq!(world.awaited(), 0);
+
+    plain.call(basic::Get { ticket: 0, queue: s("q"), no_ack: false });
+    plain.call(basic::Ack { delivery_tag: 1, multiple: false });
+    assert_eq!(world.awaited(), 0, "a settlement");
+
+    committing.call(tx::Select {});
+    committing.publish_persistent("q", "e");
+    committing.publish_persistent("q", "f");
+    assert_eq!(world.awaited(), 0);
+    assert_eq!(committing.call(tx::Commit {}), "tx.commit-ok");
+    assert_eq!(world.awaited(), 1, "one answer for all of it");
 }
 
 #[test]

@@ -90,6 +90,8 @@ struct Inner {
     orders: Vec<PageOrder>,
     /// How many messages have been paged out.
     paged_out: usize,
+    /// How many answers have waited for records since that was last asked.
+    awaited: usize,
     in_batch: bool,
 }
 
@@ -132,6 +134,7 @@ impl World {
             disk_is_full: false,
             orders: Vec::new(),
             paged_out: 0,
+            awaited: 0,
             in_batch: false,
         };
         let world = World { inner: Rc::new(RefCell::new(inner)) };
@@ -239,6 +242,11 @@ impl World {
     pub(crate) fn memory_shares(&self, before_paging: u64, before_starving: u64) {
         let share = MemoryShare { before_paging, before_starving };
         self.input(|vhost, now| vhost.handle_memory_share(now, Some(share)));
+    }
+
+    /// How many answers waited for records made since this was last asked.
+    pub(crate) fn awaited(&self) -> usize {
+        std::mem::take(&mut self.inner.borrow_mut().awaited)
     }
 
     /// How many messages have been paged out so far.
@@ -358,7 +366,7 @@ impl Inner {
                 }
                 outgoing.clear();
             });
-            self.vhost.take_records(&mut self.unwritten);
+            self.awaited += self.vhost.take_records(&mut self.unwritten);
             self.vhost.take_page_orders(&mut self.orders);
             let is_idle = self.unwritten.is_empty() && self.orders.is_empty();
             let quiet = written.is_empty() && (is_idle || self.disk_is_slow);
