@@ -7,7 +7,8 @@ use std::fs;
 /// rabbitmq: `vm_memory_high_watermark` 0.4, counted by the memory of the whole process.
 pub const DEFAULT_PERCENT: u64 = 40;
 
-/// The least that makes sense as a limit, in octets: what is on its way to the disk and back has a part of it.
+/// The least that makes sense as a limit, in octets: of less, what waits in memory between the disk
+/// and the clients would have too small a part.
 pub const LEAST_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// What to go by where the system does not say how much memory it has, in octets.

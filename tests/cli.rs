@@ -114,6 +114,7 @@ fn what_cannot_be_understood_is_named() {
         (&["--listen", "127.0.0.1:70000"], "127.0.0.1:70000"),
         (&["--log", "leveret=loud"], "leveret=loud"),
         (&["--data-dir", "d", "--in-memory"], "--in-memory"),
+        (&["--memory-limit", "16777215"], "a broker needs 16MiB at least"),
         (&["--tls-listen", "127.0.0.1:0"], "--tls-cert"),
         (&["--tls-key", "server.key"], "--tls-listen"),
     ] {

@@ -117,6 +117,30 @@ fn without_a_disk_publishers_are_blocked_until_consumers_make_room() {
 }
 
 #[test]
+fn an_unfinished_message_keeps_nobody_blocked() {
+    let broker = Embedded::start(little().in_memory());
+    let mut slow = Client::connect(broker.address());
+    slow.declare("q", false);
+    let (mut octets, large) = (Vec::new(), vec![7; 2 * LIMIT]);
+    slow.encode_publish(&mut octets, 1, ("", "q"), TRANSIENT, &large);
+    let (most, rest) = octets.split_at(octets.len() - 1);
+    // Once it is sent the broker has more of it than messages may take; sockets hold the rest.
+    slow.send(most).unwrap();
+
+    let mut publisher = Client::connect_blockable(broker.address());
+    let published = publish_until_blocked(&mut publisher, "q");
+    let mut consumer = Client::connect(broker.address());
+    consumer.consume("q", 0, true);
+    for number in 0..published {
+        assert!(consumer.delivery().body == body(number), "{number}");
+    }
+    let unblocked = publisher.frame();
+    assert!(matches!(unblocked.method(), Method::ConnectionUnblocked(_)), "{unblocked:?}");
+    slow.send(rest).unwrap();
+    assert!(consumer.delivery().body == large);
+}
+
+#[test]
 fn a_transaction_that_never_ends_is_blocked() {
     let home = tempfile::tempdir().unwrap();
     let broker = Embedded::start(little().data_dir(home.path()));

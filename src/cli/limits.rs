@@ -135,7 +135,7 @@ impl Default for Limits {
 fn parse_memory_limit(text: &str) -> Result<u64, String> {
     let octets = memory::parse_size(text, memory::available)?;
     if octets < memory::LEAST_LIMIT {
-        return Err("a broker needs 16MiB at least".to_owned());
+        return Err(format!("a broker needs {}MiB at least", memory::LEAST_LIMIT >> 20));
     }
     Ok(octets)
 }

@@ -2,8 +2,8 @@
 //!
 //! It takes all records and orders that wait, writes and syncs the records, tells the core how far it
 //! got, deals with the orders and takes what came meanwhile. So the batch is as large as the disk is
-//! slow; when a batch is worth a sync the log buffer says. Between batches it moves on with a checkpoint, a bounded step
-//! at a time.
+//! slow; when a small one is worth a sync, the log buffer says. Between batches it moves on with a
+//! checkpoint, a bounded step at a time.
 //!
 //! A disk without room is waited for: the records stay here and are tried again, what is to be paged
 //! out goes back to the core, and pages are still read, so that consumers make room.

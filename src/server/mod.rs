@@ -137,7 +137,7 @@ impl Server {
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
         let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
         let pending = Arc::new(Pending::new(limits::PENDING_OCTETS));
-        let watching = tokio::spawn(resources::watch(disk, hosts.clone(), pending.clone()));
+        let watching = tokio::spawn(resources::watch(disk, hosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
