@@ -37,7 +37,7 @@ use super::framing::{FrameReader, Item};
 use super::log::{self, Log, LogFile};
 use super::report::Damage;
 use super::segment::{self, Kind, SETTLEMENT_LENGTH, expiry_length};
-use super::state::{Queue, State};
+use super::state::State;
 
 /// How many bytes of files a step reads, and about how many it appends to segments.
 pub(super) const STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -255,8 +255,8 @@ fn move_one(
     // A message that cannot be read was reported when the store was opened, and lives nowhere.
     let Ok(octets) = body_length(message) else { return Ok(true) };
     for &Placement { queue: id, position, expires_at } in &enqueued.placements {
-        let lives = |queue: &Queue| queue.live.contains(position);
-        if !ground.state.queues.get(&id).is_some_and(lives) {
+        let queue = ground.state.queues.get(&id);
+        if !queue.is_some_and(|queue| queue.live.contains(position)) {
             continue;
         }
         if batch.bytes() >= STEP_BYTES {

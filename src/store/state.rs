@@ -26,7 +26,8 @@ use super::segment_set::SegmentSet;
 #[derive(Debug, Default)]
 pub(super) struct State {
     exchanges: BTreeMap<ShortString, (Rank, ExchangeDefinition)>,
-    pub(super) queues: BTreeMap<DurableQueueId, Queue>,
+    /// why: boxed, since ids rise and leave the nodes of the tree half empty.
+    pub(super) queues: BTreeMap<DurableQueueId, Box<Queue>>,
     bindings: BTreeMap<BoundTo, BTreeMap<BindingDefinition, Rank>>,
     last_rank: Rank,
     pub(super) last_queue_id: DurableQueueId,
@@ -196,7 +197,7 @@ impl State {
     /// What the operator knows a queue by.
     pub(super) fn name(&self, owner: PageOwner) -> Arc<str> {
         match owner {
-            PageOwner::Durable(id) => self.queues.get(&id).map_or("".into(), Queue::name),
+            PageOwner::Durable(id) => self.queues.get(&id).map_or("".into(), |queue| queue.name()),
             PageOwner::Transient(_) => "".into(),
         }
     }
@@ -251,7 +252,7 @@ impl State {
 
     fn declare_queue(&mut self, definition: &QueueDefinition) {
         self.last_queue_id = self.last_queue_id.max(definition.id);
-        self.queues.entry(definition.id).or_insert_with(|| Queue::new(definition.clone()));
+        self.queues.entry(definition.id).or_insert_with(|| Box::new(Queue::new(definition.clone())));
     }
 
     fn delete_queue(&mut self, id: DurableQueueId) {
