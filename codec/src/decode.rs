@@ -119,15 +119,14 @@ impl<'a> ContentHeader<'a> {
     /// properties.
     #[inline]
     pub fn decode(payload: &'a [u8]) -> Option<Self> {
-        // why: the fixed fields as one array are one look at the length.
-        let mut header = map((wire::array::<12>, rest), |(fixed, properties)| {
-            let [c0, c1, w0, w1, size @ ..] = fixed;
-            ContentHeader {
-                class_id: u16::from_be_bytes([c0, c1]),
-                weight: u16::from_be_bytes([w0, w1]),
-                body_size: u64::from_be_bytes(size),
-                properties,
-            }
+        // why: no array holds parts of two loads. One of all twelve octets would be stored eight and
+        // four, and its size loaded across both, for which a processor stops until they are written.
+        let fixed = (wire::array::<4>, wire::array::<8>, rest);
+        let mut header = map(fixed, |([c0, c1, w0, w1], size, properties)| ContentHeader {
+            class_id: u16::from_be_bytes([c0, c1]),
+            weight: u16::from_be_bytes([w0, w1]),
+            body_size: u64::from_be_bytes(size),
+            properties,
         });
         let (_, header) = header.parse(payload).ok()?;
         Some(header)

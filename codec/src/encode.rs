@@ -4,7 +4,8 @@
 //! and hand it to the socket at once.
 
 use crate::frame;
-use crate::method::{Encode, Method};
+use crate::method::{Encode, Method, basic};
+use crate::wire::ShortStr;
 
 /// Appends the protocol header.
 pub fn protocol_header(out: &mut Vec<u8>) {
@@ -23,27 +24,79 @@ pub fn any_method(out: &mut Vec<u8>, channel: u16, method: &Method<'_>) {
     method_frame(out, channel, ids, |out| method.encode_fields(out));
 }
 
+/// A basic.deliver with its content; see [`delivery`].
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The consumer.
+    pub consumer_tag: ShortStr<'a>,
+    /// What the client acknowledges it by.
+    pub delivery_tag: u64,
+    /// Whether it may have been delivered before.
+    pub redelivered: bool,
+    /// Exchange and routing key as two short strings behind each other, with their lengths: as they
+    /// stand in a basic.publish, and here again.
+    pub routing: &'a [u8],
+    /// The properties, as they came.
+    pub properties: &'a [u8],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Appends all frames of a message for a consumer, as [`method`], [`content_header`] and [`body`]
+/// would.
+// why: this is what a broker encodes most. What is fixed between two strings goes in as one array.
+pub fn delivery(out: &mut Vec<u8>, channel: u16, delivery: &Delivery<'_>, frame_max: u32) {
+    const IDS: usize = 4;
+    let Delivery { consumer_tag, delivery_tag, redelivered, routing, properties, body } = *delivery;
+    let ids_and_fields = IDS + 1 + consumer_tag.len() + size_of::<u64>() + 1 + routing.len();
+    // A body of several frames makes room for itself.
+    out.reserve(ids_and_fields + properties.len() + body.len() + 3 * frame::OVERHEAD + FIXED);
+
+    let mut begin = [0; frame::HEAD + IDS + 1];
+    begin[..7].copy_from_slice(&head(frame::METHOD, channel, ids_and_fields));
+    begin[7..9].copy_from_slice(&basic::Deliver::CLASS_ID.to_be_bytes());
+    begin[9..11].copy_from_slice(&basic::Deliver::METHOD_ID.to_be_bytes());
+    // invariant: a `ShortStr` holds at most 255 octets, so the length fits.
+    begin[11] = consumer_tag.len() as u8;
+    out.extend_from_slice(&begin);
+    out.extend_from_slice(consumer_tag.as_bytes());
+
+    let mut tag_and_bits = [0; 9];
+    tag_and_bits[..8].copy_from_slice(&delivery_tag.to_be_bytes());
+    tag_and_bits[8] = u8::from(redelivered);
+    out.extend_from_slice(&tag_and_bits);
+    out.extend_from_slice(routing);
+
+    let mut between = [frame::END; 1 + frame::HEAD + FIXED];
+    between[1..].copy_from_slice(&content_head(channel, body.len() as u64, properties.len()));
+    out.extend_from_slice(&between);
+    out.extend_from_slice(properties);
+
+    if body.is_empty() || body.len() > max_body(frame_max) {
+        out.push(frame::END);
+        return self::body(out, channel, body, frame_max);
+    }
+    let mut between = [frame::END; 1 + frame::HEAD];
+    between[1..].copy_from_slice(&head(frame::BODY, channel, body.len()));
+    out.extend_from_slice(&between);
+    out.extend_from_slice(body);
+    out.push(frame::END);
+}
+
 /// Appends a header frame. The properties are octets that were checked when they came in.
 #[inline]
 pub fn content_header(out: &mut Vec<u8>, channel: u16, body_size: u64, properties: &[u8]) {
-    const FIXED: usize = 12;
     out.reserve(frame::OVERHEAD + FIXED + properties.len());
-    let mut fixed = [0; frame::HEAD + FIXED];
-    fixed[..7].copy_from_slice(&head(frame::HEADER, channel, FIXED + properties.len()));
-    fixed[7..9].copy_from_slice(&frame::CONTENT_CLASS.to_be_bytes());
-    // The two octets between are the weight, 0.
-    fixed[11..].copy_from_slice(&body_size.to_be_bytes());
-    out.extend_from_slice(&fixed);
+    out.extend_from_slice(&content_head(channel, body_size, properties.len()));
     out.extend_from_slice(properties);
     out.push(frame::END);
 }
 
 /// Appends a body in frames of at most `frame_max` octets, their overhead counted. An empty body is
 /// no frame.
-// why: a limit below the overhead leaves no room at all; one octet a frame ends, none never would.
 #[inline]
 pub fn body(out: &mut Vec<u8>, channel: u16, body: &[u8], frame_max: u32) {
-    let room = frame::max_payload(frame_max).max(1) as usize;
+    let room = max_body(frame_max);
     let frames = body.len().div_ceil(room);
     out.reserve(body.len() + frames * frame::OVERHEAD);
     for piece in body.chunks(room) {
@@ -81,6 +134,27 @@ fn method_frame(
     out.push(frame::END);
 }
 
+/// The octets of a content header before the properties: class, weight and size.
+const FIXED: usize = 12;
+
+/// The head of a header frame, and what comes before the properties.
+#[inline]
+fn content_head(channel: u16, body_size: u64, properties: usize) -> [u8; frame::HEAD + FIXED] {
+    let mut fixed = [0; frame::HEAD + FIXED];
+    fixed[..7].copy_from_slice(&head(frame::HEADER, channel, FIXED + properties));
+    fixed[7..9].copy_from_slice(&frame::CONTENT_CLASS.to_be_bytes());
+    // The two octets between are the weight, 0.
+    fixed[11..].copy_from_slice(&body_size.to_be_bytes());
+    fixed
+}
+
+/// How many octets of a body one frame takes.
+// why: a limit below the overhead leaves no room at all; one octet a frame ends, none never would.
+#[inline]
+fn max_body(frame_max: u32) -> usize {
+    frame::max_payload(frame_max).max(1) as usize
+}
+
 // why: one array appended at once is one look at the buffer's capacity, not one for each field.
 #[inline]
 fn head(kind: u8, channel: u16, size: usize) -> [u8; frame::HEAD] {
@@ -100,8 +174,7 @@ fn octets(length: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ShortStr;
-    use crate::method::{basic, queue};
+    use crate::method::queue;
 
     #[test]
     fn a_method_is_ids_and_fields_in_a_frame() {
@@ -157,6 +230,40 @@ mod tests {
         assert_eq!(sizes(0, 4096), [0; 0]);
         assert_eq!(sizes(10_000, 0), [10_000]);
         assert_eq!(sizes(3, 5), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_delivery_is_its_three_parts() {
+        let text = [b'x'; 5_000];
+        for (body, frame_max) in
+            [(0, 0), (1, 0), (5_000, 0), (4_088, 4_096), (4_089, 4_096), (3, 5)]
+        {
+            for (length, redelivered) in [(0, false), (7, true), (255, false)] {
+                let name = ShortStr::truncated(&text[..length]);
+                let (properties, body) = (&[0x10, 0, 2][..], &text[..body]);
+                let deliver = basic::Deliver {
+                    consumer_tag: name,
+                    delivery_tag: 0x0102_0304_0506_0708,
+                    redelivered,
+                    exchange: ShortStr::from_static("orders"),
+                    routing_key: name,
+                };
+                let mut parts = b"before".to_vec();
+                method(&mut parts, 7, &deliver);
+                content_header(&mut parts, 7, body.len() as u64, properties);
+                super::body(&mut parts, 7, body, frame_max);
+
+                let routing = [&b"\x06orders"[..], &[length as u8], name.as_bytes()].concat();
+                let consumer_tag = name;
+                let delivery_tag = deliver.delivery_tag;
+                let routing = &routing;
+                let at_once =
+                    Delivery { consumer_tag, delivery_tag, redelivered, routing, properties, body };
+                let mut out = b"before".to_vec();
+                delivery(&mut out, 7, &at_once, frame_max);
+                assert_eq!(out, parts, "{length} {} {frame_max}", body.len());
+            }
+        }
     }
 
     #[test]

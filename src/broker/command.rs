@@ -111,15 +111,15 @@ impl Outgoing {
             Outgoing::Frames(frames) => out.extend_from_slice(frames),
             Outgoing::Deliver(delivery) => {
                 let message = &delivery.message;
-                let deliver = basic::Deliver {
+                let frames = encode::Delivery {
                     consumer_tag: delivery.consumer_tag.as_short(),
                     delivery_tag: delivery.delivery_tag,
                     redelivered: delivery.redelivered,
-                    exchange: message.exchange(),
-                    routing_key: message.routing_key(),
+                    routing: message.routing(),
+                    properties: message.properties().as_bytes(),
+                    body: message.body(),
                 };
-                encode::method(out, delivery.channel, &deliver);
-                content(out, delivery.channel, message, frame_max);
+                encode::delivery(out, delivery.channel, &frames, frame_max);
             }
             Outgoing::GetOk { channel, delivery_tag, redelivered, message_count, message } => {
                 let get_ok = basic::GetOk {
@@ -173,6 +173,7 @@ fn content(out: &mut Vec<u8>, channel: u16, message: &Message, frame_max: u32) {
 /// The frames around a message of ordinary names: three times eight octets and the fixed fields.
 const CONTENT_OVERHEAD: usize = 64;
 
-fn content_size(message: &Message) -> usize {
+/// The size of an [`Outgoing`] that carries this message.
+pub(super) fn content_size(message: &Message) -> usize {
     message.as_bytes().len() + CONTENT_OVERHEAD
 }

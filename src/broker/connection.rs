@@ -19,6 +19,7 @@ use super::content::{self, Contents};
 use super::error::{AtFault, Fault};
 use super::frame_fault::{describe, method_fault, unknown_frame};
 use super::handshake::Handshake;
+use super::in_place::push_with;
 use super::limits;
 use super::names;
 
@@ -313,10 +314,12 @@ impl Connection {
             commands.push(error.into());
             return 0;
         }
+        if frame.channel != 0
+            && let Some(publish) = basic::Publish::from_payload(frame.payload)
+        {
+            return self.publish(frame.channel, &publish, rest, commands);
+        }
         match Method::decode(frame.payload) {
-            Ok(Method::BasicPublish(publish)) if frame.channel != 0 => {
-                return self.publish(frame.channel, &publish, rest, commands);
-            }
             Ok(method) => {
                 self.contents.note(frame.channel, &method);
                 commands.push(Command::Method { channel: frame.channel, method });
@@ -343,7 +346,7 @@ impl Connection {
         match self.contents.whole(channel, publish, &self.decoder, rest) {
             Some((message, used)) => {
                 let (mandatory, immediate) = (publish.mandatory, publish.immediate);
-                commands.push(Command::Publish { channel, mandatory, immediate, message });
+                push_with(commands, || Command::Publish { channel, mandatory, immediate, message });
                 used
             }
             None => {

@@ -8,16 +8,22 @@
 
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Properties, PropertyFields, ShortStr, Table, TableBuf, Value};
-use triomphe::Arc;
+use triomphe::ThinArc;
 
 /// A published message. Cloning it copies a pointer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Two short strings (exchange, routing key), the properties, the body.
+    /// The bytes are two short strings (exchange, routing key), the properties, the body.
     ///
-    /// why: one without weak references, whose count nobody uses: 8 octets less for each message, and
-    /// many a small one fits the next smaller block of the allocator.
-    bytes: Arc<[u8]>,
+    /// why: nothing but an address, so that a message passes from hand to hand in a register: it lies
+    /// in commands, queues, records and deliveries, and moves a dozen times. No weak references
+    /// either, whose count nobody uses.
+    whole: ThinArc<Shape, u8>,
+}
+
+/// How a message's bytes are divided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape {
     /// Length of the content properties in octets.
     properties_length: u32,
     /// Length of the two short strings with their length octets.
@@ -51,21 +57,30 @@ impl Message {
         properties: Properties<'_>,
         body: &[u8],
     ) -> Self {
-        buffer.clear();
-        buffer.reserve(2 + exchange.len() + routing_key.len() + properties.as_bytes().len());
-        for name in [exchange, routing_key] {
-            buffer.push(name.len() as u8);
-            buffer.extend_from_slice(name.as_bytes());
+        // invariant: a `ShortStr` holds at most 255 octets, so the lengths fit.
+        let lengths = [&[exchange.len() as u8], &[routing_key.len() as u8]];
+        let parts = [
+            lengths[0],
+            exchange.as_bytes(),
+            lengths[1],
+            routing_key.as_bytes(),
+            properties.as_bytes(),
+            body,
+        ];
+        let routing_length = (2 + exchange.len() + routing_key.len()) as u16;
+        buffer.resize(parts.iter().map(|part| part.len()).sum(), 0);
+        let mut rest = &mut buffer[..];
+        for part in parts {
+            let (place, behind) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = behind;
         }
-        let routing_length = buffer.len() as u16;
-        buffer.extend_from_slice(properties.as_bytes());
-        buffer.extend_from_slice(body);
-        Message {
-            bytes: Arc::from(buffer.as_slice()),
+        let shape = Shape {
             properties_length: properties.as_bytes().len() as u32,
             routing_length,
             persistent: properties.delivery_mode() == Some(PERSISTENT),
-        }
+        };
+        Message { whole: ThinArc::from_header_and_slice(shape, buffer) }
     }
 
     /// The message that [`as_bytes`](Message::as_bytes) and the two lengths were taken from.
@@ -84,69 +99,67 @@ impl Message {
             return Err(wrong);
         }
         let properties = Properties::parse(properties).map_err(|_| wrong)?;
-        Ok(Message {
-            bytes: Arc::from(bytes),
-            properties_length,
-            routing_length,
-            persistent: properties.delivery_mode() == Some(PERSISTENT),
-        })
+        let persistent = properties.delivery_mode() == Some(PERSISTENT);
+        let shape = Shape { properties_length, routing_length, persistent };
+        Ok(Message { whole: ThinArc::from_header_and_slice(shape, bytes) })
     }
 
     /// The name of the exchange it was published to, empty for the default exchange.
     pub fn exchange(&self) -> ShortStr<'_> {
-        ShortStr::truncated(&self.bytes[1..1 + self.exchange_length()])
+        ShortStr::truncated(&self.as_bytes()[1..1 + self.exchange_length()])
     }
 
     /// The routing key it was published with.
     pub fn routing_key(&self) -> ShortStr<'_> {
-        ShortStr::truncated(
-            &self.bytes[2 + self.exchange_length()..usize::from(self.routing_length)],
-        )
+        ShortStr::truncated(&self.routing()[2 + self.exchange_length()..])
     }
 
     /// The content properties, as they came.
     pub fn properties(&self) -> Properties<'_> {
-        Properties::from_checked(
-            &self.bytes[usize::from(self.routing_length)..self.properties_end()],
-        )
+        let begin = usize::from(self.routing_length());
+        Properties::from_checked(&self.as_bytes()[begin..self.properties_end()])
     }
 
     /// The body.
     pub fn body(&self) -> &[u8] {
-        &self.bytes[self.properties_end()..]
+        &self.as_bytes()[self.properties_end()..]
     }
 
     /// Whether delivery-mode is 2: the message survives a restart in a durable queue.
     pub fn is_persistent(&self) -> bool {
-        self.persistent
+        self.shape().persistent
     }
 
     /// Everything of it: exchange and routing key as short strings, properties, body.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.whole.slice
     }
 
     /// Exchange and routing key, as short strings behind each other.
     pub fn routing(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.routing_length)]
+        &self.as_bytes()[..usize::from(self.routing_length())]
     }
 
     /// How many octets of [`as_bytes`](Message::as_bytes) are exchange and routing key.
     pub fn routing_length(&self) -> u16 {
-        self.routing_length
+        self.shape().routing_length
     }
 
     /// How many octets of [`as_bytes`](Message::as_bytes) are the properties.
     pub fn properties_length(&self) -> u32 {
-        self.properties_length
+        self.shape().properties_length
+    }
+
+    fn shape(&self) -> Shape {
+        self.whole.header.header
     }
 
     fn exchange_length(&self) -> usize {
-        usize::from(self.bytes[0])
+        usize::from(self.as_bytes()[0])
     }
 
     fn properties_end(&self) -> usize {
-        usize::from(self.routing_length) + self.properties_length as usize
+        usize::from(self.routing_length()) + self.properties_length() as usize
     }
 }
 

@@ -252,7 +252,9 @@ impl State {
 
     fn declare_queue(&mut self, definition: &QueueDefinition) {
         self.last_queue_id = self.last_queue_id.max(definition.id);
-        self.queues.entry(definition.id).or_insert_with(|| Box::new(Queue::new(definition.clone())));
+        self.queues
+            .entry(definition.id)
+            .or_insert_with(|| Box::new(Queue::new(definition.clone())));
     }
 
     fn delete_queue(&mut self, id: DurableQueueId) {

@@ -2,7 +2,7 @@
 //!
 //! spec: 1.8
 
-use super::define::methods;
+use super::define::{Decode, Encode, Reader, methods};
 use crate::table::Table;
 use crate::wire::ShortStr;
 
@@ -135,5 +135,49 @@ methods! { 60;
         /// With all before it; with tag 0, all there are.
         multiple: bool,
         requeue: bool,
+    }
+}
+
+impl<'a> Publish<'a> {
+    /// A method frame's payload, if that is a basic.publish without a fault. All others are for
+    /// [`Method::decode`](super::Method::decode), which says what is wrong.
+    // why: there is one with each message, and one that is nothing else is not moved into a
+    // `Method` and out of it again.
+    #[inline]
+    pub fn from_payload(payload: &'a [u8]) -> Option<Self> {
+        let ([c0, c1, m0, m1], arguments) = payload.split_first_chunk()?;
+        let ids = (u16::from_be_bytes([*c0, *c1]), u16::from_be_bytes([*m0, *m1]));
+        if ids != (Self::CLASS_ID, Self::METHOD_ID) {
+            return None;
+        }
+        let mut reader = Reader::new(arguments);
+        let publish = Self::read_fields(&mut reader).ok()?;
+        reader.end(publish).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Method;
+
+    #[test]
+    fn a_publish_is_told_from_all_else() {
+        let publish = Publish {
+            exchange: ShortStr::from_static("orders"),
+            routing_key: ShortStr::from_static("new"),
+            mandatory: true,
+            ..Default::default()
+        };
+        let mut payload = Vec::new();
+        Method::from(publish).encode(&mut payload);
+        assert_eq!(Publish::from_payload(&payload), Some(publish));
+        assert_eq!(Method::decode(&payload), Ok(publish.into()));
+        for cut in 0..payload.len() {
+            assert_eq!(Publish::from_payload(&payload[..cut]), None, "{cut}");
+        }
+        assert_eq!(Publish::from_payload(&[&payload[..], b"x"].concat()), None);
+        payload[3] += 1;
+        assert_eq!(Publish::from_payload(&payload), None);
     }
 }

@@ -34,7 +34,7 @@ pub(super) trait Decode<'a>: Encode + Sized {
     /// Reads a method from all that follows its ids.
     #[inline]
     fn decode(arguments: &'a [u8]) -> Result<Self, MethodError<'a>> {
-        let mut reader = Reader { rest: arguments, bits: 0, bits_left: 0 };
+        let mut reader = Reader::new(arguments);
         let method = Self::read_fields(&mut reader).and_then(|method| reader.end(method));
         let method = method.map_err(|error| {
             error.in_method(Self::CLASS_ID, Self::METHOD_ID, arguments, reader.rest)
@@ -91,6 +91,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
+    pub(super) fn new(arguments: &'a [u8]) -> Self {
+        Self { rest: arguments, bits: 0, bits_left: 0 }
+    }
+
     /// Reads the next field; its name is for the error.
     #[inline]
     pub(super) fn field<F: Field<'a>>(&mut self, name: &'static str) -> Result<F, FieldError> {
@@ -121,8 +126,9 @@ impl<'a> Reader<'a> {
         Ok(bit)
     }
 
+    /// Nothing may be left behind the last field.
     #[inline]
-    fn end<M>(&self, method: M) -> Result<M, FieldError> {
+    pub(super) fn end<M>(&self, method: M) -> Result<M, FieldError> {
         if self.rest.is_empty() { Ok(method) } else { Err(FieldError::Cut(TRAILING)) }
     }
 }
