@@ -173,7 +173,6 @@ fn content(out: &mut Vec<u8>, channel: u16, message: &Message, frame_max: u32) {
 /// The frames around a message of ordinary names: three times eight octets and the fixed fields.
 const CONTENT_OVERHEAD: usize = 64;
 
-/// The size of an [`Outgoing`] that carries this message.
-pub(super) fn content_size(message: &Message) -> usize {
+fn content_size(message: &Message) -> usize {
     message.as_bytes().len() + CONTENT_OVERHEAD
 }

@@ -19,7 +19,6 @@ use super::content::{self, Contents};
 use super::error::{AtFault, Fault};
 use super::frame_fault::{describe, method_fault, unknown_frame};
 use super::handshake::Handshake;
-use super::in_place::push_with;
 use super::limits;
 use super::names;
 
@@ -346,7 +345,7 @@ impl Connection {
         match self.contents.whole(channel, publish, &self.decoder, rest) {
             Some((message, used)) => {
                 let (mandatory, immediate) = (publish.mandatory, publish.immediate);
-                push_with(commands, || Command::Publish { channel, mandatory, immediate, message });
+                commands.push(Command::Publish { channel, mandatory, immediate, message });
                 used
             }
             None => {

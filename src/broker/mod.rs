@@ -32,7 +32,6 @@ mod frame_fault;
 pub mod handshake;
 pub mod headers;
 pub mod id;
-mod in_place;
 pub mod limits;
 pub mod message;
 pub mod names;

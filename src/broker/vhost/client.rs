@@ -23,7 +23,6 @@ use crate::broker::error::Fault;
 use crate::broker::expiry::Deadline;
 use crate::broker::handshake::encode_close;
 use crate::broker::id::Id;
-use crate::broker::in_place::push_with;
 use crate::broker::limits;
 use crate::broker::queue::QueueId;
 
@@ -136,25 +135,14 @@ impl Vhost {
     }
 
     /// Puts something at the end of what a client gets.
-    pub(super) fn send(&mut self, to: ConnectionId, outgoing: Outgoing) {
-        let octets = outgoing.size();
-        self.send_with(to, octets, || outgoing);
-    }
-
-    /// The same with what `make` returns, whose [`size`](Outgoing::size) is known.
     #[inline]
-    pub(super) fn send_with(
-        &mut self,
-        to: ConnectionId,
-        octets: usize,
-        make: impl FnOnce() -> Outgoing,
-    ) {
+    pub(super) fn send(&mut self, to: ConnectionId, outgoing: Outgoing) {
         let Some(client) = self.clients.get_mut(to) else { return };
         if client.outputs.is_empty() {
             self.dirty.push(to);
         }
-        client.in_outbox += octets;
-        push_with(&mut client.outputs, make);
+        client.in_outbox += outgoing.size();
+        client.outputs.push(outgoing);
     }
 
     /// Sends a method on a channel.

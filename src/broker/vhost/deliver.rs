@@ -8,7 +8,7 @@ use super::client::Via;
 use super::paging::note_touched;
 use crate::broker::access::Permission;
 use crate::broker::channel::ChannelState;
-use crate::broker::command::{Delivery, Outgoing, content_size};
+use crate::broker::command::{Delivery, Outgoing};
 use crate::broker::consumer::ConsumerId;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::limits;
@@ -119,15 +119,16 @@ impl Vhost {
             message
         };
         self.let_go(kept);
-        self.send_with(connection, content_size(&message), || {
+        self.send(
+            connection,
             Outgoing::Deliver(Delivery {
                 channel: channel_number,
                 consumer_tag,
                 delivery_tag,
                 redelivered,
                 message,
-            })
-        });
+            }),
+        );
     }
 
     /// rabbitmq: a quorum queue with a single active consumer is for that one alone.
