@@ -174,11 +174,14 @@ impl Producer {
         let mut room = self.batch.per_write() as u64;
         if let Some(window) = self.shared.options.confirm {
             let window = u64::from(window);
-            // why: many in one write, and the broker still has the other half to do.
-            room = room.min((window / 2).max(1));
-            if window - self.state.confirms.waiting() < room.min(self.left.unwrap_or(room)) {
+            let free = window - self.state.confirms.waiting();
+            // why: many in one write, and the broker still has the other half to do. What more is
+            // free goes along: held back, it would be a write of its own right behind.
+            let least = room.min((window / 2).max(1));
+            if free < least.min(self.left.unwrap_or(least)) {
                 return 0;
             }
+            room = room.min(free);
         }
         if let Some(schedule) = &self.schedule {
             let passed_ns = now_ns.saturating_sub(schedule.begun_ns) as f64;
