@@ -57,26 +57,19 @@ impl Message {
         properties: Properties<'_>,
         body: &[u8],
     ) -> Self {
-        // invariant: a `ShortStr` holds at most 255 octets, so the lengths fit.
-        let lengths = [&[exchange.len() as u8], &[routing_key.len() as u8]];
-        let parts = [
-            lengths[0],
-            exchange.as_bytes(),
-            lengths[1],
-            routing_key.as_bytes(),
-            properties.as_bytes(),
-            body,
-        ];
-        let routing_length = (2 + exchange.len() + routing_key.len()) as u16;
-        buffer.resize(parts.iter().map(|part| part.len()).sum(), 0);
-        let mut rest = &mut buffer[..];
-        for part in parts {
-            let (place, behind) = rest.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            rest = behind;
+        let properties_length = properties.as_bytes().len();
+        buffer.clear();
+        buffer.reserve(2 + exchange.len() + routing_key.len() + properties_length + body.len());
+        for name in [exchange, routing_key] {
+            // invariant: a `ShortStr` holds at most 255 octets, so the length fits.
+            buffer.push(name.len() as u8);
+            buffer.extend_from_slice(name.as_bytes());
         }
+        let routing_length = buffer.len() as u16;
+        buffer.extend_from_slice(properties.as_bytes());
+        buffer.extend_from_slice(body);
         let shape = Shape {
-            properties_length: properties.as_bytes().len() as u32,
+            properties_length: properties_length as u32,
             routing_length,
             persistent: properties.delivery_mode() == Some(PERSISTENT),
         };
