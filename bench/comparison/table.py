@@ -82,6 +82,16 @@ def comparison(rows, results):
     return "\n".join(lines)
 
 
+def short_of_aims(rows, results):
+    """What keeps figures from their aims, for those that do not reach them."""
+    lines = []
+    for row in rows:
+        for figure in row.figures:
+            if results.reached(row.name, figure) is False:
+                lines.append(f"- Row {row.number}, {figure.what}: {figure.limit or 'why is not known yet.'}")
+    return "\n".join(lines)
+
+
 def paired(rows, results):
     lines = _lines(["#", "load", "old", "new", "new / old, by rounds"], "rlrrr")
     for row in rows:
@@ -179,6 +189,9 @@ def self_check():
     assert "| 3,000,000/s (2,900,000/s – 3,300,000/s) |" in lines[2], lines[2]
     assert "≥ 25 × RabbitMQ, ≥ 0.3 × floor" in lines[2], lines[2]
     assert lines[3].startswith("|  | memory | 14 MiB | — | — | — | — | ≤ 10 MiB | **no** |"), lines[3]
+    results.add("load", "leveret", {"rate": 3_000_000})
+    limited = Row(7, "load", (figure, Figure("idle", "memory", "octets", memory.aims, limit="it is large.")), None, (0, 0, 0))
+    assert short_of_aims([limited], results).splitlines() == ["- Row 7, a load: why is not known yet.", "- Row 7, memory: it is large."]
     results.add("load", "old", {"rate": 10})
     results.add("load", "new", {"rate": 11})
     assert "| 10/s | 11/s | 1.1 |" in paired([row], results)
