@@ -34,7 +34,7 @@ pub struct Delivery<'a> {
     /// Whether it may have been delivered before.
     pub redelivered: bool,
     /// Exchange and routing key as two short strings behind each other, with their lengths: as they
-    /// stand in a basic.publish, and here again.
+    /// stand in a basic.publish, and here again. Anything else makes a frame that nobody can read.
     pub routing: &'a [u8],
     /// The properties, as they came.
     pub properties: &'a [u8],
@@ -49,8 +49,11 @@ pub fn delivery(out: &mut Vec<u8>, channel: u16, delivery: &Delivery<'_>, frame_
     const IDS: usize = 4;
     let Delivery { consumer_tag, delivery_tag, redelivered, routing, properties, body } = *delivery;
     let ids_and_fields = IDS + 1 + consumer_tag.len() + size_of::<u64>() + 1 + routing.len();
+    let is_one_frame = body.len() <= max_body(frame_max);
     // A body of several frames makes room for itself.
-    out.reserve(ids_and_fields + properties.len() + body.len() + 3 * frame::OVERHEAD + FIXED);
+    let body_here = if is_one_frame { body.len() } else { 0 };
+    let payloads = ids_and_fields + CONTENT_FIXED + properties.len() + body_here;
+    out.reserve(payloads + 3 * frame::OVERHEAD);
 
     let mut begin = [0; frame::HEAD + IDS + 1];
     begin[..7].copy_from_slice(&head(frame::METHOD, channel, ids_and_fields));
@@ -67,12 +70,12 @@ pub fn delivery(out: &mut Vec<u8>, channel: u16, delivery: &Delivery<'_>, frame_
     out.extend_from_slice(&tag_and_bits);
     out.extend_from_slice(routing);
 
-    let mut between = [frame::END; 1 + frame::HEAD + FIXED];
+    let mut between = [frame::END; 1 + frame::HEAD + CONTENT_FIXED];
     between[1..].copy_from_slice(&content_head(channel, body.len() as u64, properties.len()));
     out.extend_from_slice(&between);
     out.extend_from_slice(properties);
 
-    if body.is_empty() || body.len() > max_body(frame_max) {
+    if body.is_empty() || !is_one_frame {
         out.push(frame::END);
         return self::body(out, channel, body, frame_max);
     }
@@ -86,7 +89,7 @@ pub fn delivery(out: &mut Vec<u8>, channel: u16, delivery: &Delivery<'_>, frame_
 /// Appends a header frame. The properties are octets that were checked when they came in.
 #[inline]
 pub fn content_header(out: &mut Vec<u8>, channel: u16, body_size: u64, properties: &[u8]) {
-    out.reserve(frame::OVERHEAD + FIXED + properties.len());
+    out.reserve(frame::OVERHEAD + CONTENT_FIXED + properties.len());
     out.extend_from_slice(&content_head(channel, body_size, properties.len()));
     out.extend_from_slice(properties);
     out.push(frame::END);
@@ -135,13 +138,17 @@ fn method_frame(
 }
 
 /// The octets of a content header before the properties: class, weight and size.
-const FIXED: usize = 12;
+const CONTENT_FIXED: usize = 12;
 
 /// The head of a header frame, and what comes before the properties.
 #[inline]
-fn content_head(channel: u16, body_size: u64, properties: usize) -> [u8; frame::HEAD + FIXED] {
-    let mut fixed = [0; frame::HEAD + FIXED];
-    fixed[..7].copy_from_slice(&head(frame::HEADER, channel, FIXED + properties));
+fn content_head(
+    channel: u16,
+    body_size: u64,
+    properties: usize,
+) -> [u8; frame::HEAD + CONTENT_FIXED] {
+    let mut fixed = [0; frame::HEAD + CONTENT_FIXED];
+    fixed[..7].copy_from_slice(&head(frame::HEADER, channel, CONTENT_FIXED + properties));
     fixed[7..9].copy_from_slice(&frame::CONTENT_CLASS.to_be_bytes());
     // The two octets between are the weight, 0.
     fixed[11..].copy_from_slice(&body_size.to_be_bytes());
@@ -264,6 +271,22 @@ mod tests {
                 assert_eq!(out, parts, "{length} {} {frame_max}", body.len());
             }
         }
+    }
+
+    #[test]
+    fn a_delivery_of_many_frames_makes_room_for_itself_once() {
+        let body = vec![b'x'; 1 << 20];
+        let at_once = Delivery {
+            consumer_tag: ShortStr::EMPTY,
+            delivery_tag: 1,
+            redelivered: false,
+            routing: &[0, 0],
+            properties: &[0, 0],
+            body: &body,
+        };
+        let mut out = Vec::new();
+        delivery(&mut out, 1, &at_once, 131_072);
+        assert!(out.capacity() < out.len() + out.len() / 2, "{}", out.capacity());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Input that is cut, changed or made up: more is asked for, or it is a value or an error, and
 //! never a panic or a read without end.
 
+use leveret_codec::method::basic;
 use leveret_codec::table::{Array, Table, Value};
 use leveret_codec::{ContentHeader, Decoder, Method, Properties, frame};
 use proptest::collection::vec;
@@ -33,12 +34,14 @@ fn take_apart(frame: frame::Frame<'_>) -> bool {
     match frame.kind {
         frame::METHOD => match Method::decode(frame.payload) {
             Ok(method) => {
+                publish_is_told(frame.payload, &method);
                 let mut out = Vec::new();
                 method.encode(&mut out);
                 assert_eq!(Method::decode(&out), Ok(method));
                 true
             }
             Err(error) => {
+                assert_eq!(basic::Publish::from_payload(frame.payload), None);
                 assert!(!error.to_string().is_empty());
                 false
             }
@@ -47,6 +50,15 @@ fn take_apart(frame: frame::Frame<'_>) -> bool {
             .is_some_and(|header| take_properties_apart(header.properties)),
         _ => true,
     }
+}
+
+/// The two ways to decode a publish agree.
+fn publish_is_told(payload: &[u8], method: &Method<'_>) {
+    let publish = match method {
+        Method::BasicPublish(publish) => Some(*publish),
+        _ => None,
+    };
+    assert_eq!(basic::Publish::from_payload(payload), publish);
 }
 
 fn take_properties_apart(bytes: &[u8]) -> bool {

@@ -83,8 +83,8 @@ impl<T> fmt::Debug for Id<T> {
 
 /// A store of `T`s that gives out ids.
 pub struct Arena<T> {
-    /// why: boxed, so that growth moves sixteen octets an object and not all of it, which would
-    /// copy megabytes under the lock and leave as much behind in the allocator.
+    // why: boxed, so that growth moves sixteen octets an object and not all of it, which would
+    // copy megabytes under the lock and leave as much behind in the allocator.
     slots: Slab<(u32, Box<T>)>,
     /// Rises with every insertion, so that no two objects ever share an id.
     next_generation: u32,

@@ -173,15 +173,8 @@ impl Producer {
         }
         let mut room = self.batch.per_write() as u64;
         if let Some(window) = self.shared.options.confirm {
-            let window = u64::from(window);
-            let free = window - self.state.confirms.waiting();
-            // why: many in one write, and the broker still has the other half to do. What more is
-            // free goes along: held back, it would be a write of its own right behind.
-            let least = room.min((window / 2).max(1));
-            if free < least.min(self.left.unwrap_or(least)) {
-                return 0;
-            }
-            room = room.min(free);
+            let free = u64::from(window) - self.state.confirms.waiting();
+            room = room_in_window(window.into(), free, room, self.left);
         }
         if let Some(schedule) = &self.schedule {
             let passed_ns = now_ns.saturating_sub(schedule.begun_ns) as f64;
@@ -294,5 +287,33 @@ impl State {
         tally.is_blocked.store(self.is_blocked, Relaxed);
         tally.active_ns.store(now_ns, Relaxed);
         tally.record(&mut self.waited);
+    }
+}
+
+/// How many messages may go while so many of a window are free: none, or up to `most`. `left` is how
+/// many there are still to send, if there is an end to them.
+///
+/// why: not one by one as confirms come, but many in one write: half a window at least, so that the
+/// broker may be busy with the other half. What more is free goes along, although that leaves the
+/// broker nothing for a moment: held back, it would be a write of its own right behind, and with
+/// ten in flight two syncs of five each.
+fn room_in_window(window: u64, free: u64, most: u64, left: Option<u64>) -> u64 {
+    let least = most.min((window / 2).max(1));
+    if free < least.min(left.unwrap_or(least)) { 0 } else { most.min(free) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_window_is_the_least_that_goes_and_all_that_is_free_the_most() {
+        let frees = [0, 1, 4, 5, 6, 10];
+        let rooms = |most, left| frees.map(|free| room_in_window(10, free, most, left));
+        assert_eq!(rooms(100, None), [0, 0, 0, 5, 6, 10]);
+        assert_eq!(rooms(3, None), [0, 0, 3, 3, 3, 3], "no more than a write");
+        assert_eq!(rooms(100, Some(4)), [0, 0, 4, 5, 6, 10], "the last ones need no half");
+        assert_eq!([0, 1].map(|free| room_in_window(1, free, 100, None)), [0, 1]);
+        assert_eq!([0, 1, 2].map(|free| room_in_window(2, free, 100, None)), [0, 1, 2]);
     }
 }

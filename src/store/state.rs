@@ -26,7 +26,7 @@ use super::segment_set::SegmentSet;
 #[derive(Debug, Default)]
 pub(super) struct State {
     exchanges: BTreeMap<ShortString, (Rank, ExchangeDefinition)>,
-    /// why: boxed, since ids rise and leave the nodes of the tree half empty.
+    // why: boxed, since ids rise and leave the nodes of the tree half empty.
     pub(super) queues: BTreeMap<DurableQueueId, Box<Queue>>,
     bindings: BTreeMap<BoundTo, BTreeMap<BindingDefinition, Rank>>,
     last_rank: Rank,

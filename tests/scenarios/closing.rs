@@ -110,6 +110,7 @@ fn methods_that_have_no_place_on_channel_0_cost_the_connection() {
         (world.client().call(channel::Open::default()), "20,10"),
         (world.client().call(queue::Declare::default()), "50,10"),
         (world.client().call(basic::Ack::default()), "60,80"),
+        (world.client().call(basic::Publish::default()), "60,40"),
     ] {
         assert_eq!(answer, format!("connection.close 504 {ids} {unexpected}"));
     }

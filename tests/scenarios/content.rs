@@ -109,6 +109,15 @@ fn arguments_that_cannot_be_decoded_cost_the_connection() {
         &raw(1, 1, b"\x00\x0a\x00\x33\x07", frame::END),
         "501 10,51 FRAME_ERROR - cannot decode <<7>>",
     );
+    // A publish that is cut, and one with a trailing octet.
+    costs_the_connection(
+        &raw(1, 1, b"\x00\x3c\x00\x28\x00\x00", frame::END),
+        "501 60,40 FRAME_ERROR - cannot decode <<0,0>>",
+    );
+    costs_the_connection(
+        &raw(1, 1, b"\x00\x3c\x00\x28\x00\x00\x00\x01q\x00\x07", frame::END),
+        "501 60,40 FRAME_ERROR - cannot decode <<0,0,0,1,113,0,7>>",
+    );
 }
 
 #[test]

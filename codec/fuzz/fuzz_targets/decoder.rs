@@ -2,6 +2,7 @@
 
 #![no_main]
 
+use leveret_codec::method::basic;
 use leveret_codec::{ContentHeader, Decoder, Frame, Method, Properties, frame};
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +22,13 @@ fuzz_target!(|input: &[u8]| {
 fn take_apart(frame: Frame<'_>) {
     match frame.kind {
         frame::METHOD => {
-            if let Ok(method) = Method::decode(frame.payload) {
+            let decoded = Method::decode(frame.payload);
+            let publish = match decoded {
+                Ok(Method::BasicPublish(publish)) => Some(publish),
+                _ => None,
+            };
+            assert_eq!(basic::Publish::from_payload(frame.payload), publish);
+            if let Ok(method) = decoded {
                 let mut encoded = Vec::new();
                 method.encode(&mut encoded);
                 // Unused bits are dropped, so the octets may differ, but the method may not.

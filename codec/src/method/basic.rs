@@ -151,6 +151,7 @@ impl<'a> Publish<'a> {
             return None;
         }
         let mut reader = Reader::new(arguments);
+        // why: no look at the strings, as in `Decode::decode`: a method with content passes through.
         let publish = Self::read_fields(&mut reader).ok()?;
         reader.end(publish).ok()
     }

@@ -135,7 +135,6 @@ impl Vhost {
     }
 
     /// Puts something at the end of what a client gets.
-    #[inline]
     pub(super) fn send(&mut self, to: ConnectionId, outgoing: Outgoing) {
         let Some(client) = self.clients.get_mut(to) else { return };
         if client.outputs.is_empty() {

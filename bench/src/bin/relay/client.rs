@@ -154,7 +154,7 @@ impl Client {
             if frame.kind != frame::METHOD || frame.channel != channel {
                 break;
             }
-            let Method::BasicPublish(publish) = decoded(&frame)? else { break };
+            let Some(publish) = basic::Publish::from_payload(frame.payload) else { break };
             if (publish.exchange, publish.routing_key) != (first.exchange, first.routing_key) {
                 break;
             }
