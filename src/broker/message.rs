@@ -69,7 +69,7 @@ impl Message {
         buffer.extend_from_slice(properties.as_bytes());
         buffer.extend_from_slice(body);
         let shape = Shape {
-            // invariant: properties came in one frame, whose length is a u32.
+            // invariant: properties came in one frame, or are such with a few headers of the broker's.
             properties_length: properties_length as u32,
             routing_length,
             persistent: properties.delivery_mode() == Some(PERSISTENT),
