@@ -96,6 +96,14 @@ def now():
 
 
 @app.task
+def started():
+    """When it began; it goes on for longer than a second process needs to begin with the next."""
+    began = time.time()
+    time.sleep(0.5)
+    return began
+
+
+@app.task
 def fail(text):
     raise ValueError(text)
 

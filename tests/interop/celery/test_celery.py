@@ -14,6 +14,10 @@ from celery.exceptions import TaskRevokedError
 import shop
 
 PATIENCE = 60
+WORKERS = {"filed@shop", "answered@shop", "quorum@shop"}
+FILED = ["filed@shop"]
+# Of a broadcast: as many answers as there are workers, however long one takes to answer.
+of_all = {"timeout": PATIENCE, "limit": len(WORKERS)}
 here = shop.app
 answered, quorum = shop.answered(), shop.quorum()
 
@@ -34,7 +38,7 @@ def workers():
         worker("quorum", "--pool", "solo"),
     ]
     try:
-        eventually(lambda: len(here.control.ping(timeout=1)) == 3)
+        eventually(lambda: len(here.control.ping(timeout=1)) == len(WORKERS))
         yield
     finally:
         for process in started:
@@ -57,10 +61,29 @@ def value(result):
     return result.get(timeout=PATIENCE, interval=0.05)
 
 
-def count(name):
-    """How many messages are ready in a queue."""
+def declared(name):
+    """What the broker says of a queue: its `message_count` ready and its `consumer_count`."""
     with here.connection_for_write() as connection:
-        return connection.default_channel.queue_declare(name, passive=True).message_count
+        return connection.default_channel.queue_declare(name, passive=True)
+
+
+def count(name):
+    return declared(name).message_count
+
+
+def inspect():
+    return here.control.inspect(destination=FILED, timeout=PATIENCE)
+
+
+# A worker answers that it no longer consumes, or does, before it asks that of the broker.
+def cancel_consumer(name):
+    here.control.cancel_consumer(name, reply=True, destination=FILED, timeout=PATIENCE)
+    eventually(lambda: declared(name).consumer_count == 0)
+
+
+def add_consumer(name):
+    here.control.add_consumer(name, reply=True, destination=FILED, timeout=PATIENCE)
+    eventually(lambda: declared(name).consumer_count == 1)
 
 
 def test_result():
@@ -140,16 +163,18 @@ def test_topic_routing():
 
 def test_priorities():
     # A worker that does not consume lets them queue up.
-    here.control.cancel_consumer("orders", reply=True, destination=["filed@shop"])
-    results = [
-        shop.now.apply_async(exchange="orders", routing_key="order.x", priority=priority)
-        for priority in (1, 5, 9, 1, 5, 9)
-    ]
-    eventually(lambda: count("orders") == 6)
-    here.control.add_consumer("orders", reply=True, destination=["filed@shop"])
+    cancel_consumer("orders")
+    try:
+        results = [
+            shop.started.apply_async(exchange="orders", routing_key="order.x", priority=priority)
+            for priority in (1, 5, 9, 1, 5, 9)
+        ]
+        eventually(lambda: count("orders") == 6)
+    finally:
+        add_consumer("orders")
     # Two processes may swap neighbours, not the first pair with the last.
-    done = [value(result) for result in results]
-    assert max(done[2], done[5]) < min(done[0], done[3])
+    begun = [value(result) for result in results]
+    assert max(begun[2], begun[5]) < min(begun[0], begun[3])
 
 
 def test_rejected_task_is_dead_lettered():
@@ -176,9 +201,16 @@ def test_expired_task_is_not_done():
     assert not (shop.RESULTS / "expired").exists()
 
 
+def scheduled():
+    """The tasks that the worker holds until they are due."""
+    [tasks] = inspect().scheduled().values()
+    return {task["request"]["id"] for task in tasks}
+
+
 def test_revoked_before_it_is_due():
-    result = shop.note.apply_async(("revoked", "x"), countdown=2)
-    eventually(lambda: any(here.control.inspect().scheduled().values()))
+    # Time enough for the worker to be asked, and told, before the task is due.
+    result = shop.note.apply_async(("revoked", "x"), countdown=5)
+    eventually(lambda: result.id in scheduled())
     result.revoke()
     with pytest.raises(TaskRevokedError):
         value(result)
@@ -194,35 +226,34 @@ def test_revoked_while_it_runs():
 
 
 def test_ping():
-    names = {name for reply in here.control.ping(timeout=2) for name in reply}
-    assert names == {"filed@shop", "answered@shop", "quorum@shop"}
+    names = {name for reply in here.control.ping(**of_all) for name in reply}
+    assert names == WORKERS
 
 
 def test_ping_of_one():
-    assert here.control.ping(timeout=2, destination=["answered@shop"]) == [
-        {"answered@shop": {"ok": "pong"}}
-    ]
+    reply = here.control.ping(timeout=PATIENCE, destination=["answered@shop"])
+    assert reply == [{"answered@shop": {"ok": "pong"}}]
 
 
 def test_inspect():
-    inspect = here.control.inspect(destination=["filed@shop"])
-    [queues] = inspect.active_queues().values()
+    [queues] = inspect().active_queues().values()
     assert {queue["name"] for queue in queues} >= {"celery", "orders"}
-    [registered] = inspect.registered().values()
+    [registered] = inspect().registered().values()
     assert "shop.add" in registered
-    [statistics] = inspect.stats().values()
+    [statistics] = inspect().stats().values()
     assert statistics["broker"]["transport"] == "amqp"
 
 
 def test_rate_limit_is_broadcast():
-    replies = here.control.rate_limit("shop.size", "100/s", reply=True, timeout=2)
+    replies = here.control.rate_limit("shop.size", "100/s", reply=True, **of_all)
     assert len(replies) == 3 and all("ok" in answer for [answer] in map(dict.values, replies))
 
 
 def test_consumers_added_and_cancelled():
-    here.control.add_consumer("extra", reply=True, destination=["filed@shop"])
+    # The worker makes the queue, and until it has there is none to look at.
+    here.control.add_consumer("extra", reply=True, destination=FILED, timeout=PATIENCE)
     assert value(shop.add.apply_async((1, 1), queue="extra")) == 2
-    here.control.cancel_consumer("extra", reply=True, destination=["filed@shop"])
+    cancel_consumer("extra")
     shop.add.apply_async((1, 1), queue="extra")
     eventually(lambda: count("extra") == 1)
     with here.connection_for_write() as connection:
