@@ -19,6 +19,7 @@
 //! first by name.
 
 mod definition;
+mod keys;
 
 pub use definition::{PolicyDefinition, PolicyValue};
 

@@ -4,6 +4,8 @@
 //! Plain values, all in one small file of the data directory that is replaced whole at every
 //! change. The file is JSON, for whoever must look into it.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -14,10 +16,12 @@ use serde_json::Value;
 use crate::broker::access::{
     InvalidPattern, Permissions, Rights, TopicPermissions, TopicVariables,
 };
-use crate::broker::policy::{InvalidPolicy, Policy, PolicyKind, PolicySet};
-use crate::definitions::policy_value;
 use crate::passwords::{Algorithm, PasswordHash};
 use crate::store::{Disk, read_whole, replace_whole};
+
+pub(crate) use records::{
+    PermissionRecord, PolicyRecord, TopicPermissionRecord, UserRecord, VhostRecord,
+};
 
 /// Where it is kept.
 pub(super) const FILE: &str = "registry.json";
@@ -40,166 +44,6 @@ pub enum RegistryError {
     /// The file is not what was written.
     #[error("{FILE} in the data directory cannot be read: {0}")]
     Damaged(String),
-}
-
-/// A user.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct UserRecord {
-    /// How its password is recognised; without one it cannot log in.
-    pub password: Option<PasswordHash>,
-    /// What it may do beside AMQP: `administrator`, `monitoring`, `management` …
-    pub tags: Vec<String>,
-    /// `max-connections`, `max-channels`.
-    pub limits: BTreeMap<String, i64>,
-}
-
-impl UserRecord {
-    /// A limit, if it is set; RabbitMQ's negative ones mean none.
-    pub(crate) fn limit(&self, name: &str) -> Option<u64> {
-        self.limits.get(name).and_then(|limit| u64::try_from(*limit).ok())
-    }
-}
-
-/// The three patterns of a user in a virtual host, as they were written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PermissionRecord {
-    /// What it may declare and delete.
-    pub configure: String,
-    /// What it may publish to and bind.
-    pub write: String,
-    /// What it may consume from and bind to.
-    pub read: String,
-}
-
-/// The patterns of a user for the routing keys of a topic exchange.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TopicPermissionRecord {
-    /// What it may publish.
-    pub write: String,
-    /// What it may bind.
-    pub read: String,
-}
-
-/// A policy or operator policy, as it was written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct PolicyRecord {
-    /// Which names it matches.
-    pub pattern: String,
-    /// What it applies to: `queues`, `exchanges`, `all` …
-    #[serde(rename = "apply-to")]
-    pub apply_to: String,
-    /// Of several that match the highest applies.
-    pub priority: i64,
-    /// What it says.
-    pub definition: serde_json::Map<String, Value>,
-}
-
-/// A virtual host.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct VhostRecord {
-    number: u64,
-    /// What it is for, in words.
-    #[serde(default)]
-    pub description: String,
-    /// Labels.
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// The type of queues declared without one.
-    #[serde(default)]
-    pub default_queue_type: Option<String>,
-    /// `max-connections`, `max-queues`.
-    #[serde(default)]
-    pub limits: BTreeMap<String, i64>,
-    /// By user.
-    #[serde(default)]
-    pub permissions: BTreeMap<String, PermissionRecord>,
-    /// By user and exchange.
-    #[serde(default)]
-    pub topic_permissions: BTreeMap<String, BTreeMap<String, TopicPermissionRecord>>,
-    /// By name.
-    #[serde(default)]
-    policies: BTreeMap<String, PolicyRecord>,
-    /// By name.
-    #[serde(default)]
-    operator_policies: BTreeMap<String, PolicyRecord>,
-    /// By component and name.
-    #[serde(default)]
-    pub parameters: BTreeMap<String, BTreeMap<String, Value>>,
-}
-
-impl VhostRecord {
-    /// A number that no other virtual host ever had.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Where its store is in the data directory.
-    ///
-    /// why: a number and not the name, which may be anything.
-    pub(crate) fn directory(&self) -> String {
-        format!("vhosts/{}", self.number)
-    }
-
-    /// A limit, if it is set; RabbitMQ's negative ones mean none.
-    pub(crate) fn limit(&self, name: &str) -> Option<u64> {
-        self.limits.get(name).and_then(|limit| u64::try_from(*limit).ok())
-    }
-
-    /// The policies of one kind as they were written, by name.
-    pub(crate) fn policy_records(&self, kind: PolicyKind) -> &BTreeMap<String, PolicyRecord> {
-        match kind {
-            PolicyKind::User => &self.policies,
-            PolicyKind::Operator => &self.operator_policies,
-        }
-    }
-
-    /// Sets a policy. Says whether it is new.
-    ///
-    /// # Errors
-    /// With RabbitMQ's words, when it makes no sense.
-    pub(crate) fn set_policy(
-        &mut self,
-        kind: PolicyKind,
-        name: &str,
-        record: PolicyRecord,
-    ) -> Result<bool, InvalidPolicy> {
-        record.policy(kind, name)?;
-        Ok(self.policies_mut(kind).insert(name.to_owned(), record).is_none())
-    }
-
-    /// Takes a policy away. Says whether it was there.
-    pub(crate) fn remove_policy(&mut self, kind: PolicyKind, name: &str) -> bool {
-        self.policies_mut(kind).remove(name).is_some()
-    }
-
-    /// The policies as the core takes them.
-    pub(crate) fn policies(&self) -> PolicySet {
-        let mut set = PolicySet::default();
-        for kind in [PolicyKind::User, PolicyKind::Operator] {
-            for (name, record) in self.policy_records(kind) {
-                // invariant: they were checked when they were set.
-                if let Ok(policy) = record.policy(kind, name) {
-                    set.set(kind, policy);
-                }
-            }
-        }
-        set
-    }
-
-    fn policies_mut(&mut self, kind: PolicyKind) -> &mut BTreeMap<String, PolicyRecord> {
-        match kind {
-            PolicyKind::User => &mut self.policies,
-            PolicyKind::Operator => &mut self.operator_policies,
-        }
-    }
-}
-
-impl PolicyRecord {
-    fn policy(&self, kind: PolicyKind, name: &str) -> Result<Policy, InvalidPolicy> {
-        let entries = self.definition.iter().map(|(key, value)| (key.clone(), policy_value(value)));
-        let apply_to = Some(self.apply_to.as_str());
-        Policy::parse(kind, name, &self.pattern, apply_to, self.priority, entries)
-    }
 }
 
 /// Users, virtual hosts and what belongs to them.
@@ -390,7 +234,7 @@ impl Registry {
         if self.vhosts.contains_key(name) {
             return false;
         }
-        let record = VhostRecord { number: self.next_number, ..VhostRecord::default() };
+        let record = VhostRecord::new(self.next_number);
         self.next_number += 1;
         self.vhosts.insert(name.to_owned(), record);
         true

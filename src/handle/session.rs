@@ -1,0 +1,204 @@
+//! A connection's side of a virtual host: what it is told by the tasks that read and write.
+//!
+//! All of it goes through [`VhostHandle::with_vhost`], but for a glance at what is there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::VhostHandle;
+use crate::broker::command::Command;
+use crate::broker::time::Time;
+use crate::broker::vhost::{ConnectionId, Readiness};
+use crate::tls::Security;
+
+/// One open connection's side of the handle.
+///
+/// invariant: the core hears of the disconnect exactly once, whatever becomes of the connection's
+/// task: when this is dropped.
+pub(crate) struct Session {
+    handle: VhostHandle,
+    connection: ConnectionId,
+    peer: Arc<Peer>,
+    _farewell: Farewell,
+}
+
+impl Session {
+    pub(super) fn new(
+        handle: VhostHandle,
+        connection: ConnectionId,
+        peer: Arc<Peer>,
+        farewell: Farewell,
+    ) -> Self {
+        Session { handle, connection, peer, _farewell: farewell }
+    }
+
+    /// The virtual host that it is in.
+    pub(crate) fn vhost(&self) -> &VhostHandle {
+        &self.handle
+    }
+
+    /// Applies a batch of commands, and leaves the list empty: under one lock, unless one of them has
+    /// to wait for the disk or takes several turns.
+    ///
+    /// Says whether the client is blocked: not to be read from before
+    /// [`wait_until_unblocked`](Session::wait_until_unblocked).
+    pub(crate) async fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
+        loop {
+            match self.apply_ready(commands) {
+                Applied::All { blocked } => return blocked,
+                Applied::Waiting { pages } => self.wait_for_page(pages).await,
+                // why: this is where others get their turn.
+                Applied::Again => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Applies commands up to the first that is not ready, which stays in the list with those behind
+    /// it.
+    fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Applied {
+        self.handle.with_vhost(|state, now| {
+            let mut rest = commands.drain(..);
+            while let Some(command) = rest.next() {
+                let applied = match state.vhost.prepare(now, self.connection, &command) {
+                    Readiness::Ready => {
+                        state.vhost.handle_command(now, self.connection, command);
+                        continue;
+                    }
+                    Readiness::Again => Applied::Again,
+                    Readiness::AfterPage => Applied::Waiting { pages: state.pages },
+                };
+                let unapplied = std::iter::once(command).chain(rest).collect();
+                *commands = unapplied;
+                return applied;
+            }
+            drop(rest);
+            Applied::All { blocked: state.vhost.is_blocked(self.connection) }
+        })
+    }
+
+    /// Waits until more than so many pages have come.
+    async fn wait_for_page(&self, pages: u64) {
+        let mut come = self.handle.shared.pages.subscribe();
+        // why: the sender lives as long as the virtual host, and every order for a page is answered.
+        let _ = come.wait_for(|come| *come > pages).await;
+    }
+
+    /// Waits until no alarm blocks publishers.
+    pub(crate) async fn wait_until_unblocked(&self) {
+        let mut alarm = self.handle.shared.alarm.subscribe();
+        // why: the sender lives as long as the virtual host, so there is no end to wait for.
+        let _ = alarm.wait_for(Option::is_none).await;
+    }
+
+    /// Whether the client is blocked still; one that is on its way to its end is not.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.handle.look(|vhost| vhost.is_blocked(self.connection))
+    }
+
+    /// Whether the last word to the client is said, be it written or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.handle.look(|vhost| vhost.has_ended(self.connection))
+    }
+
+    /// Notes how many octets the client has sent since the beginning.
+    pub(crate) fn note_received(&self, octets: u64) {
+        self.peer.received.store(octets, Ordering::Relaxed);
+    }
+
+    /// Waits until the client may be read from as far as the disk is concerned: while too much is on its
+    /// way there, nobody is, but for those who do not publish during an alarm.
+    pub(crate) async fn wait_for_log(&self) {
+        let shared = &self.handle.shared;
+        if shared.log.has_room() {
+            return;
+        }
+        let mut alarm = shared.alarm.subscribe();
+        tokio::select! {
+            () = shared.log.wait_for_room() => {}
+            // why: acknowledgements make room, and what they write is little.
+            _ = alarm.wait_for(Option::is_some) => {}
+        }
+    }
+
+    /// What the connection's writer tells the core through.
+    pub(crate) fn receipts(&self) -> Receipts {
+        Receipts { handle: self.handle.clone(), connection: self.connection }
+    }
+}
+
+/// How far a batch of commands came.
+enum Applied {
+    /// To its end.
+    All { blocked: bool },
+    /// To a command that takes several turns.
+    Again,
+    /// To one that needs a page, when so many had come.
+    Waiting { pages: u64 },
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let slot = self.handle.with_vhost(|state, now| {
+            state.vhost.handle_disconnect(now, self.connection);
+            state.slots.get_mut(self.connection.index()).and_then(Option::take)
+        });
+        // why: here, after the lock; it may be the last one that holds a long list.
+        drop(slot);
+    }
+}
+
+/// Tells the core what a connection's socket took. May outlive the [`Session`]; has no effect then.
+pub(crate) struct Receipts {
+    handle: VhostHandle,
+    connection: ConnectionId,
+}
+
+impl Receipts {
+    /// So many octets, counted by `Outgoing::size`, are written.
+    pub(crate) fn written(&self, octets: usize) {
+        self.handle.with_vhost(|state, now| {
+            let current = state.slots.get(self.connection.index()).and_then(Option::as_ref);
+            if current.is_some_and(|slot| slot.connection == self.connection) {
+                state.vhost.handle_written(now, self.connection, octets);
+            }
+        });
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// The name that management knows the connection by: `client -> server`.
+    pub(crate) name: String,
+    /// The client's address.
+    pub(crate) address: SocketAddr,
+    /// The address it connected to.
+    pub(crate) local: SocketAddr,
+    /// When it was let in.
+    pub(crate) connected_at: Time,
+    /// The SASL mechanism it used.
+    pub(crate) mechanism: &'static str,
+    /// How it is secured, if it is.
+    pub(crate) security: Option<Arc<Security>>,
+    /// Octets it has sent since the beginning.
+    pub(crate) received: AtomicU64,
+}
+
+/// Something to be done when a connection has ended.
+pub(crate) struct Farewell(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Farewell {
+    /// This is to be done.
+    pub(crate) fn new(deed: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Farewell(Some(Box::new(deed)))
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(deed) = self.0.take() {
+            deed();
+        }
+    }
+}

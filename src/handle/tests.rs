@@ -1,0 +1,137 @@
+use std::sync::atomic::AtomicU64;
+
+use leveret_codec::{Method, ReplyCode, TableBuf, method::channel};
+
+use super::*;
+use crate::auth::User;
+use crate::broker::command::{Command, Outgoing};
+use crate::clock::ManualClock;
+
+fn handle() -> VhostHandle {
+    let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
+    VhostHandle::new("/", clock, &VhostSettings::default(), Recovered::default()).0
+}
+
+fn client() -> ConnectionInfo {
+    ConnectionInfo {
+        user: User::new("guest"),
+        channel_max: 10,
+        frame_max: 4096,
+        heartbeat_secs: 0,
+        consumer_cancel_notify: true,
+        connection_blocked: true,
+        client_properties: TableBuf::default(),
+        rights: Arc::default(),
+    }
+}
+
+fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let peer = Peer {
+        name: "test".to_owned(),
+        address,
+        local: address,
+        connected_at: Time::EPOCH,
+        mechanism: "PLAIN",
+        security: None,
+        received: AtomicU64::new(0),
+    };
+    handle.open(client(), Arc::new(peer), outbox, Farewell::new(|| ()))
+}
+
+/// The frames that wait in an outbox, and whether the core has said its last word.
+async fn taken(outbox: &Outbox) -> (Vec<u8>, bool) {
+    let (mut outgoing, mut frames) = (Vec::new(), Vec::new());
+    outbox.take(&mut outgoing).await;
+    outgoing.iter().for_each(|item| item.encode(&mut frames, 4096));
+    (frames, outgoing.iter().any(Outgoing::is_end))
+}
+
+#[tokio::test]
+async fn answers_come_to_the_outbox_of_who_asked() {
+    let handle = handle();
+    let (first, second) = (Arc::new(Outbox::default()), Arc::new(Outbox::default()));
+    let first_session = open(&handle, first.clone()).unwrap();
+    let _second_session = open(&handle, second.clone()).unwrap();
+    let (open_ok, _) = taken(&first).await;
+    assert_eq!(taken(&second).await.0, open_ok);
+
+    let method = Method::ChannelOpen(channel::Open::default());
+    let mut commands = vec![Command::Method { channel: 1, method }];
+    first_session.apply(&mut commands).await;
+    assert!(commands.is_empty());
+    let (frames, end) = taken(&first).await;
+    assert_eq!(frames[..11], [1, 0, 1, 0, 0, 0, 8, 0, 20, 0, 11], "channel.open-ok");
+    assert!(!end);
+    second.close();
+    assert_eq!(taken(&second).await, (Vec::new(), false));
+}
+
+#[tokio::test]
+async fn nobody_enters_a_broker_that_stops() {
+    let handle = handle();
+    let outbox = Arc::new(Outbox::default());
+    let _session = open(&handle, outbox.clone()).unwrap();
+    taken(&outbox).await;
+    handle.shutdown(&handshake::shutdown_fault());
+    assert_eq!(taken(&outbox).await.0[7..13], [0, 10, 0, 50, 1, 64], "connection.close 320");
+    let refused = open(&handle, Arc::default()).err().unwrap();
+    assert_eq!(refused.code, ReplyCode::ConnectionForced);
+}
+
+#[test]
+fn a_session_that_is_dropped_leaves_the_vhost() {
+    let handle = handle();
+    let session = open(&handle, Arc::default()).unwrap();
+    let receipts = session.receipts();
+    let connections = || handle.shared.state.lock().vhost.snapshot().connections;
+    assert_eq!(connections(), 1);
+    drop(session);
+    assert_eq!(connections(), 0);
+
+    // The next one gets the same place, and nothing of what the first one's writer says.
+    let _session = open(&handle, Arc::default()).unwrap();
+    receipts.written(1);
+    assert_eq!(connections(), 1);
+}
+
+#[tokio::test]
+async fn an_alarm_blocks_publishers_until_it_is_over() {
+    use leveret_codec::{Properties, ShortStr};
+
+    let handle = handle();
+    let outbox = Arc::new(Outbox::default());
+    let session = open(&handle, outbox.clone()).unwrap();
+    handle.set_alarm(Some("low on memory"));
+    let method = Method::ChannelOpen(channel::Open::default());
+    assert!(!session.apply(&mut vec![Command::Method { channel: 1, method }]).await);
+    let message = crate::broker::message::Message::new(
+        ShortStr::EMPTY,
+        ShortStr::EMPTY,
+        Properties::EMPTY,
+        b"",
+    );
+    let publish = Command::Publish { channel: 1, mandatory: false, immediate: false, message };
+    assert!(session.apply(&mut vec![publish]).await, "blocked at the first publish");
+    assert!(taken(&outbox).await.0.windows(13).any(|it| it == b"low on memory"));
+    let mut waiting = Box::pin(session.wait_until_unblocked());
+    assert!(futures::poll!(waiting.as_mut()).is_pending());
+    handle.set_alarm(None);
+    waiting.await;
+    assert!(!session.apply(&mut Vec::new()).await);
+}
+
+#[test]
+fn the_timer_is_woken_for_nearer_deadlines_alone() {
+    let [none, early, late] = [None, Some(Time::from_millis(1)), Some(Time::from_millis(2))];
+    for (deadline, armed, nearer) in [
+        (none, none, none),
+        (none, early, none),
+        (early, none, early),
+        (early, early, none),
+        (late, early, none),
+        (early, late, early),
+    ] {
+        assert_eq!(is_nearer(deadline, armed), nearer, "{deadline:?} {armed:?}");
+    }
+}
