@@ -87,7 +87,8 @@ fn every_message_is_counted_once() {
             "--exchange own --exchange-type topic --routing-key a.b --binding-key a.#",
             [1000, 0, 1000, 0],
         ),
-        ("--exchange amq.direct --queues 2", [1000, 0, 1000, 0]),
+        // What reaches which queue is the exchange's rule: it has a type already.
+        ("--exchange amq.fanout --queues 3 --consumers 2", [1000, 0, 3000, 0]),
         ("--rate 20000 --arg x-queue-mode=lazy --arg x-max-length=100000", [1000, 0, 1000, 0]),
     ] {
         let json = match arguments.contains("--count") {
@@ -156,6 +157,34 @@ fn what_is_refused_or_comes_back_is_counted() {
         "--consumers 0 --confirm 10 --mandatory --exchange nowhere --routing-key a --binding-key b",
     );
     assert_eq!((&json["returned"], &json["confirmed"]), (&1000.into(), &1000.into()), "{json}");
+}
+
+#[test]
+fn messages_that_do_not_come_are_a_failure() {
+    let broker = broker();
+    let arguments = "--json --count 1000 --arg x-max-length=1 --prefetch 1 --ack-every 1";
+    let Ended { status, stdout, stderr } = perf(&uri(&broker), arguments);
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    let json: Value = serde_json::from_str(&stdout).unwrap();
+    let missing = 1000 - json["delivered"].as_u64().unwrap();
+    let error = format!("{missing} of 1000 deliveries are missing, and none came for 5 s");
+    assert_eq!((&json["complete"], &json["error"]), (&false.into(), &error.as_str().into()));
+    assert!(stderr.lines().last().unwrap().ends_with(&error), "{stderr}");
+}
+
+#[test]
+fn what_was_made_before_it_failed_is_removed() {
+    let broker = broker();
+    // The second of its queues is somebody else's, with other arguments.
+    let mut client = Client::connect(broker.address());
+    client.declare("load-2", true);
+    let line = refusal(&uri(&broker), "--exchange own --queue load --queues 3 --count 1", 1);
+    assert!(line.contains("406 PRECONDITION_FAILED"), "{line}");
+    let left: Vec<_> = broker.broker().queues().into_iter().map(|queue| queue.name).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let bind = queue::Bind { queue: short("load-2"), exchange: short("own"), ..Default::default() };
+    let answer = client.call(1, &bind);
+    assert!(matches!(answer.method(), Method::ChannelClose(_)), "{answer:?}");
 }
 
 #[test]

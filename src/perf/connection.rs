@@ -184,24 +184,35 @@ impl Connection {
     ///
     /// spec: 4.2.7, heartbeats.
     pub(super) fn tick(&mut self, now_ns: u64) -> Result<(), PerfError> {
+        self.listen(now_ns)?;
         let heartbeat = &mut self.heartbeat;
         if heartbeat.timeout_ns == 0 {
             return Ok(());
         }
-        if std::mem::take(&mut heartbeat.has_heard) {
-            heartbeat.heard_ns = now_ns;
-        }
         if std::mem::take(&mut heartbeat.has_sent) {
             heartbeat.sent_ns = now_ns;
-        }
-        if now_ns.saturating_sub(heartbeat.heard_ns) > 2 * heartbeat.timeout_ns {
-            let reason = format!("no heartbeat for {} s", 2 * heartbeat.timeout_ns / SECOND_NS);
-            return Err(PerfError::Lost { address: self.address.clone(), reason });
         }
         if now_ns.saturating_sub(heartbeat.sent_ns) > heartbeat.timeout_ns / 2 {
             heartbeat.sent_ns = now_ns;
             encode::heartbeat(&mut self.output);
             self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// The half of [`tick`](Connection::tick) that sends nothing: for in the middle of a frame.
+    ///
+    /// # Errors
+    /// When nothing has been heard for two timeouts.
+    pub(super) fn listen(&mut self, now_ns: u64) -> Result<(), PerfError> {
+        let heartbeat = &mut self.heartbeat;
+        if std::mem::take(&mut heartbeat.has_heard) {
+            heartbeat.heard_ns = now_ns;
+        }
+        let silent_ns = now_ns.saturating_sub(heartbeat.heard_ns);
+        if heartbeat.timeout_ns > 0 && silent_ns > 2 * heartbeat.timeout_ns {
+            let reason = format!("no heartbeat for {} s", 2 * heartbeat.timeout_ns / SECOND_NS);
+            return Err(PerfError::Lost { address: self.address.clone(), reason });
         }
         Ok(())
     }

@@ -57,6 +57,26 @@ pub enum PerfError {
         /// How long that was.
         seconds: u64,
     },
+    /// The broker owes confirms and gives none.
+    #[error("{address} confirmed none of {waiting} messages within {seconds} s")]
+    Unconfirmed {
+        /// Host and port.
+        address: String,
+        /// How many confirms are missing.
+        waiting: u64,
+        /// How long none came.
+        seconds: u64,
+    },
+    /// Messages that were to be delivered were not.
+    #[error("{missing} of {expected} deliveries are missing, and none came for {seconds} s")]
+    Undelivered {
+        /// How many did not come.
+        missing: u64,
+        /// How many should have.
+        expected: u64,
+        /// How long none came.
+        seconds: u64,
+    },
     /// What came is not AMQP 0-9-1.
     #[error("{address} does not speak AMQP 0-9-1: {reason}")]
     NotAmqp {

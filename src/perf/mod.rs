@@ -122,20 +122,21 @@ pub fn run(options: &Options, stop: &Stop, progress: impl FnMut(&Progress)) -> O
         gate: Mutex::new(false),
         opened: Condvar::new(),
     });
-    let topology = match Topology::make(&shared) {
-        Ok(topology) => topology,
-        Err(error) => return failed(error),
+    let mut topology = Topology::default();
+    let mut outcome = match topology.make(&shared, stop) {
+        Ok(true) => Run::start(shared.clone()).watch(stop, progress),
+        Ok(false) => Outcome { summary: None, error: None },
+        Err(error) => failed(error),
     };
-    let mut outcome = Run::start(shared.clone()).watch(stop, progress);
-    if !options.keep
-        && let Err(error) = topology.remove(&shared)
-    {
-        // The first thing that went wrong is the one to tell.
-        outcome.error.get_or_insert(error);
-    }
     if let (Some(summary), Some(error)) = (&mut outcome.summary, &outcome.error) {
         summary.error = Some(error.to_string());
         summary.complete = false;
+    }
+    if !options.keep
+        && let Err(error) = topology.remove(&shared)
+    {
+        // The first thing that went wrong is the one to tell. What was measured before stays true.
+        outcome.error.get_or_insert(error);
     }
     outcome
 }
@@ -264,6 +265,9 @@ impl Run {
         }
         let mut summary = monitor.complete(summary, self.shared.watch.elapsed_ns());
         summary.complete = over == Some(Over::Complete);
+        if let Some(error) = over.and_then(Over::error) {
+            self.error.get_or_insert(error);
+        }
         Outcome { summary: is_ready.then_some(summary), error: self.error }
     }
 

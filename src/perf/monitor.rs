@@ -13,12 +13,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use hdrhistogram::Histogram;
 
 use super::connection::SECOND_NS;
+use super::error::PerfError;
 use super::options::{Options, Until};
 use super::report::{Latency, Progress, Summary, per_second};
 use super::tally::{Counts, Tally, histogram};
 
 /// Deliveries that are still to come are waited for while no such time passes without any.
-const LAST_DELIVERY_NS: u64 = 5 * SECOND_NS;
+const LAST_DELIVERY_SECS: u64 = 5;
 
 /// What has been seen so far.
 pub(super) struct Monitor {
@@ -62,7 +63,19 @@ struct Kinds {
 pub(super) enum Over {
     Complete,
     /// Deliveries that were expected did not come.
-    Incomplete,
+    Incomplete {
+        expected: u64,
+        delivered: u64,
+    },
+}
+
+impl Over {
+    /// What is to be said of it, if it is not as it should be.
+    pub(super) fn error(self) -> Option<PerfError> {
+        let Over::Incomplete { expected, delivered } = self else { return None };
+        let missing = expected - delivered;
+        Some(PerfError::Undelivered { missing, expected, seconds: LAST_DELIVERY_SECS })
+    }
 }
 
 impl Monitor {
@@ -141,11 +154,13 @@ impl Monitor {
             Until::Count(_) if !self.kinds.delivers => Some(Over::Complete),
             Until::Count(_) => {
                 let delivered = self.counts().delivered;
-                if self.expected.is_some_and(|expected| delivered >= expected) {
-                    return Some(Over::Complete);
-                }
+                let over = match self.expected {
+                    Some(expected) if delivered >= expected => return Some(Over::Complete),
+                    Some(expected) => Over::Incomplete { expected, delivered },
+                    None => Over::Complete,
+                };
                 let quiet_ns = now_ns.saturating_sub(self.last_active_ns());
-                (quiet_ns > LAST_DELIVERY_NS).then_some(Over::Incomplete)
+                (quiet_ns > LAST_DELIVERY_SECS * SECOND_NS).then_some(over)
             }
         }
     }
@@ -282,7 +297,10 @@ mod tests {
         consumer.delivered.store(99, Relaxed);
         assert_eq!(monitor.over(1, 12 * S), None);
         assert_eq!(monitor.over(0, 12 * S), None);
-        assert_eq!(monitor.over(0, 17 * S), Some(Over::Incomplete));
+        assert_eq!(
+            monitor.over(0, 17 * S),
+            Some(Over::Incomplete { expected: 100, delivered: 99 })
+        );
         consumer.delivered.store(100, Relaxed);
         consumer.active_ns.store(12 * S, Relaxed);
         assert_eq!(monitor.over(0, 17 * S), Some(Over::Complete));

@@ -18,6 +18,8 @@ const LOOK_UP_NS: u64 = SECOND_NS / 10;
 /// How long a producer that was stopped goes on with what it has begun: a message that is partly
 /// written, confirms, the close.
 const LAST_WORDS_NS: u64 = 5 * SECOND_NS;
+/// How long the broker may go without any confirm while it owes some.
+const CONFIRM_SECS: u64 = 60;
 /// A producer that waits for nothing looks for what the broker says once in so many writes.
 const WRITES_UNHEARD: u32 = 16;
 
@@ -31,6 +33,9 @@ pub(super) struct Producer {
     writes_unheard: u32,
     schedule: Option<Schedule>,
     stopped_ns: Option<u64>,
+    /// How many confirms had come when some came last, and when that was seen.
+    settled: u64,
+    settled_ns: u64,
 }
 
 /// What the broker's methods change.
@@ -94,6 +99,8 @@ impl Producer {
             writes_unheard: 0,
             schedule: None,
             stopped_ns: None,
+            settled: 0,
+            settled_ns: 0,
             shared,
         })
     }
@@ -119,6 +126,7 @@ impl Producer {
     fn publish(&mut self) -> Result<Published, PerfError> {
         let rate = self.shared.options.rate;
         let begun_ns = self.shared.watch.elapsed_ns();
+        self.settled_ns = begun_ns;
         self.schedule =
             rate.map(|rate| Schedule { interval_ns: SECOND_NS as f64 / rate, begun_ns, sent: 0 });
         while !self.shared.is_stopped() && self.left != Some(0) {
@@ -132,6 +140,7 @@ impl Producer {
             if messages == 0 {
                 self.connection.wait(false, self.until_due(now_ns))?;
                 self.hear()?;
+                self.check_confirms()?;
                 continue;
             }
             let (range, count) = self.batch.take(messages, self.shared.stamps.at(now_ns));
@@ -152,6 +161,8 @@ impl Producer {
                     if self.gives_up() {
                         return Ok(Published::Partly);
                     }
+                    // why: a broker that takes nothing may be gone, which only its silence tells.
+                    self.connection.listen(self.shared.watch.elapsed_ns())?;
                 }
             }
             self.state.published += count;
@@ -240,12 +251,29 @@ impl Producer {
             self.connection.tick(self.shared.watch.elapsed_ns())?;
             self.connection.wait(false, LOOK_UP_NS)?;
             self.hear()?;
+            self.check_confirms()?;
         }
         match self.connection.close(LAST_WORDS_NS, &|| self.shared.is_stopped()) {
             // why: a connection that is blocked is not read from, and so not answered.
             Err(PerfError::Silent { .. }) if self.shared.is_stopped() => Ok(()),
             ended => ended,
         }
+    }
+
+    /// Fails when confirms have been owed for too long without any coming.
+    fn check_confirms(&mut self) -> Result<(), PerfError> {
+        let (now_ns, state) = (self.shared.watch.elapsed_ns(), &mut self.state);
+        let waiting = state.confirms.waiting();
+        // why: a producer that is blocked, or has just been, may have to wait.
+        if waiting == 0 || state.is_blocked || state.settled() != self.settled {
+            self.settled = state.settled();
+            self.settled_ns = now_ns;
+        }
+        if now_ns - self.settled_ns > CONFIRM_SECS * SECOND_NS {
+            let address = self.connection.address.clone();
+            return Err(PerfError::Unconfirmed { address, waiting, seconds: CONFIRM_SECS });
+        }
+        Ok(())
     }
 
     /// Whether the run has stopped so long ago that what was begun is not finished any more.
@@ -276,6 +304,11 @@ impl State {
             method => closed(method)?,
         }
         Ok(())
+    }
+
+    /// How many messages the broker has confirmed or refused.
+    fn settled(&self) -> u64 {
+        self.confirmed + self.nacked
     }
 
     fn store(&mut self, now_ns: u64) {

@@ -4,42 +4,73 @@ use leveret_codec::method::{exchange, queue};
 use leveret_codec::table::{TableBuf, TableBuilder};
 use leveret_codec::{Method, ShortStr, Value};
 
-use super::Shared;
 use super::connection::{CHANNEL, Connection, SECOND_NS};
 use super::error::PerfError;
 use super::options::{Argument, Options, Routing};
+use super::{Shared, Stop};
 
-/// How long the broker may take for all bindings.
-const BINDINGS_NS: u64 = 600 * SECOND_NS;
+/// How long the broker may take for all bindings, or to delete a queue with all that is in it.
+const PATIENCE_NS: u64 = 600 * SECOND_NS;
 /// So many octets of bindings are sent at once.
 const CHUNK: usize = 64 * 1024;
 
 /// What was made.
+#[derive(Default)]
 pub(super) struct Topology {
     /// The exchange to delete afterwards, if there is one.
     exchange: Option<String>,
+    /// How many queues there are to delete.
+    queues: usize,
 }
 
 impl Topology {
-    /// Declares everything.
+    /// Declares everything. Says whether all is there: the run may be stopped meanwhile.
     ///
     /// # Errors
-    /// When the broker refuses something, as when a queue is there already with other arguments.
-    pub(super) fn make(shared: &Shared) -> Result<Self, PerfError> {
+    /// When the broker refuses something, as when a queue is there already with other arguments. What
+    /// was made until then is to be removed all the same.
+    pub(super) fn make(&mut self, shared: &Shared, stop: &Stop) -> Result<bool, PerfError> {
         let options = &shared.options;
         check_names(options)?;
-        let exchange = match options.exchange() {
-            Some((name, kind)) => make_exchange(shared, &name, kind)?.then_some(name),
-            None => None,
-        };
-        let mut connection = shared.connect()?;
-        let made = make_queues(&mut connection, options);
-        if let Err(error) = made {
-            connection.part(&error);
-            return Err(error);
+        if let Some((name, kind)) = options.exchange() {
+            self.exchange = make_exchange(shared, &name, kind)?.then_some(name);
         }
-        connection.close(30 * SECOND_NS, &|| true)?;
-        Ok(Topology { exchange })
+        let mut connection = shared.connect()?;
+        let made = self.make_queues(&mut connection, options, stop);
+        match made.and_then(|()| bind_queues(&mut connection, options, stop)) {
+            Ok(()) => connection.close(30 * SECOND_NS, &|| true)?,
+            Err(error) => {
+                connection.part(&error);
+                return Err(error);
+            }
+        }
+        Ok(!stop.is_stopped())
+    }
+
+    fn make_queues(
+        &mut self,
+        connection: &mut Connection,
+        options: &Options,
+        stop: &Stop,
+    ) -> Result<(), PerfError> {
+        let arguments = arguments(options);
+        for index in 0..options.queues {
+            if stop.is_stopped() {
+                break;
+            }
+            let name = options.queue_name(index);
+            let declare = queue::Declare {
+                queue: ShortStr::truncated(name.as_bytes()),
+                durable: options.durable,
+                arguments: arguments.as_table(),
+                ..Default::default()
+            };
+            connection.call(&declare, |method| {
+                matches!(method, Method::QueueDeclareOk(_)).then_some(())
+            })?;
+            self.queues += 1;
+        }
+        Ok(())
     }
 
     /// Deletes the queues, with what is in them, and the exchange if it was made for this run.
@@ -47,11 +78,15 @@ impl Topology {
     /// # Errors
     /// When the broker refuses it or is gone.
     pub(super) fn remove(self, shared: &Shared) -> Result<(), PerfError> {
+        if self.queues == 0 && self.exchange.is_none() {
+            return Ok(());
+        }
         let mut connection = shared.connect()?;
-        for index in 0..shared.options.queues {
+        for index in 0..self.queues {
             let name = shared.options.queue_name(index);
             let queue = ShortStr::truncated(name.as_bytes());
-            connection.call(&queue::Delete { queue, ..Default::default() }, |method| {
+            connection.tell(CHANNEL, &queue::Delete { queue, ..Default::default() });
+            connection.answered(PATIENCE_NS, |method| {
                 matches!(method, Method::QueueDeleteOk(_)).then_some(())
             })?;
         }
@@ -118,24 +153,19 @@ fn make_exchange(shared: &Shared, name: &str, kind: &str) -> Result<bool, PerfEr
     Ok(true)
 }
 
-fn make_queues(connection: &mut Connection, options: &Options) -> Result<(), PerfError> {
-    let arguments = arguments(options);
-    for index in 0..options.queues {
-        let name = options.queue_name(index);
-        let declare = queue::Declare {
-            queue: ShortStr::truncated(name.as_bytes()),
-            durable: options.durable,
-            arguments: arguments.as_table(),
-            ..Default::default()
-        };
-        connection
-            .call(&declare, |method| matches!(method, Method::QueueDeclareOk(_)).then_some(()))?;
-    }
+fn bind_queues(
+    connection: &mut Connection,
+    options: &Options,
+    stop: &Stop,
+) -> Result<(), PerfError> {
     let Some((exchange, _)) = options.exchange() else { return Ok(()) };
     // why: ten thousand bindings do not wait for ten thousand answers. The broker works on them in
     // order, so that the answer to the last one stands for all.
     let bindings = options.bindings();
     for (number, (index, key)) in bindings.iter().enumerate() {
+        if stop.is_stopped() {
+            return Ok(());
+        }
         let name = options.queue_name(*index);
         let is_last = number + 1 == bindings.len();
         let bind = queue::Bind {
@@ -153,7 +183,7 @@ fn make_queues(connection: &mut Connection, options: &Options) -> Result<(), Per
         }
     }
     connection
-        .answered(BINDINGS_NS, |method| matches!(method, Method::QueueBindOk(_)).then_some(()))
+        .answered(PATIENCE_NS, |method| matches!(method, Method::QueueBindOk(_)).then_some(()))
 }
 
 fn arguments(options: &Options) -> TableBuf {
