@@ -19,9 +19,15 @@ class Connection:
 
     def __init__(self, uri, timeout_s=60):
         parts = urlsplit(uri)
+        try:
+            address = (parts.hostname or "127.0.0.1", parts.port or 5672)
+        except ValueError:
+            raise AmqpError("what is behind the host's colon is no port") from None
+        if parts.scheme != "amqp" or parts.query:
+            # why: without the URI, which may have a password in it.
+            raise AmqpError("the URI is not amqp://user:password@host:port/vhost")
         vhost = unquote(parts.path[1:]) or "/"
         user, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
-        address = (parts.hostname or "127.0.0.1", parts.port or 5672)
         self.socket = socket.create_connection(address, timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = self.socket.makefile("rb")
@@ -45,9 +51,12 @@ class Connection:
         length = int.from_bytes(rest[:4], "big")
         return rest[4 : 4 + length].decode(errors="replace")
 
-    def declare_queues(self, prefix, count, durable):
-        """Declares many queues. The requests go in groups, so that it does not wait for each."""
-        flags = b"\x02" if durable else b"\0"
+    def declare_queues(self, prefix, count, durable=False, exclusive=False):
+        """Declares many queues. The requests go in groups, so that it does not wait for each.
+
+        Exclusive ones are gone when the connection is closed.
+        """
+        flags = bytes([durable << 1 | exclusive << 2])
         group = 500
         for first in range(0, count, group):
             numbers = range(first, min(first + group, count))
@@ -69,18 +78,23 @@ class Connection:
 
     def _expect(self, class_id, method_id):
         while True:
-            header = self.reader.read(7)
-            if len(header) < 7:
-                raise AmqpError("the broker closed the connection")
-            kind, _, size = struct.unpack(">BHI", header)
-            payload = self.reader.read(size + 1)[:-1]
+            kind, _, size = struct.unpack(">BHI", self._read(7))
+            payload = self._read(size + 1)[:-1]
             # why: a heartbeat may come although none was agreed to.
             if kind != 8:
                 break
+        if kind != 1 or len(payload) < 4:
+            raise AmqpError(f"no method came in the place of {class_id}.{method_id}")
         got = struct.unpack(">HH", payload[:4])
         if got != (class_id, method_id):
             raise AmqpError(f"method {got[0]}.{got[1]} came in the place of {class_id}.{method_id}")
         return payload[4:]
+
+    def _read(self, count):
+        octets = self.reader.read(count)
+        if len(octets) < count:
+            raise AmqpError("the broker closed the connection")
+        return octets
 
 
 def _method(channel, class_id, method_id, arguments):

@@ -115,9 +115,11 @@ class RabbitMQ:
                 "RUNNING_UNDER_SYSTEMD": "true",
             }
             # why: Erlang would start its port mapper as a daemon that outlives the broker.
-            if mapper_path := shutil.which("epmd"):
-                _spawn(stack, [mapper_path], environment, directory / "epmd.log")
-                _accepts(mapper, None, "epmd", directory / "epmd.log", 0.005)
+            mapper_path = shutil.which("epmd")
+            if not mapper_path:
+                raise Failure("there is no epmd, which comes with Erlang, in the PATH")
+            _spawn(stack, [mapper_path], environment, directory / "epmd.log")
+            _accepts(mapper, None, "epmd", directory / "epmd.log", 0.005)
             yield _start(stack, [self.script], environment, directory, port, poll_s=0.005)
 
 

@@ -7,28 +7,26 @@ NOTHING = "—"
 
 
 class Results:
-    """Every value that was measured, in the order of the rounds, and what could not be."""
+    """Every value that was measured, by rounds, and what could not be."""
 
     def __init__(self):
         self._values = {}
         self._problems = {}
 
-    def add(self, row, broker, figures):
+    def add(self, round_, row, broker, figures):
         for key, value in figures.items():
-            self._values.setdefault((row, key, broker), []).append(value)
+            self._values.setdefault((row, key, broker), {})[round_] = value
 
-    def problem(self, row, broker, text):
-        problems = self._problems.setdefault((row, broker), [])
-        if text not in problems:
-            problems.append(text)
+    def problem(self, round_, row, broker, text):
+        self._problems.setdefault((row, broker, text), []).append(round_)
 
     def values(self, row, key, broker):
-        return self._values.get((row, key, broker), [])
+        return list(self._values.get((row, key, broker), {}).values())
 
     def problems(self):
-        for (row, broker), texts in self._problems.items():
-            for text in texts:
-                yield row, broker, text
+        """What could not be measured: the row, the broker, and why, with the rounds of which that is true."""
+        for (row, broker, text), rounds in self._problems.items():
+            yield row, broker, f"{text} (round {', '.join(str(round_ + 1) for round_ in rounds)})"
 
     def median(self, row, key, broker):
         values = self.values(row, key, broker)
@@ -40,8 +38,8 @@ class Results:
 
     def paired_ratios(self, row, key, broker, to):
         """Of each round its own ratio: what made a round slow made both slow."""
-        pairs = zip(self.values(row, key, broker), self.values(row, key, to))
-        return [one / other for one, other in pairs if other]
+        ones, others = (self._values.get((row, key, name), {}) for name in (broker, to))
+        return [one / others[round_] for round_, one in ones.items() if others.get(round_)]
 
     def reached(self, row, figure):
         """Whether each aim is reached; None when one cannot be told."""
@@ -88,8 +86,18 @@ def short_of_aims(rows, results):
     for row in rows:
         for figure in row.figures:
             if results.reached(row.name, figure) is False:
-                lines.append(f"- Row {row.number}, {figure.what}: {figure.limit or 'why is not known yet.'}")
+                why = figure.limit or "why is not known yet."
+                lines.append(f"- Row {row.number}, {figure.what}: {why}{_of_the_floor(results, row, figure)}")
     return "\n".join(lines)
+
+
+def _of_the_floor(results, row, figure):
+    """Whether the floor itself would reach what is aimed at."""
+    for aim in figure.aims:
+        ratio = results.ratio(row.name, figure.key, "relay", aim.against) if aim.against == "rabbitmq" else None
+        if ratio is not None:
+            return f" The floor has {_number(ratio)} of RabbitMQ's."
+    return ""
 
 
 def paired(rows, results):
@@ -158,10 +166,11 @@ def self_check():
     memory = Figure("idle", "memory", "octets", (Aim(10 << 20, at_most=True),))
     row = Row(7, "load", (figure, memory), None, (0, 0, 0))
     results = Results()
-    for rates in ((3_000_000, 100_000, 9_000_000), (3_300_000, 110_000, 9_000_000), (2_900_000, 90_000, 0)):
+    measured = ((3_000_000, 100_000, 9_000_000), (3_300_000, 110_000, 9_000_000), (2_900_000, 90_000, 0))
+    for round_, rates in enumerate(measured):
         for broker, value in zip(("leveret", "rabbitmq", "relay"), rates):
-            results.add("load", broker, {"rate": value})
-    results.add("load", "leveret", {"idle": 14.04 * (1 << 20)})
+            results.add(round_, "load", broker, {"rate": value})
+    results.add(0, "load", "leveret", {"idle": 14.04 * (1 << 20)})
 
     assert results.median("load", "rate", "leveret") == 3_000_000
     assert results.ratio("load", "rate", "leveret", "rabbitmq") == 30
@@ -170,9 +179,20 @@ def self_check():
     assert results.reached("load", figure) is True
     assert results.reached("load", memory) is False
     assert Results().reached("load", figure) is None
-    for _ in range(3):
-        results.add("load", "rabbitmq", {"rate": 1_000_000})
+    for round_ in range(3, 6):
+        results.add(round_, "load", "rabbitmq", {"rate": 1_000_000})
     assert results.reached("load", figure) is False
+    stuck = Results()
+    for round_, (value, other) in enumerate(((5, 0), (6, 2), (7, 7))):
+        stuck.add(round_, "load", "leveret", {"rate": value})
+        if round_ != 1:
+            stuck.add(round_, "load", "rabbitmq", {"rate": other})
+    assert stuck.paired_ratios("load", "rate", "leveret", "rabbitmq") == [1], "a round without one has no ratio"
+    stuck.add(2, "load", "rabbitmq", {"rate": 0})
+    assert stuck.ratio("load", "rate", "leveret", "rabbitmq") is None, "there is nothing to divide by"
+    stuck.problem(0, "load", "relay", "it fell over")
+    stuck.problem(2, "load", "relay", "it fell over")
+    assert list(stuck.problems()) == [("load", "relay", "it fell over (round 1, 3)")]
 
     for value, unit, text in (
         (3_123_456, "/s", "3,120,000/s"),
@@ -189,9 +209,12 @@ def self_check():
     assert "| 3,000,000/s (2,900,000/s – 3,300,000/s) |" in lines[2], lines[2]
     assert "≥ 25 × RabbitMQ, ≥ 0.3 × floor" in lines[2], lines[2]
     assert lines[3].startswith("|  | memory | 14 MiB | — | — | — | — | ≤ 10 MiB | **no** |"), lines[3]
-    results.add("load", "leveret", {"rate": 3_000_000})
+    results.add(3, "load", "leveret", {"rate": 3_000_000})
     limited = Row(7, "load", (figure, Figure("idle", "memory", "octets", memory.aims, limit="it is large.")), None, (0, 0, 0))
-    assert short_of_aims([limited], results).splitlines() == ["- Row 7, a load: why is not known yet.", "- Row 7, memory: it is large."]
-    results.add("load", "old", {"rate": 10})
-    results.add("load", "new", {"rate": 11})
+    assert short_of_aims([limited], results).splitlines() == [
+        "- Row 7, a load: why is not known yet. The floor has 16.2 of RabbitMQ's.",
+        "- Row 7, memory: it is large.",
+    ]
+    results.add(0, "load", "old", {"rate": 10})
+    results.add(0, "load", "new", {"rate": 11})
     assert "| 10/s | 11/s | 1.1 |" in paired([row], results)
