@@ -115,6 +115,8 @@ pub(crate) enum Wait {
     No,
     /// Until there is something, or nothing will come any more.
     ForAny,
+    /// The same, but so long at most.
+    AtMost(Duration),
     /// Until there is enough for a sync: something that somebody waits for, or much, or something has
     /// waited for a moment, or nothing will come any more.
     ForEnough,
@@ -205,7 +207,14 @@ impl LogBuffer {
         // What was answered a moment ago is soon followed by as much again.
         let in_flight = waiting.taken + waiting.awaited;
         while wait != Wait::No && waiting.is_empty() && !waiting.closed {
-            self.appended.wait(&mut waiting);
+            match wait {
+                Wait::AtMost(time) => {
+                    if self.appended.wait_for(&mut waiting, time).timed_out() {
+                        break;
+                    }
+                }
+                _ => self.appended.wait(&mut waiting),
+            }
         }
         if wait == Wait::ForEnough {
             self.wait_until_due(&mut waiting, self.leisure);
@@ -281,6 +290,11 @@ impl LogBuffer {
     pub(crate) fn close(&self) {
         self.waiting.lock().closed = true;
         self.appended.notify_all();
+    }
+
+    /// Whether nothing more will come.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting.lock().closed
     }
 
     /// Whether a connection may be read from.

@@ -12,7 +12,7 @@
 //! [`limits::OUTBOX_OCTETS`]: crate::broker::limits::OUTBOX_OCTETS
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -36,6 +36,8 @@ pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Octets that the socket has taken so far.
     written: AtomicU64,
+    /// What of it the core has not been told of, counted by `Outgoing::size`.
+    unreported: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -122,9 +124,16 @@ impl Outbox {
         .await;
     }
 
-    /// The writer says that the socket took so many octets.
-    pub(crate) fn note_written(&self, octets: usize) {
+    /// The writer says that the socket took so many octets, and how much it has taken that the core
+    /// has not been told of.
+    pub(crate) fn note_written(&self, octets: usize, unreported: usize) {
         self.written.fetch_add(octets as u64, Ordering::Relaxed);
+        self.unreported.store(unreported, Ordering::Relaxed);
+    }
+
+    /// What the core takes to be on its way and is written, counted by `Outgoing::size`.
+    pub(crate) fn unreported(&self) -> usize {
+        self.unreported.load(Ordering::Relaxed)
     }
 
     /// How many octets the socket has taken since the beginning.

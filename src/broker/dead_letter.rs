@@ -174,7 +174,7 @@ fn counted_once_more(event: Table<'_>) -> TableBuf {
     let mut counted = TableBuilder::default();
     for entry in event.iter() {
         match (entry.name.as_bytes(), entry.value.as_i64()) {
-            (b"count", Some(count)) => counted.push(b"count", &Value::I64(count + 1)),
+            (b"count", Some(count)) => counted.push(b"count", &Value::I64(count.saturating_add(1))),
             _ => counted.push_raw(entry.raw()),
         };
     }

@@ -39,11 +39,13 @@ pub struct HeldPublish {
 impl HeldPublish {
     /// About how much memory it takes, in octets.
     pub fn weight(&self) -> u64 {
-        HELD_OCTETS + self.message.as_bytes().len() as u64
+        let queues = self.queues.len() * size_of::<ShortString>();
+        let holders = self.holders.len() * size_of::<(ExchangeId, Message)>();
+        HELD_OCTETS + (self.message.as_bytes().len() + queues + holders) as u64
     }
 }
 
-/// What a publish that is held back occupies beside the octets of its message.
+/// What a publish that is held back occupies beside the octets of its message and its lists.
 const HELD_OCTETS: u64 = 160;
 
 /// Deliveries whose settlement is held back.

@@ -5,8 +5,9 @@
 //! slow; when a small one is worth a sync, the log buffer says. Between batches it moves on with a
 //! checkpoint, a bounded step at a time.
 //!
-//! A disk without room is waited for: the records stay here and are tried again, what is to be paged
-//! out goes back to the core, and pages are still read, so that consumers make room.
+//! A disk without room is waited for: what is to be paged out goes back to the core, records that do
+//! not fit stay here and are tried again, and those that fit are written, as acknowledgements are what
+//! makes room. Pages are still read, so that there is something to acknowledge.
 //!
 //! invariant: a failed write or sync is never retried, since what the disk then holds is unknown. The
 //! core is told and refuses what is durable; the thread goes on taking records, so that connections
@@ -33,7 +34,7 @@ const STEPS_TO_CATCH_UP: usize = 16;
 /// How long a full disk is left alone before it is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often orders are looked for meanwhile.
+/// How often records that fit, and orders, are looked for meanwhile.
 const LOOKS_IN_A_PAUSE: u32 = 20;
 
 /// How long a disk that cannot be read for want of means, such as open files, is left alone.
@@ -111,7 +112,9 @@ impl Worker {
     fn work(&mut self) -> Result<(), StoreError> {
         loop {
             if self.is_full {
-                self.wait_for_room()?;
+                if self.wait_for_room()? == Taken::Closed {
+                    return Ok(());
+                }
                 continue;
             }
             let wait = if self.store.checkpoint_due() { Wait::No } else { Wait::ForEnough };
@@ -238,20 +241,29 @@ impl Worker {
         }
     }
 
-    /// Serves readers for a while, then tries the disk again. A full disk is an error when the broker
-    /// is to end and records are left.
-    fn wait_for_room(&mut self) -> Result<(), StoreError> {
-        let mut waited = Taken::Open;
+    /// Does for a while what can be done without room, then tries the disk again. Says whether the log
+    /// is closed and all is written; if it is closed and records do not fit, that is an error.
+    fn wait_for_room(&mut self) -> Result<Taken, StoreError> {
+        let look = FULL_PAUSE / LOOKS_IN_A_PAUSE;
         for _ in 0..LOOKS_IN_A_PAUSE {
-            waited = self.handle.log().take_orders(&mut self.orders, FULL_PAUSE / LOOKS_IN_A_PAUSE);
+            let log = self.handle.log();
+            let is_stuck = !self.records.is_empty();
+            let taken = match is_stuck {
+                // why: records keep their order, and the first of these does not fit.
+                true => log.take_orders(&mut self.orders, look),
+                false => log.take(&mut self.records, &mut self.orders, Wait::AtMost(look)),
+            };
+            match (is_stuck, taken) {
+                (false, Taken::Closed) => return Ok(Taken::Closed),
+                (false, Taken::Open) => self.write_what_fits()?,
+                // No room comes of waiting, as no client is left; the last attempt is below.
+                (true, Taken::Closed) => break,
+                (true, Taken::Open) => {}
+            }
             self.carry_out_orders()?;
         }
-        let written = self.write_records();
-        let tried = match written {
-            Ok(()) => self.store.checkpoint_step().map(|_| ()),
-            Err(error) => Err(error),
-        };
-        match tried {
+        let is_closed = self.handle.log().is_closed();
+        match self.write_records().and_then(|()| self.make_room()) {
             // why: with a little less room than the next page needs it would come and go.
             Ok(()) if !self.store.has_room() => {}
             Ok(()) => {
@@ -259,8 +271,29 @@ impl Worker {
                 self.handle.set_disk_full(false);
                 tracing::info!("there is room on the disk again");
             }
-            Err(StoreError::NoRoom { .. }) if waited == Taken::Open => {}
+            Err(error @ StoreError::NoRoom { .. }) if is_closed && !self.records.is_empty() => {
+                return Err(error);
+            }
+            Err(StoreError::NoRoom { .. }) => {}
             Err(error) => return Err(error),
+        }
+        Ok(Taken::Open)
+    }
+
+    /// Writes what was taken as far as there is room.
+    fn write_what_fits(&mut self) -> Result<(), StoreError> {
+        match self.write_records() {
+            Err(StoreError::NoRoom { .. }) => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Goes on with the checkpoint, which lets go of what is settled.
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        for _ in 0..STEPS_TO_CATCH_UP {
+            if !self.store.checkpoint_step()? {
+                break;
+            }
         }
         Ok(())
     }
@@ -290,3 +323,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

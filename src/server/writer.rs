@@ -107,11 +107,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         self.socket.write_all(buffer).await?;
         // why: what TLS has encrypted and could not get rid of yet is written by this alone.
         self.socket.flush().await?;
-        self.outbox.note_written(buffer.len());
+        let due = *unreported >= RECEIPT_OCTETS;
+        let portion = if due { std::mem::take(unreported) } else { 0 };
+        self.outbox.note_written(buffer.len(), *unreported);
         buffer.clear();
         buffer.shrink_to(KEPT_OCTETS);
-        if *unreported >= RECEIPT_OCTETS {
-            self.receipts.written(std::mem::take(unreported));
+        if due {
+            self.receipts.written(portion);
         }
         Ok(())
     }

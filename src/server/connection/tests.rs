@@ -305,6 +305,28 @@ async fn a_half_open_client_gives_back_what_is_stuck_on_its_way_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_client_has_got_takes_no_memory() {
+    let broker = Broker::new();
+    let mut other = broker.client(0).await;
+    other.declare().await;
+    let mut readers = Vec::new();
+    for number in 0..20 {
+        let mut reader = broker.client(0).await;
+        let consumer_tag = ShortStr::from_static("reader");
+        reader.call(&basic::Consume { no_ack: true, consumer_tag, ..consume() }).await;
+        other.publish((0..4).map(|_| vec![number; 100_000])).await;
+        for _ in 0..4 {
+            assert_eq!(reader.message().await, (vec![number; 100_000], false));
+        }
+        let cancel = basic::Cancel { consumer_tag, ..Default::default() };
+        assert_eq!(reader.call(&cancel).await, "basic.cancel-ok");
+        readers.push(reader);
+    }
+    // Each has less than the core is told of at once.
+    assert_eq!(broker.context.hosts.memory_used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_never_reads_is_not_read_from_for_ever() {
     let broker = Broker::new();
     let mut wire = broker.client(0).await;

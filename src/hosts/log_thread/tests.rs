@@ -1,0 +1,178 @@
+//! The thread on a disk that is full: what makes room gets through, and an end comes to an end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use leveret_codec::method::{basic, channel, confirm, queue};
+use leveret_codec::{Method, Properties, ShortStr, TableBuf};
+
+use super::*;
+use crate::auth::User;
+use crate::broker::command::Command;
+use crate::broker::connection::ConnectionInfo;
+use crate::broker::message::Message;
+use crate::broker::time::Time;
+use crate::broker::vhost::{Vhost, VhostSettings};
+use crate::clock::ManualClock;
+use crate::handle::{Farewell, Peer, Session};
+use crate::outbox::Outbox;
+use crate::store::{MemoryDisk, Options};
+
+const SEGMENT: u64 = 64 * 1024;
+const OPTIONS: Options = Options { log_file_bytes: SEGMENT, log_files: 1, segment_bytes: SEGMENT };
+const Q: ShortStr<'static> = ShortStr::from_static("q");
+/// Delivery-mode 2 alone.
+const PERSISTENT: &[u8] = &[0x10, 0, 2];
+
+/// A virtual host at work on a disk in memory, with one client.
+struct Host {
+    disk: MemoryDisk,
+    handle: VhostHandle,
+    session: Option<Session>,
+    outbox: Arc<Outbox>,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Host {
+    async fn new() -> Self {
+        let disk = MemoryDisk::default();
+        let (store, recovered, _) = Store::open(Arc::new(disk.clone()), OPTIONS).unwrap();
+        let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
+        let (handle, _) = VhostHandle::new("/", clock, &VhostSettings::default(), recovered);
+        let thread = spawn(handle.clone(), Some(store)).unwrap();
+        let outbox = Arc::new(Outbox::default());
+        let session = handle.open(client(), peer(), outbox.clone(), Farewell::new(|| ())).ok();
+        let host = Host { disk, handle, session, outbox, thread };
+        host.apply(Method::ChannelOpen(channel::Open::default())).await;
+        host.apply(Method::ConfirmSelect(confirm::Select::default())).await;
+        let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
+        host.apply(Method::QueueDeclare(declare)).await;
+        host
+    }
+
+    async fn apply(&self, method: Method<'_>) {
+        self.command(Command::Method { channel: 1, method }).await;
+    }
+
+    async fn command(&self, command: Command<'_>) {
+        self.session.as_ref().unwrap().apply(&mut vec![command]).await;
+    }
+
+    async fn publish(&self) {
+        let (exchange, properties) = (ShortStr::EMPTY, Properties::parse(PERSISTENT).unwrap());
+        let message = Message::new(exchange, Q, properties, &[7; 10_000]);
+        let publish = Command::Publish { channel: 1, mandatory: false, immediate: false, message };
+        self.command(publish).await;
+    }
+
+    /// How many of its publishes are not confirmed.
+    fn unconfirmed(&self) -> u64 {
+        self.handle.look(Vhost::channels).iter().map(|it| it.messages_unconfirmed).sum()
+    }
+
+    /// Publishes until the disk is full, and gives it what room that takes, so that nothing is left that
+    /// does not fit and holds up what comes behind it.
+    async fn fill(&self) {
+        for _ in 0..100 {
+            self.publish().await;
+        }
+        until("all is confirmed", || self.unconfirmed() == 0);
+        self.disk.set_capacity(Some(self.disk.total_bytes() + 2 * SEGMENT));
+        while !self.handle.is_disk_full() {
+            self.publish().await;
+            until("it is confirmed or the disk is full", || {
+                self.unconfirmed() == 0 || self.handle.is_disk_full()
+            });
+        }
+        let mut capacity = self.disk.total_bytes() + SEGMENT;
+        until("it is confirmed", || {
+            capacity += 100;
+            self.disk.set_capacity(Some(capacity));
+            self.unconfirmed() == 0
+        });
+        // Room for acknowledgements, and for nothing that is to be moved.
+        self.disk.set_capacity(Some(capacity + SEGMENT / 4));
+        assert!(self.handle.is_disk_full());
+    }
+
+    /// Takes and acknowledges all that is in the queue.
+    async fn consume(&self) {
+        let messages = self.handle.look(Vhost::queues)[0].messages_ready;
+        for _ in 0..messages {
+            let get = basic::Get { queue: Q, ..Default::default() };
+            self.apply(Method::BasicGet(get)).await;
+        }
+        let ack = basic::Ack { delivery_tag: 0, multiple: true };
+        self.apply(Method::BasicAck(ack)).await;
+    }
+
+    /// As a host stops: its result, which must not be long in coming.
+    fn stop(mut self) -> Result<(), StoreError> {
+        drop(self.session.take());
+        self.handle.log().close();
+        until("the thread ends", || self.thread.is_finished());
+        self.outbox.close();
+        self.thread.join().unwrap()
+    }
+}
+
+fn client() -> ConnectionInfo {
+    ConnectionInfo {
+        user: User::new("guest"),
+        channel_max: 10,
+        frame_max: 4096,
+        heartbeat_secs: 0,
+        consumer_cancel_notify: true,
+        connection_blocked: true,
+        client_properties: TableBuf::default(),
+        rights: Arc::default(),
+    }
+}
+
+fn peer() -> Arc<Peer> {
+    let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    Arc::new(Peer {
+        name: "test".to_owned(),
+        address,
+        local: address,
+        connected_at: Time::EPOCH,
+        mechanism: "PLAIN",
+        security: None,
+        received: AtomicU64::new(0),
+    })
+}
+
+#[track_caller]
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not come about that {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[tokio::test]
+async fn acknowledgements_make_room_on_a_full_disk() {
+    let host = Host::new().await;
+    host.fill().await;
+    host.consume().await;
+    // Nobody gives the disk any room but the broker itself.
+    until("there is room", || !host.handle.is_disk_full());
+    host.publish().await;
+    until("it is confirmed", || host.unconfirmed() == 0);
+    host.stop().unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_on_a_full_disk_can_be_stopped() {
+    let host = Host::new().await;
+    host.fill().await;
+    let disk = host.disk.clone();
+    host.consume().await;
+    host.stop().unwrap();
+    let (_, recovered, report) = Store::open(Arc::new(disk), OPTIONS).unwrap();
+    assert!(report.cuts.is_empty(), "{report}");
+    assert!(recovered.queues[0].messages.is_empty() && recovered.queues[0].cold.is_none());
+}
