@@ -40,6 +40,12 @@ class Server:
     def resident_peak(self):
         return self._status("VmHWM")
 
+    def processor_s(self):
+        """The processor time of all its threads since its start, without the kernel's."""
+        # The name, in parentheses, may have spaces.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
     def _status(self, name):
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(name + ":"):
