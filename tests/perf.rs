@@ -14,7 +14,7 @@ use leveret_codec::method::queue;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::certificates::{Authority, Identity};
-use support::client::{Client, short};
+use support::client::{Client, PERSISTENT, short};
 use support::embedded::Embedded;
 use support::eventually;
 use support::process::{Ended, Process, leveret};
@@ -175,14 +175,20 @@ fn messages_that_do_not_come_are_a_failure() {
 #[test]
 fn what_was_made_before_it_failed_is_removed() {
     let broker = broker();
-    // The second of its queues is somebody else's, with other arguments.
+    // The first of its queues is somebody else's, and so is the third, with other arguments.
     let mut client = Client::connect(broker.address());
-    client.declare("load-2", true);
+    client.declare("load-1", false);
+    let mut octets = Vec::new();
+    client.encode_publish(&mut octets, 1, ("", "load-1"), PERSISTENT, b"precious");
+    client.send(&octets).unwrap();
+    client.declare("load-3", true);
+    eventually("the message is there", || client.count("load-1") == 1);
     let line = refusal(&uri(&broker), "--exchange own --queue load --queues 3 --count 1", 1);
     assert!(line.contains("406 PRECONDITION_FAILED"), "{line}");
     let left: Vec<_> = broker.broker().queues().into_iter().map(|queue| queue.name).collect();
-    assert_eq!(left.len(), 1, "{left:?}");
-    let bind = queue::Bind { queue: short("load-2"), exchange: short("own"), ..Default::default() };
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(client.count("load-1"), 1);
+    let bind = queue::Bind { queue: short("load-3"), exchange: short("own"), ..Default::default() };
     let answer = client.call(1, &bind);
     assert!(matches!(answer.method(), Method::ChannelClose(_)), "{answer:?}");
 }

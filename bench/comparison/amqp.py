@@ -18,11 +18,11 @@ class Connection:
     """An open connection with channel 1 open on it, without heartbeats."""
 
     def __init__(self, uri, timeout_s=60):
-        parts = urlsplit(uri)
         try:
+            parts = urlsplit(uri)
             address = (parts.hostname or "127.0.0.1", parts.port or 5672)
         except ValueError:
-            raise AmqpError("what is behind the host's colon is no port") from None
+            raise AmqpError("the URI's host or port is none") from None
         if parts.scheme != "amqp" or parts.query:
             # why: without the URI, which may have a password in it.
             raise AmqpError("the URI is not amqp://user:password@host:port/vhost")

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::broker::paging::{Page, PageOrder, PageOwner, PagedMessage};
 use crate::broker::record::{Lsn, Position, Record};
+use crate::clock::Stopwatch;
 use crate::handle::VhostHandle;
 use crate::log_buffer::{Taken, Wait};
 use crate::store::{Store, StoreError};
@@ -244,8 +245,9 @@ impl Worker {
     /// Does for a while what can be done without room, then tries the disk again. Says whether the log
     /// is closed and all is written; if it is closed and records do not fit, that is an error.
     fn wait_for_room(&mut self) -> Result<Taken, StoreError> {
-        let look = FULL_PAUSE / LOOKS_IN_A_PAUSE;
-        for _ in 0..LOOKS_IN_A_PAUSE {
+        // why: a stopwatch, as this is a thread's pause and no decision of the broker's.
+        let (look, watch) = (FULL_PAUSE / LOOKS_IN_A_PAUSE, Stopwatch::start());
+        while u128::from(watch.elapsed_ns()) < FULL_PAUSE.as_nanos() {
             let log = self.handle.log();
             let is_stuck = !self.records.is_empty();
             let taken = match is_stuck {
@@ -263,7 +265,14 @@ impl Worker {
             self.carry_out_orders()?;
         }
         let is_closed = self.handle.log().is_closed();
-        match self.write_records().and_then(|()| self.make_room()) {
+        // why: what is dead goes without any record being written, and that may be what is in the way.
+        let made = self.make_room();
+        self.write_what_fits()?;
+        let tried = match made {
+            Ok(()) if !self.records.is_empty() => self.write_records(),
+            made => made,
+        };
+        match tried {
             // why: with a little less room than the next page needs it would come and go.
             Ok(()) if !self.store.has_room() => {}
             Ok(()) => {
@@ -280,12 +289,22 @@ impl Worker {
         Ok(Taken::Open)
     }
 
-    /// Writes what was taken as far as there is room.
+    /// Writes what was taken as far as there is room, to the record.
     fn write_what_fits(&mut self) -> Result<(), StoreError> {
-        match self.write_records() {
-            Err(StoreError::NoRoom { .. }) => Ok(()),
-            written => written,
+        let mut most = usize::MAX;
+        while !self.records.is_empty() {
+            let count = self.store.one_write(&self.records).min(most);
+            match self.store.write(&self.records[..count]) {
+                Ok(lsn) => {
+                    self.handle.synced(lsn);
+                    self.records.drain(..count);
+                }
+                Err(StoreError::NoRoom { .. }) if count > 1 => most = count / 2,
+                Err(StoreError::NoRoom { .. }) => break,
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
     }
 
     /// Goes on with the checkpoint, which lets go of what is settled.

@@ -97,7 +97,10 @@ impl Consumer {
             filled = self.connection.read()?;
             let now_ns = self.shared.watch.elapsed_ns();
             match filled {
-                Some(_) => self.scan(now_ns)?,
+                Some(_) => {
+                    self.tally.heard_ns.store(now_ns, Relaxed);
+                    self.scan(now_ns)?;
+                }
                 None => self.acknowledge_rest(),
             }
             self.connection.flush()?;

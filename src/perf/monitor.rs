@@ -153,13 +153,17 @@ impl Monitor {
             Until::Count(_) if publishing > 0 => None,
             Until::Count(_) if !self.kinds.delivers => Some(Over::Complete),
             Until::Count(_) => {
-                let delivered = self.counts().delivered;
+                let counts = self.counts();
+                let delivered = counts.delivered;
                 let over = match self.expected {
                     Some(expected) if delivered >= expected => return Some(Over::Complete),
+                    // The broker has said of some that they will not come.
+                    Some(_) if counts.nacked + counts.returned > 0 => Over::Complete,
                     Some(expected) => Over::Incomplete { expected, delivered },
                     None => Over::Complete,
                 };
-                let quiet_ns = now_ns.saturating_sub(self.last_active_ns());
+                let heard = self.consumers.iter().map(|tally| tally.heard_ns.load(Relaxed));
+                let quiet_ns = now_ns.saturating_sub(heard.fold(self.last_active_ns(), u64::max));
                 (quiet_ns > LAST_DELIVERY_SECS * SECOND_NS).then_some(over)
             }
         }
@@ -300,6 +304,14 @@ mod tests {
         assert_eq!(
             monitor.over(0, 17 * S),
             Some(Over::Incomplete { expected: 100, delivered: 99 })
+        );
+        consumer.heard_ns.store(13 * S, Relaxed);
+        assert_eq!(monitor.over(0, 17 * S), None, "a large one is on its way");
+        producer.nacked.store(1, Relaxed);
+        assert_eq!(
+            monitor.over(0, 19 * S),
+            Some(Over::Complete),
+            "it was said that one does not come"
         );
         consumer.delivered.store(100, Relaxed);
         consumer.active_ns.store(12 * S, Relaxed);

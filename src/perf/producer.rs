@@ -126,7 +126,7 @@ impl Producer {
     fn publish(&mut self) -> Result<Published, PerfError> {
         let rate = self.shared.options.rate;
         let begun_ns = self.shared.watch.elapsed_ns();
-        self.settled_ns = begun_ns;
+        self.expect_confirms(begun_ns);
         self.schedule =
             rate.map(|rate| Schedule { interval_ns: SECOND_NS as f64 / rate, begun_ns, sent: 0 });
         while !self.shared.is_stopped() && self.left != Some(0) {
@@ -161,8 +161,11 @@ impl Producer {
                     if self.gives_up() {
                         return Ok(Published::Partly);
                     }
-                    // why: a broker that takes nothing may be gone, which only its silence tells.
-                    self.connection.listen(self.shared.watch.elapsed_ns())?;
+                    let now_ns = self.shared.watch.elapsed_ns();
+                    // why: a broker that takes nothing may be gone, which only its silence tells. One that
+                    // does not take the whole of a message owes no confirm of it.
+                    self.connection.listen(now_ns)?;
+                    self.expect_confirms(now_ns);
                 }
             }
             self.state.published += count;
@@ -260,14 +263,18 @@ impl Producer {
         }
     }
 
+    /// Confirms are owed from now on, as far as any are.
+    fn expect_confirms(&mut self, now_ns: u64) {
+        self.settled = self.state.settled();
+        self.settled_ns = now_ns;
+    }
+
     /// Fails when confirms have been owed for too long without any coming.
     fn check_confirms(&mut self) -> Result<(), PerfError> {
-        let (now_ns, state) = (self.shared.watch.elapsed_ns(), &mut self.state);
+        let (now_ns, state) = (self.shared.watch.elapsed_ns(), &self.state);
         let waiting = state.confirms.waiting();
-        // why: a producer that is blocked, or has just been, may have to wait.
         if waiting == 0 || state.is_blocked || state.settled() != self.settled {
-            self.settled = state.settled();
-            self.settled_ns = now_ns;
+            self.expect_confirms(now_ns);
         }
         if now_ns - self.settled_ns > CONFIRM_SECS * SECOND_NS {
             let address = self.connection.address.clone();

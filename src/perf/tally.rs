@@ -21,6 +21,8 @@ pub(super) struct Tally {
     pub(super) acknowledged: AtomicU64,
     /// When it last did something that counts, in nanoseconds of the run's stopwatch.
     pub(super) active_ns: AtomicU64,
+    /// When it last read something, be it a part of a message.
+    pub(super) heard_ns: AtomicU64,
     /// Whether the broker has blocked the connection.
     pub(super) is_blocked: AtomicBool,
     latencies: Mutex<Histogram<u64>>,
@@ -47,6 +49,7 @@ impl Tally {
             delivered: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             active_ns: AtomicU64::new(0),
+            heard_ns: AtomicU64::new(0),
             is_blocked: AtomicBool::new(false),
             latencies: Mutex::new(histogram()),
         }

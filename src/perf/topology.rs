@@ -19,8 +19,10 @@ const CHUNK: usize = 64 * 1024;
 pub(super) struct Topology {
     /// The exchange to delete afterwards, if there is one.
     exchange: Option<String>,
-    /// How many queues there are to delete.
-    queues: usize,
+    /// The queues to delete, and whether each was empty when it was declared.
+    queues: Vec<(usize, bool)>,
+    /// Whether all was made.
+    is_whole: bool,
 }
 
 impl Topology {
@@ -44,7 +46,8 @@ impl Topology {
                 return Err(error);
             }
         }
-        Ok(!stop.is_stopped())
+        self.is_whole = !stop.is_stopped();
+        Ok(self.is_whole)
     }
 
     fn make_queues(
@@ -65,24 +68,28 @@ impl Topology {
                 arguments: arguments.as_table(),
                 ..Default::default()
             };
-            connection.call(&declare, |method| {
-                matches!(method, Method::QueueDeclareOk(_)).then_some(())
+            let was_empty = connection.call(&declare, |method| match method {
+                Method::QueueDeclareOk(declared) => Some(declared.message_count == 0),
+                _ => None,
             })?;
-            self.queues += 1;
+            self.queues.push((index, was_empty));
         }
         Ok(())
     }
 
-    /// Deletes the queues, with what is in them, and the exchange if it was made for this run.
+    /// Deletes the queues, with what is in them, and the exchange if it was made for this run. When it
+    /// came to no run, a queue that was not empty may be somebody's, and stays.
     ///
     /// # Errors
     /// When the broker refuses it or is gone.
     pub(super) fn remove(self, shared: &Shared) -> Result<(), PerfError> {
-        if self.queues == 0 && self.exchange.is_none() {
+        let doomed = self.queues.iter().filter(|(_, was_empty)| self.is_whole || *was_empty);
+        let doomed: Vec<usize> = doomed.map(|(index, _)| *index).collect();
+        if doomed.is_empty() && self.exchange.is_none() {
             return Ok(());
         }
         let mut connection = shared.connect()?;
-        for index in 0..self.queues {
+        for index in doomed {
             let name = shared.options.queue_name(index);
             let queue = ShortStr::truncated(name.as_bytes());
             connection.tell(CHANNEL, &queue::Delete { queue, ..Default::default() });

@@ -61,10 +61,7 @@ impl Host {
     }
 
     async fn publish(&self) {
-        let (exchange, properties) = (ShortStr::EMPTY, Properties::parse(PERSISTENT).unwrap());
-        let message = Message::new(exchange, Q, properties, &[7; 10_000]);
-        let publish = Command::Publish { channel: 1, mandatory: false, immediate: false, message };
-        self.command(publish).await;
+        self.command(publish()).await;
     }
 
     /// How many of its publishes are not confirmed.
@@ -86,14 +83,10 @@ impl Host {
                 self.unconfirmed() == 0 || self.handle.is_disk_full()
             });
         }
-        let mut capacity = self.disk.total_bytes() + SEGMENT;
-        until("it is confirmed", || {
-            capacity += 100;
-            self.disk.set_capacity(Some(capacity));
-            self.unconfirmed() == 0
-        });
-        // Room for acknowledgements, and for nothing that is to be moved.
-        self.disk.set_capacity(Some(capacity + SEGMENT / 4));
+        // Room for a publish and for acknowledgements, and for nothing that is to be moved.
+        self.disk.set_capacity(Some(self.disk.total_bytes() + SEGMENT + SEGMENT / 4));
+        until("it is confirmed", || self.unconfirmed() == 0);
+        self.disk.set_capacity(Some(self.disk.total_bytes() + SEGMENT + SEGMENT / 4));
         assert!(self.handle.is_disk_full());
     }
 
@@ -116,6 +109,12 @@ impl Host {
         self.outbox.close();
         self.thread.join().unwrap()
     }
+}
+
+fn publish() -> Command<'static> {
+    let (exchange, properties) = (ShortStr::EMPTY, Properties::parse(PERSISTENT).unwrap());
+    let message = Message::new(exchange, Q, properties, &[7; 10_000]);
+    Command::Publish { channel: 1, mandatory: false, immediate: false, message }
 }
 
 fn client() -> ConnectionInfo {
@@ -162,6 +161,26 @@ async fn acknowledgements_make_room_on_a_full_disk() {
     until("there is room", || !host.handle.is_disk_full());
     host.publish().await;
     until("it is confirmed", || host.unconfirmed() == 0);
+    host.stop().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_dead_goes_though_a_publish_does_not_fit() {
+    let host = Host::new().await;
+    host.fill().await;
+    // A queue is deleted, which fits, and a message is published to another one, which does not.
+    let capacity = host.disk.total_bytes() + SEGMENT + 5_000;
+    host.disk.set_capacity(Some(capacity));
+    let delete = Method::QueueDelete(queue::Delete { queue: Q, ..Default::default() });
+    let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
+    let mut batch = vec![
+        Command::Method { channel: 1, method: delete },
+        Command::Method { channel: 1, method: Method::QueueDeclare(declare) },
+        publish(),
+    ];
+    host.session.as_ref().unwrap().apply(&mut batch).await;
+    until("it is confirmed", || host.unconfirmed() == 0);
+    until("what is dead is gone", || host.disk.total_bytes() < capacity / 2);
     host.stop().unwrap();
 }
 
