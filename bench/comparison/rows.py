@@ -386,6 +386,8 @@ def _rate(what, times, of_floor=None):
     return (Figure("rate", what, "/s", _faster(times, of_floor)),)
 
 
+# What row 6 asks of the rate: within twice what the disk does alone.
+NEAR = Aim(2, at_most=True)
 # A cost that grows by a fifth at most.
 FLAT, FLAT_COST = Aim(1 / 1.2), Aim(1.2, at_most=True)
 WITHOUT_FLOOR = ("leveret", "rabbitmq")
@@ -423,7 +425,7 @@ ROWS = (
     Row(11, "confirm-latency",
         (Figure("p50", "latency of confirms at 2,000/s, persistent: p50", "µs"),
          Figure("p99", "latency of confirms at 2,000/s, persistent: p99", "µs", (Aim(1, "rabbitmq", at_most=True),)),
-         Figure("alone", "that p99, of what a loop that appends and syncs alone has", "", (Aim(1.5, at_most=True),),
+         Figure("alone", "that p99, of what a loop that appends and syncs alone has", "", (NEAR,),
                 limit=SYNC_AND_BACK)),
         confirm_latency, (3, 13, 1), windows=2),
     Row(12, "idle",
