@@ -343,4 +343,4 @@ fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

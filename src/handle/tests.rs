@@ -12,7 +12,8 @@ fn handle() -> VhostHandle {
     VhostHandle::new("/", clock, &VhostSettings::default(), Recovered::default()).0
 }
 
-fn client() -> ConnectionInfo {
+/// A client with all rights.
+pub(crate) fn client() -> ConnectionInfo {
     ConnectionInfo {
         user: User::new("guest"),
         channel_max: 10,
@@ -25,9 +26,10 @@ fn client() -> ConnectionInfo {
     }
 }
 
-fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
+/// Its other end.
+pub(crate) fn peer() -> Arc<Peer> {
     let address = "127.0.0.1:1".parse().unwrap();
-    let peer = Peer {
+    Arc::new(Peer {
         name: "test".to_owned(),
         address,
         local: address,
@@ -35,8 +37,11 @@ fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
         mechanism: "PLAIN",
         security: None,
         received: AtomicU64::new(0),
-    };
-    handle.open(client(), Arc::new(peer), outbox, Farewell::new(|| ()))
+    })
+}
+
+fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
+    handle.open(client(), peer(), outbox, Farewell::new(|| ()))
 }
 
 /// The frames that wait in an outbox, and whether the core has said its last word.

@@ -1,22 +1,19 @@
 //! The thread on a disk that is full: what makes room gets through, and an end comes to an end.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use leveret_codec::method::{basic, channel, confirm, queue};
-use leveret_codec::{Method, Properties, ShortStr, TableBuf};
+use leveret_codec::{Method, Properties, ShortStr};
 
 use super::*;
-use crate::auth::User;
 use crate::broker::command::Command;
-use crate::broker::connection::ConnectionInfo;
 use crate::broker::message::Message;
 use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::ManualClock;
-use crate::handle::{Farewell, Peer, Session};
+use crate::handle::tests::{client, peer};
+use crate::handle::{Farewell, Session};
 use crate::outbox::Outbox;
 use crate::store::{MemoryDisk, Options};
 
@@ -115,32 +112,6 @@ fn publish() -> Command<'static> {
     let (exchange, properties) = (ShortStr::EMPTY, Properties::parse(PERSISTENT).unwrap());
     let message = Message::new(exchange, Q, properties, &[7; 10_000]);
     Command::Publish { channel: 1, mandatory: false, immediate: false, message }
-}
-
-fn client() -> ConnectionInfo {
-    ConnectionInfo {
-        user: User::new("guest"),
-        channel_max: 10,
-        frame_max: 4096,
-        heartbeat_secs: 0,
-        consumer_cancel_notify: true,
-        connection_blocked: true,
-        client_properties: TableBuf::default(),
-        rights: Arc::default(),
-    }
-}
-
-fn peer() -> Arc<Peer> {
-    let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-    Arc::new(Peer {
-        name: "test".to_owned(),
-        address,
-        local: address,
-        connected_at: Time::EPOCH,
-        mechanism: "PLAIN",
-        security: None,
-        received: AtomicU64::new(0),
-    })
 }
 
 #[track_caller]
