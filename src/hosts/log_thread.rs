@@ -145,11 +145,20 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes what was taken, in parts between which a checkpoint that falls behind catches up.
+    /// Writes what was taken, in parts between which a checkpoint that falls behind catches up; on a full
+    /// disk up to the first record that does not fit.
     fn write_records(&mut self) -> Result<(), StoreError> {
+        let mut most = usize::MAX;
         while !self.records.is_empty() {
-            let count = self.store.one_write(&self.records);
-            let lsn = self.store.write(&self.records[..count])?;
+            let count = self.store.one_write(&self.records).min(most);
+            let lsn = match self.store.write(&self.records[..count]) {
+                Ok(lsn) => lsn,
+                Err(StoreError::NoRoom { .. }) if count > 1 => {
+                    most = count / 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             self.handle.synced(lsn);
             // why: after the core was told; the last holder of a message frees it.
             self.records.drain(..count);
@@ -257,7 +266,10 @@ impl Worker {
             };
             match (is_stuck, taken) {
                 (false, Taken::Closed) => return Ok(Taken::Closed),
-                (false, Taken::Open) => self.write_what_fits()?,
+                (false, Taken::Open) => {
+                    let written = self.write_records();
+                    self.unless_full(written)?;
+                }
                 // No room comes of waiting, as no client is left; the last attempt is below.
                 (true, Taken::Closed) => break,
                 (true, Taken::Open) => {}
@@ -267,10 +279,9 @@ impl Worker {
         let is_closed = self.handle.log().is_closed();
         // why: what is dead goes without any record being written, and that may be what is in the way.
         let made = self.make_room();
-        self.write_what_fits()?;
         let tried = match made {
-            Ok(()) if !self.records.is_empty() => self.write_records(),
-            made => made,
+            Ok(()) | Err(StoreError::NoRoom { .. }) => self.write_records().and(made),
+            failed => failed,
         };
         match tried {
             // why: with a little less room than the next page needs it would come and go.
@@ -287,24 +298,6 @@ impl Worker {
             Err(error) => return Err(error),
         }
         Ok(Taken::Open)
-    }
-
-    /// Writes what was taken as far as there is room, to the record.
-    fn write_what_fits(&mut self) -> Result<(), StoreError> {
-        let mut most = usize::MAX;
-        while !self.records.is_empty() {
-            let count = self.store.one_write(&self.records).min(most);
-            match self.store.write(&self.records[..count]) {
-                Ok(lsn) => {
-                    self.handle.synced(lsn);
-                    self.records.drain(..count);
-                }
-                Err(StoreError::NoRoom { .. }) if count > 1 => most = count / 2,
-                Err(StoreError::NoRoom { .. }) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     /// Goes on with the checkpoint, which lets go of what is settled.
