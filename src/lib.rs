@@ -16,7 +16,7 @@
 //! ```
 //!
 //! # Map
-//! Imports run one way: `leveret_codec ← broker ← store ← handle ← hosts ← {server, management, cli} ← lib ← main`.
+//! Imports run one way: `leveret_codec ← broker ← store ← handle ← vhosts ← {server, management, cli} ← lib ← main`.
 //! [`broker`] holds every rule of AMQP as a value without IO, clock or chance; [`store`] keeps what
 //! is durable; the handle holds the one lock; the server moves octets; management answers HTTP.
 //! [`perf`] measures brokers from outside.
@@ -28,7 +28,6 @@ pub mod clock;
 pub mod config;
 pub mod definitions;
 mod handle;
-mod hosts;
 mod log_buffer;
 mod management;
 pub mod memory;
@@ -39,6 +38,7 @@ mod server;
 pub mod store;
 mod throttle;
 mod tls;
+mod vhosts;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,9 +48,9 @@ use std::time::Duration;
 
 pub use crate::broker::snapshot::QueueSnapshot;
 use crate::definitions::Definitions;
-pub use crate::hosts::{DataDirCheck, HostError, ImportError, RegistryError, VhostCheck};
 pub use crate::server::StartError;
 pub use crate::tls::TlsError;
+pub use crate::vhosts::{DataDirCheck, ImportError, RegistryError, VhostCheck, VhostError};
 
 use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
@@ -117,7 +117,7 @@ impl Broker {
 
     /// The queues of a virtual host as they are now; none when there is no such virtual host.
     pub fn queues_in(&self, vhost: &str) -> Vec<QueueSnapshot> {
-        let handle = self.server.hosts().vhost(vhost);
+        let handle = self.server.vhosts().vhost(vhost);
         handle.map(|handle| handle.look(Vhost::queues)).unwrap_or_default()
     }
 
@@ -126,8 +126,8 @@ impl Broker {
     ///
     /// # Errors
     /// When it could not be kept or its store not be opened.
-    pub fn create_vhost(&self, name: &str) -> Result<bool, HostError> {
-        self.server.hosts().create_vhost(name)
+    pub fn create_vhost(&self, name: &str) -> Result<bool, VhostError> {
+        self.server.vhosts().create_vhost(name)
     }
 
     /// Deletes a virtual host with everything in it; its clients get connection.close (320). Says
@@ -135,16 +135,16 @@ impl Broker {
     ///
     /// # Errors
     /// When that could not be kept or its store not be removed.
-    pub async fn delete_vhost(&self, name: &str) -> Result<bool, HostError> {
-        self.server.hosts().delete_vhost(name).await
+    pub async fn delete_vhost(&self, name: &str) -> Result<bool, VhostError> {
+        self.server.vhosts().delete_vhost(name).await
     }
 
     /// Adds a user, or gives it another password and other tags.
     ///
     /// # Errors
     /// When it could not be kept.
-    pub fn set_user(&self, name: &str, password: &[u8], tags: &[&str]) -> Result<(), HostError> {
-        self.server.hosts().set_user(name, password, tags)
+    pub fn set_user(&self, name: &str, password: &[u8], tags: &[&str]) -> Result<(), VhostError> {
+        self.server.vhosts().set_user(name, password, tags)
     }
 
     /// Gives a user its three patterns in a virtual host: what it may declare and delete, what it
@@ -161,8 +161,8 @@ impl Broker {
         configure: &str,
         write: &str,
         read: &str,
-    ) -> Result<(), HostError> {
-        self.server.hosts().set_permissions(user, vhost, [configure, write, read])
+    ) -> Result<(), VhostError> {
+        self.server.vhosts().set_permissions(user, vhost, [configure, write, read])
     }
 
     /// Brings everything into being that definitions name, in RabbitMQ's JSON: users, virtual hosts,
@@ -174,12 +174,12 @@ impl Broker {
     /// In one line that names the place, when they make no sense. What came before that place is
     /// there.
     pub fn import_definitions(&self, json: &[u8]) -> Result<(), ImportError> {
-        self.server.hosts().import(&Definitions::parse(json)?)
+        self.server.vhosts().import(&Definitions::parse(json)?)
     }
 
     /// Everything but messages, in RabbitMQ's JSON.
     pub fn export_definitions(&self) -> Vec<u8> {
-        self.server.hosts().export().to_json()
+        self.server.vhosts().export().to_json()
     }
 
     /// Blocks publishers, as when memory or disk are short, or unblocks them again with `None`.
@@ -187,13 +187,13 @@ impl Broker {
     /// The broker raises such alarms itself, with the reasons `low on memory`, `low on disk` and
     /// `low on disk & memory`; this one takes precedence.
     pub fn set_alarm(&self, reason: Option<&str>) {
-        self.server.hosts().set_alarm(reason);
+        self.server.vhosts().set_alarm(reason);
     }
 
     /// About how much memory messages take, in octets: those that wait in memory, that are not
     /// acknowledged, that are on their way to a client or to the disk.
     pub fn memory_used(&self) -> u64 {
-        self.server.hosts().memory_used()
+        self.server.vhosts().memory_used()
     }
 
     /// What was found in the data directory at the start, damage included, for each virtual host.
@@ -443,11 +443,11 @@ impl BrokerBuilder {
         let external = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let server = Server::start(config, clock, authenticator).await?;
         let management = listener.map(|(address, listener)| {
-            let hosts = server.hosts().clone();
+            let vhosts = server.vhosts().clone();
             let authenticator = server.authenticator();
             let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
             let site =
-                Site::new(hosts, authenticator, listeners, [external, secured], address, data_dir);
+                Site::new(vhosts, authenticator, listeners, [external, secured], address, data_dir);
             Management::start(listener, server.acceptor().filter(|_| secured), site)
         });
         Ok(Broker { server, management })

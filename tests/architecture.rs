@@ -1,4 +1,4 @@
-//! Imports run one way: `codec ← broker ← leaves ← store ← handle ← hosts ← {server, management,
+//! Imports run one way: `codec ← broker ← leaves ← store ← handle ← vhosts ← {server, management,
 //! cli} ← lib ← main`.
 //!
 //! Every path that a source file names is looked at, in a `use` or in the middle of a line. A rule
@@ -15,7 +15,7 @@ const RANKS: [&[&str]; 7] = [
     &["clock", "outbox", "log_buffer", "auth", "config", "memory", "passwords"],
     &["store", "definitions", "tls", "throttle", "perf"],
     &["handle"],
-    &["hosts"],
+    &["vhosts"],
     &["server", "management", "cli"],
     &["lib"],
 ];

@@ -117,7 +117,7 @@ impl Caller {
     }
 
     fn may_look_up(&self, site: &Site, vhost: &str) -> bool {
-        site.hosts.registry(|registry| {
+        site.vhosts.registry(|registry| {
             registry.vhost(vhost).is_none() || registry.may_enter(vhost, &self.user.name)
         })
     }

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::hosts::HostError;
+use crate::vhosts::VhostError;
 
 /// A request that is not granted.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +68,8 @@ impl Failure {
     }
 }
 
-impl From<HostError> for Failure {
-    fn from(error: HostError) -> Self {
+impl From<VhostError> for Failure {
+    fn from(error: VhostError) -> Self {
         tracing::error!(%error, "a change was not kept");
         Failure::internal(error.to_string())
     }

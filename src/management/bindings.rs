@@ -43,7 +43,7 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.hosts.vhosts().into_iter();
+    let vhosts = site.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
     let shown = listed.flat_map(|(vhost, handle)| {
         let bindings = handle.look(Vhost::bindings);
@@ -177,7 +177,7 @@ async fn bind(
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
     caller.needs_vhost(&site, &ends.vhost)?;
-    if site.hosts.vhost(&ends.vhost).is_none() {
+    if site.vhosts.vhost(&ends.vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let object = body.object()?;

@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.hosts.vhosts();
+    let vhosts = site.vhosts.running();
     let all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
     wishes.list(listed(&site, &caller, all))
 }
@@ -58,7 +58,7 @@ async fn one(
     Path(name): Path<String>,
     wishes: Wishes,
 ) -> Answer {
-    let vhosts = site.hosts.vhosts();
+    let vhosts = site.vhosts.running();
     let mut all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
     let (found, channel) = all
         .find(|(found, it)| channel_name(&found.peer.name, it.number) == name)

@@ -49,7 +49,7 @@ pub(super) fn found(vhost: &str, handle: &VhostHandle) -> Vec<Found> {
 
 /// The connections of all virtual hosts.
 pub(super) fn all(site: &Site) -> Vec<Found> {
-    site.hosts.vhosts().iter().flat_map(|(vhost, handle)| found(vhost, handle)).collect()
+    site.vhosts.running().iter().flat_map(|(vhost, handle)| found(vhost, handle)).collect()
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
@@ -99,7 +99,7 @@ async fn close(
     caller.needs_power_over_user(&found.connection.user)?;
     let reason = headers.get("x-reason").and_then(|reason| reason.to_str().ok());
     answer::deleted(
-        site.hosts.close_connection(&name, reason.unwrap_or("Closed via management plugin")),
+        site.vhosts.close_connection(&name, reason.unwrap_or("Closed via management plugin")),
     )
 }
 
@@ -109,7 +109,7 @@ fn shown(site: &Site, found: &Found) -> Value {
         (false, _) => "closing",
         (true, true) => "blocked",
         // It has not published since.
-        (true, false) if site.hosts.alarm().is_some() => "blocking",
+        (true, false) if site.vhosts.alarm().is_some() => "blocking",
         (true, false) => "running",
     };
     let properties = connection.client_properties.as_table();

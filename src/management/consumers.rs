@@ -21,7 +21,7 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.hosts.vhosts().into_iter();
+    let vhosts = site.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
     let all = listed.flat_map(|(vhost, handle)| seen(&site, &caller, &vhost, &handle));
     wishes.list_by(all.collect(), &[])

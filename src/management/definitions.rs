@@ -11,7 +11,7 @@ use super::answer::{self, Failure};
 use super::body::Payload;
 use super::{Answer, Api};
 use crate::definitions::{Definitions, DefinitionsError};
-use crate::hosts::ImportError;
+use crate::vhosts::ImportError;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -21,13 +21,13 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn export_all(State(site): State<Api>, caller: Caller) -> Answer {
     caller.needs_administrator()?;
-    Ok(json(site.hosts.export().to_json()))
+    Ok(json(site.vhosts.export().to_json()))
 }
 
 async fn export_one(State(site): State<Api>, caller: Caller, Path(vhost): Path<String>) -> Answer {
     caller.needs_policymaker(&site, &vhost)?;
     site.vhost(&vhost)?;
-    Ok(json(site.hosts.export().vhost_json(&vhost)))
+    Ok(json(site.vhosts.export().vhost_json(&vhost)))
 }
 
 async fn import_all(State(site): State<Api>, caller: Caller, body: Payload) -> Answer {
@@ -50,7 +50,7 @@ async fn import_one(
 
 /// On a thread of its own, since it waits for the disk.
 async fn import(site: Api, definitions: Definitions) -> Answer {
-    let importing = tokio::task::spawn_blocking(move || site.hosts.import(&definitions));
+    let importing = tokio::task::spawn_blocking(move || site.vhosts.import(&definitions));
     match importing.await {
         Ok(Ok(())) => Ok(answer::done()),
         Ok(Err(error)) => Err(refused(error)),
@@ -61,7 +61,7 @@ async fn import(site: Api, definitions: Definitions) -> Answer {
 fn refused(error: ImportError) -> Failure {
     match error {
         ImportError::NoSuchVhost(vhost) => Failure::bad_request(json!(["no_such_vhost", vhost])),
-        ImportError::Host(error) => error.into(),
+        ImportError::Vhost(error) => error.into(),
         error => Failure::bad_request(error.to_string()),
     }
 }

@@ -42,13 +42,13 @@ pub(super) fn arguments(object: &Object) -> Result<leveret_codec::TableBuf, Fail
 
 /// Whether there is such an exchange, which is asked before anything is done with it.
 pub(super) fn exists(site: &Site, vhost: &str, name: &str) -> bool {
-    site.hosts
+    site.vhosts
         .vhost(vhost)
         .is_some_and(|it| it.look(|vhost| vhost.exchange(name.as_bytes()).is_some()))
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.hosts.vhosts().into_iter();
+    let vhosts = site.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
     let shown = listed.flat_map(|(vhost, handle)| {
         let exchanges = handle.look(Vhost::exchanges);
@@ -115,7 +115,7 @@ async fn declare(
     body: Payload,
 ) -> Answer {
     caller.needs_vhost(&site, &vhost)?;
-    if site.hosts.vhost(&vhost).is_none() {
+    if site.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let object = body.object()?;

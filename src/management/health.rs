@@ -75,9 +75,9 @@ async fn is_alone(_: Caller) -> Answer {
 
 async fn virtual_hosts(State(site): State<Api>, _: Caller) -> Answer {
     let known: Vec<String> = site
-        .hosts
+        .vhosts
         .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
-    let down: Vec<_> = known.into_iter().filter(|name| site.hosts.vhost(name).is_none()).collect();
+    let down: Vec<_> = known.into_iter().filter(|name| site.vhosts.vhost(name).is_none()).collect();
     if down.is_empty() {
         return Ok(value(&json!({ "status": "ok" })));
     }

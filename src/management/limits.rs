@@ -35,7 +35,7 @@ fn shown(of: &str, all: impl IntoIterator<Item = (String, Limits)>) -> Vec<Value
 }
 
 async fn list_vhosts(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let mut all: Vec<_> = site.hosts.registry(|registry| {
+    let mut all: Vec<_> = site.vhosts.registry(|registry| {
         registry.vhosts().map(|(name, vhost)| (name.to_owned(), vhost.limits.clone())).collect()
     });
     all.retain(|(name, _)| caller.sees_vhost(&site, name));
@@ -49,7 +49,7 @@ async fn one_vhost(
     wishes: Wishes,
 ) -> Answer {
     caller.needs_sight_of(&site, &name)?;
-    let limits = site.hosts.registry(|it| it.vhost(&name).map(|vhost| vhost.limits.clone()));
+    let limits = site.vhosts.registry(|it| it.vhost(&name).map(|vhost| vhost.limits.clone()));
     let limits = limits.ok_or_else(Failure::missing)?;
     wishes.list(shown("vhost", [(name, limits)]))
 }
@@ -63,12 +63,12 @@ async fn set_vhost(
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    if site.hosts.vhost(&vhost).is_none() {
+    if site.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let limit = limit(&name, &OF_VHOST, &body)?;
-    let set = site.change(move |hosts| {
-        hosts.change(|registry| {
+    let set = site.change(move |vhosts| {
+        vhosts.change(|registry| {
             if let Some(vhost) = registry.vhost_mut(&vhost) {
                 vhost.limits.insert(name, limit);
             }
@@ -84,8 +84,8 @@ async fn remove_vhost(
     Path((vhost, name)): Names,
 ) -> Answer {
     caller.needs_administrator()?;
-    let removed = site.change(move |hosts| {
-        hosts.change(|registry| registry.vhost_mut(&vhost).map(|it| it.limits.remove(&name)))
+    let removed = site.change(move |vhosts| {
+        vhosts.change(|registry| registry.vhost_mut(&vhost).map(|it| it.limits.remove(&name)))
     });
     // rabbitmq: it is not asked whether there was such a limit.
     answer::deleted(removed.await?.is_some())
@@ -93,7 +93,7 @@ async fn remove_vhost(
 
 async fn list_users(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
     caller.needs_administrator()?;
-    let all: Vec<_> = site.hosts.registry(|registry| {
+    let all: Vec<_> = site.vhosts.registry(|registry| {
         registry.users().map(|(name, user)| (name.to_owned(), user.limits.clone())).collect()
     });
     wishes.list_by(shown("user", all), &["user"])
@@ -108,7 +108,7 @@ async fn one_user(
     if caller.user.name != name {
         caller.needs_administrator()?;
     }
-    let limits = site.hosts.registry(|it| it.user(&name).map(|user| user.limits.clone()));
+    let limits = site.vhosts.registry(|it| it.user(&name).map(|user| user.limits.clone()));
     let limits = limits.ok_or_else(Failure::missing)?;
     wishes.list(shown("user", [(name, limits)]))
 }
@@ -120,12 +120,12 @@ async fn set_user(
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    if site.hosts.registry(|registry| registry.user(&user).is_none()) {
+    if site.vhosts.registry(|registry| registry.user(&user).is_none()) {
         return Err(Failure::not_found("user_not_found"));
     }
     let limit = limit(&name, &OF_USER, &body)?;
-    let set = site.change(move |hosts| {
-        hosts.change(|registry| {
+    let set = site.change(move |vhosts| {
+        vhosts.change(|registry| {
             if let Some(user) = registry.user_mut(&user) {
                 user.limits.insert(name, limit);
             }
@@ -137,8 +137,8 @@ async fn set_user(
 
 async fn remove_user(State(site): State<Api>, caller: Caller, Path((user, name)): Names) -> Answer {
     caller.needs_administrator()?;
-    let removed = site.change(move |hosts| {
-        hosts.change(|registry| registry.user_mut(&user).map(|it| it.limits.remove(&name)))
+    let removed = site.change(move |vhosts| {
+        vhosts.change(|registry| registry.user_mut(&user).map(|it| it.limits.remove(&name)))
     });
     answer::deleted(removed.await?.is_some())
 }

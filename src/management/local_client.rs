@@ -126,7 +126,7 @@ impl LocalClient {
     /// has none.
     pub(super) async fn open(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
         let handle = site.vhost(vhost)?;
-        let mut rights = site.hosts.registry(|registry| registry.rights(vhost, &caller.user.name));
+        let mut rights = site.vhosts.registry(|registry| registry.rights(vhost, &caller.user.name));
         rights.max_channels = None;
         let info = ConnectionInfo {
             user: caller.user.clone(),
@@ -142,7 +142,7 @@ impl LocalClient {
             name: format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local),
             address: caller.ends.peer,
             local: caller.ends.local,
-            connected_at: site.hosts.now(),
+            connected_at: site.vhosts.now(),
             mechanism: MECHANISM,
             security: None,
             received: AtomicU64::new(0),
@@ -160,7 +160,7 @@ impl LocalClient {
     /// The same for what RabbitMQ opens a connection for: a user without permissions in the virtual
     /// host is refused at the door.
     pub(super) async fn enter(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
-        if !site.hosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
+        if !site.vhosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
             return Err(access_refused());
         }
         LocalClient::open(site, caller, vhost).await

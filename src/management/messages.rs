@@ -155,7 +155,7 @@ async fn fetch(
     body: Payload,
 ) -> Answer {
     caller.needs_vhost(&site, &vhost)?;
-    if site.hosts.vhost(&vhost).is_none() {
+    if site.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::missing());
     }
     let object = body.object_with(&["ackmode", "count", "encoding"])?;

@@ -1,7 +1,7 @@
 //! The management API: RabbitMQ's HTTP API at the edge of the broker.
 //!
 //! ```text
-//!  request ─► who is it? ─► room (queues, users, …) ─┬─► Hosts: registry, snapshots ─► JSON
+//!  request ─► who is it? ─► room (queues, users, …) ─┬─► Vhosts: registry, snapshots ─► JSON
 //!             access                                 └─► LocalClient: commands ─► the core's answer
 //! ```
 //!
@@ -53,12 +53,12 @@ pub(crate) use self::server::Management;
 use crate::auth::Authenticator;
 use crate::broker::time::Time;
 use crate::handle::VhostHandle;
-use crate::hosts::{HostError, Hosts};
+use crate::vhosts::{VhostError, Vhosts};
 
 /// What every request needs.
 pub(crate) struct Site {
     /// The virtual hosts, and who may do what in them.
-    hosts: Hosts,
+    vhosts: Vhosts,
     /// Who checks passwords.
     authenticator: Arc<dyn Authenticator>,
     /// Where clients of AMQP are listened for.
@@ -85,16 +85,16 @@ type Answer = Result<Response, Failure>;
 impl Site {
     /// A site of a broker that has just started.
     pub(crate) fn new(
-        hosts: Hosts,
+        vhosts: Vhosts,
         authenticator: Arc<dyn Authenticator>,
         [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
         [external, secured]: [bool; 2],
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
-        let (started_at, node) = (hosts.now(), node::name());
+        let (started_at, node) = (vhosts.now(), node::name());
         Site {
-            hosts,
+            vhosts,
             authenticator,
             listeners,
             tls_listeners,
@@ -109,22 +109,22 @@ impl Site {
 
     /// A virtual host that runs; one that does not is none.
     fn vhost(&self, name: &str) -> Result<VhostHandle, Failure> {
-        self.hosts.vhost(name).ok_or_else(Failure::missing)
+        self.vhosts.vhost(name).ok_or_else(Failure::missing)
     }
 
     /// What the broker is short of.
     fn alarms(&self) -> Vec<&'static str> {
-        let reason = self.hosts.alarm().unwrap_or_default();
+        let reason = self.vhosts.alarm().unwrap_or_default();
         ["memory", "disk"].into_iter().filter(|resource| reason.contains(resource)).collect()
     }
 
     /// Does what waits for the disk, on a thread where that stops nobody.
     async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Hosts) -> Result<T, HostError> + Send + 'static,
+        change: impl FnOnce(&Vhosts) -> Result<T, VhostError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let hosts = self.hosts.clone();
-        match tokio::task::spawn_blocking(move || change(&hosts)).await {
+        let vhosts = self.vhosts.clone();
+        match tokio::task::spawn_blocking(move || change(&vhosts)).await {
             Ok(result) => Ok(result?),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }

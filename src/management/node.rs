@@ -18,7 +18,7 @@ use super::overview::contexts;
 use super::{Answer, Api, Site};
 use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
-use crate::hosts::DISK_RESERVE_OCTETS;
+use crate::vhosts::DISK_RESERVE_OCTETS;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/nodes", get(list)).route("/nodes/{node}", get(one))
@@ -44,8 +44,8 @@ async fn one(
 
 fn node(site: &Site) -> Value {
     let sockets: usize = site
-        .hosts
-        .vhosts()
+        .vhosts
+        .running()
         .iter()
         .map(|(_, handle)| handle.connections().iter().filter(|(_, it, _)| !is_local(it)).count())
         .sum();
@@ -55,16 +55,16 @@ fn node(site: &Site) -> Value {
         "running": true,
         "being_drained": false,
         "os_pid": std::process::id().to_string(),
-        "uptime": site.hosts.now().millis_since(site.started_at),
+        "uptime": site.vhosts.now().millis_since(site.started_at),
         "processors": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "rates_mode": "basic",
         "sockets_used": sockets,
         "mem_alarm": site.alarms().contains(&"memory"),
         "disk_free_alarm": site.alarms().contains(&"disk"),
         "disk_free_limit": DISK_RESERVE_OCTETS,
-        "mem_limit": site.hosts.memory_limit(),
+        "mem_limit": site.vhosts.memory_limit(),
         // What the limit is about; `mem_used` is all of the process.
-        "mem_messages": site.hosts.memory_used(),
+        "mem_messages": site.vhosts.memory_used(),
         "partitions": [],
         "enabled_plugins": ["rabbitmq_management"],
         "applications": [{

@@ -90,7 +90,7 @@ struct Totals {
 impl Totals {
     fn count(site: &Site, caller: &Caller) -> Totals {
         let mut totals = Totals::default();
-        for (name, handle) in site.hosts.vhosts() {
+        for (name, handle) in site.vhosts.running() {
             if !caller.sees_vhost(site, &name) {
                 continue;
             }
@@ -154,8 +154,8 @@ async fn set_cluster_name(State(site): State<Api>, caller: Caller, body: Payload
     caller.needs_administrator()?;
     let object = body.object_with(&["name"])?;
     let name = Value::from(object.text("name")?);
-    site.change(|hosts| {
-        hosts.change(|registry| {
+    site.change(|vhosts| {
+        vhosts.change(|registry| {
             registry.global_parameters_mut().insert(CLUSTER_NAME.to_owned(), name);
         })
     })
@@ -165,7 +165,7 @@ async fn set_cluster_name(State(site): State<Api>, caller: Caller, body: Payload
 
 /// What the cluster, this one node, is called.
 fn name_of_cluster(site: &Site) -> Value {
-    let named = site.hosts.registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
+    let named = site.vhosts.registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
     named.unwrap_or_else(|| site.node.clone().into())
 }
 

@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Parameters of the virtual hosts that the user may log in to.
 fn parameters(site: &Site, caller: &Caller, chosen: impl Fn(&str, &str) -> bool) -> Vec<Value> {
-    let all = site.hosts.registry(|registry| {
+    let all = site.vhosts.registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
             for (component, named) in &record.parameters {
@@ -94,13 +94,13 @@ async fn set(
     body: Payload,
 ) -> Answer {
     caller.needs_policymaker(&site, &vhost)?;
-    if site.hosts.vhost(&vhost).is_none() {
+    if site.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = site.change(move |hosts| {
-        hosts.change(|registry| {
+    let is_new = site.change(move |vhosts| {
+        vhosts.change(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
             vhost.parameters.entry(component).or_default().insert(name, value).is_none()
         })
@@ -114,8 +114,8 @@ async fn remove(
     Path((component, vhost, name)): Names,
 ) -> Answer {
     caller.needs_policymaker(&site, &vhost)?;
-    let removed = site.change(move |hosts| {
-        hosts.change(|registry| {
+    let removed = site.change(move |vhosts| {
+        vhosts.change(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
             let Some(named) = vhost.parameters.get_mut(&component) else { return false };
             let removed = named.remove(&name).is_some();
@@ -129,7 +129,7 @@ async fn remove(
 }
 
 fn global(site: &Site) -> Vec<Value> {
-    site.hosts.registry(|registry| {
+    site.vhosts.registry(|registry| {
         let all = registry.global_parameters().iter();
         all.map(|(name, value)| json!({ "name": name, "value": value })).collect()
     })
@@ -160,8 +160,8 @@ async fn set_global(
     caller.needs_policymaker_anywhere()?;
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = site.change(move |hosts| {
-        hosts.change(|it| it.global_parameters_mut().insert(name, value).is_none())
+    let is_new = site.change(move |vhosts| {
+        vhosts.change(|it| it.global_parameters_mut().insert(name, value).is_none())
     });
     Ok(answer::put(is_new.await?))
 }
@@ -172,7 +172,8 @@ async fn remove_global(
     Path(name): Path<String>,
 ) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    let removed = site
-        .change(move |hosts| hosts.change(|it| it.global_parameters_mut().remove(&name).is_some()));
+    let removed = site.change(move |vhosts| {
+        vhosts.change(|it| it.global_parameters_mut().remove(&name).is_some())
+    });
     answer::deleted(removed.await?)
 }

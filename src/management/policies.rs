@@ -11,7 +11,7 @@ use super::body::{Object, Payload};
 use super::list::Wishes;
 use super::{Answer, Api, Site};
 use crate::broker::policy::{InvalidPolicy, PolicyKind};
-use crate::hosts::PolicyRecord;
+use crate::vhosts::PolicyRecord;
 
 pub(super) fn routes() -> Router<Api> {
     of_kind("/policies", PolicyKind::User)
@@ -45,8 +45,8 @@ fn of_kind(path: &str, kind: PolicyKind) -> Router<Api> {
     let remove = async move |State(site): State<Api>, caller: Caller, names: Names| {
         let Path((vhost, name)) = names;
         may(kind, &site, &caller, &vhost)?;
-        let removed = site.change(move |hosts| {
-            hosts.change(|registry| {
+        let removed = site.change(move |vhosts| {
+            vhosts.change(|registry| {
                 let vhost = registry.vhost_mut(&vhost);
                 vhost.is_some_and(|vhost| vhost.remove_policy(kind, &name))
             })
@@ -68,7 +68,7 @@ fn may(kind: PolicyKind, site: &Site, caller: &Caller, vhost: &str) -> Result<()
 }
 
 fn policies(site: &Site, kind: PolicyKind, chosen: impl Fn(&str) -> bool) -> Vec<Value> {
-    let all = site.hosts.registry(|registry| {
+    let all = site.vhosts.registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let policies = record.policy_records(kind).iter();
@@ -99,13 +99,13 @@ async fn set(
     body: &Payload,
 ) -> Answer {
     may(kind, site, caller, &vhost)?;
-    if site.hosts.vhost(&vhost).is_none() {
+    if site.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let record = record(&body.object_with(&["pattern", "definition"])?)?;
     let set = site
-        .change(move |hosts| {
-            hosts.change(|registry| {
+        .change(move |vhosts| {
+            vhosts.change(|registry| {
                 let vhost = registry.vhost_mut(&vhost);
                 vhost.map(|vhost| vhost.set_policy(kind, &name, record)).transpose()
             })

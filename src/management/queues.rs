@@ -20,7 +20,7 @@ use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::QueueSnapshot;
 use crate::broker::vhost::{ConnectionId, Vhost};
 use crate::handle::VhostHandle;
-use crate::hosts::VhostRecord;
+use crate::vhosts::VhostRecord;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -32,11 +32,11 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Whether there is such a queue, which is asked before anything is done with it.
 pub(super) fn exists(site: &Site, vhost: &str, name: &str) -> bool {
-    site.hosts.vhost(vhost).is_some_and(|it| it.look(|it| it.has_queue(name.as_bytes())))
+    site.vhosts.vhost(vhost).is_some_and(|it| it.look(|it| it.has_queue(name.as_bytes())))
 }
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.hosts.vhosts().into_iter();
+    let vhosts = site.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
     let shown = listed.flat_map(|(vhost, handle)| queues(&site, &vhost, &handle));
     wishes.list(shown.collect())
@@ -90,7 +90,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(site: &'a Site, vhost: &'a str, handle: &VhostHandle, queues: &[QueueSnapshot]) -> Self {
-        let record = site.hosts.registry(|registry| registry.vhost(vhost).cloned());
+        let record = site.vhosts.registry(|registry| registry.vhost(vhost).cloned());
         let has_owners = queues.iter().any(|queue| queue.owner.is_some());
         let connections = if has_owners { handle.connections() } else { Vec::new() };
         let owners = connections.into_iter().map(|(connection, peer, _)| {
@@ -174,7 +174,7 @@ async fn declare(
     body: Payload,
 ) -> Answer {
     caller.needs_vhost(&site, &vhost)?;
-    if site.hosts.vhost(&vhost).is_none() {
+    if site.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let object = body.object()?;

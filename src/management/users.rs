@@ -11,8 +11,8 @@ use super::body::{Object, Payload};
 use super::list::Wishes;
 use super::vhosts::tags_of;
 use super::{Answer, Api};
-use crate::hosts::{UserRecord, salt};
 use crate::passwords::{Algorithm, PasswordHash};
+use crate::vhosts::{UserRecord, salt};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -25,13 +25,13 @@ pub(super) fn routes() -> Router<Api> {
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
     caller.needs_administrator()?;
     let users =
-        site.hosts.registry(|it| it.users().map(|(name, record)| user(name, record)).collect());
+        site.vhosts.registry(|it| it.users().map(|(name, record)| user(name, record)).collect());
     wishes.list(users)
 }
 
 async fn without_permissions(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
     caller.needs_administrator()?;
-    let users = site.hosts.registry(|registry| {
+    let users = site.vhosts.registry(|registry| {
         let has_none =
             |name: &str| registry.vhosts().all(|(_, vhost)| !vhost.permissions.contains_key(name));
         let users = registry.users().filter(|(name, _)| has_none(name));
@@ -47,7 +47,7 @@ async fn one(
     wishes: Wishes,
 ) -> Answer {
     caller.needs_administrator()?;
-    let found = site.hosts.registry(|it| it.user(&name).map(|record| user(&name, record)));
+    let found = site.vhosts.registry(|it| it.user(&name).map(|record| user(&name, record)));
     found.map(|user| wishes.show(user)).ok_or_else(Failure::missing)
 }
 
@@ -62,11 +62,11 @@ async fn set(
     let tags = object.find("tags").ok_or_else(|| Failure::bad_request("tags_not_present"))?;
     let tags = tags_of(tags)?;
     let password = password(&object)?;
-    let set = move |registry: &mut crate::hosts::Registry| {
+    let set = move |registry: &mut crate::vhosts::Registry| {
         let limits = registry.user(&name).map(|user| user.limits.clone()).unwrap_or_default();
         registry.set_user(&name, UserRecord { password, tags, limits })
     };
-    let is_new = site.change(|hosts| hosts.change(set)).await?;
+    let is_new = site.change(|vhosts| vhosts.change(set)).await?;
     Ok(answer::put(is_new))
 }
 
@@ -88,11 +88,11 @@ async fn bulk_delete(State(site): State<Api>, caller: Caller, body: Payload) -> 
 
 /// Deletes users and closes their connections. Says whether any was there.
 async fn delete(site: &Api, names: Vec<String>) -> Result<bool, Failure> {
-    site.change(move |hosts| {
-        let gone: Vec<_> = hosts.change(|registry| {
+    site.change(move |vhosts| {
+        let gone: Vec<_> = vhosts.change(|registry| {
             names.into_iter().filter(|name| registry.remove_user(name)).collect()
         })?;
-        gone.iter().for_each(|name| hosts.dismiss(name));
+        gone.iter().for_each(|name| vhosts.dismiss(name));
         Ok(!gone.is_empty())
     })
     .await

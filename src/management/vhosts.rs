@@ -20,7 +20,7 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
     let names: Vec<_> = site
-        .hosts
+        .vhosts
         .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
     let names = names.into_iter().filter(|name| caller.sees_vhost(&site, name));
     wishes.list(names.filter_map(|name: String| vhost(&site, &name)).collect())
@@ -52,10 +52,10 @@ async fn set(
         .then(|| object.text("default_queue_type").map(str::to_owned))
         .transpose()?;
     let is_new = site
-        .change(move |hosts| {
-            let is_new = hosts.create_vhost(&name)?;
+        .change(move |vhosts| {
+            let is_new = vhosts.create_vhost(&name)?;
             if description.is_some() || tags.is_some() || default_queue_type.is_some() {
-                hosts.change(|registry| {
+                vhosts.change(|registry| {
                     let Some(vhost) = registry.vhost_mut(&name) else { return };
                     vhost.description =
                         description.unwrap_or(std::mem::take(&mut vhost.description));
@@ -72,12 +72,12 @@ async fn set(
 
 async fn remove(State(site): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_administrator()?;
-    answer::deleted(site.hosts.delete_vhost(&name).await?)
+    answer::deleted(site.vhosts.delete_vhost(&name).await?)
 }
 
 fn vhost(site: &Site, name: &str) -> Option<Value> {
-    let record = site.hosts.registry(|registry| registry.vhost(name).cloned())?;
-    let running = site.hosts.vhost(name);
+    let record = site.vhosts.registry(|registry| registry.vhost(name).cloned())?;
+    let running = site.vhosts.vhost(name);
     let now = running.as_ref().map(|handle| handle.look(Vhost::snapshot)).unwrap_or_default();
     let state = if running.is_some() { "running" } else { "stopped" };
     let mut metadata = json!({ "description": record.description, "tags": record.tags });

@@ -33,9 +33,9 @@ use crate::broker::command::Command;
 use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
 use crate::broker::error::Fault;
 use crate::handle::Session;
-use crate::hosts::{ConnectionEnd, Hosts};
 use crate::outbox::Outbox;
 use crate::tls::{self, Security};
+use crate::vhosts::{ConnectionEnd, Vhosts};
 
 /// How long a socket stays half open after our last octet, for the client to read it.
 ///
@@ -54,7 +54,7 @@ const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 
 /// What every connection needs.
 pub(super) struct Context {
-    pub(super) hosts: Hosts,
+    pub(super) vhosts: Vhosts,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) settings: ConnectionSettings,
     pub(super) handshake_timeout: Duration,
@@ -249,7 +249,7 @@ impl<R: Incoming> Reader<R> {
             mechanism: self.mechanism,
             security: self.security.clone(),
         };
-        match self.context.hosts.open(&vhost, info, end, outbox.clone()) {
+        match self.context.vhosts.open(&vhost, info, end, outbox.clone()) {
             Ok(session) => {
                 tracing::info!(peer = %self.peer, user, vhost, "connection opened");
                 Ok(session)

@@ -32,11 +32,11 @@ use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::definitions::Definitions;
-use crate::hosts::{self, DataDirCheck, HostError, Hosts, ImportError, MemoryPlan};
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 use crate::throttle::Throttle;
 use crate::tls::{self, Acceptor, TlsError};
+use crate::vhosts::{self, DataDirCheck, ImportError, MemoryPlan, VhostError, Vhosts};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
@@ -63,7 +63,7 @@ pub enum StartError {
     DataDirectory(#[from] store::OpenError),
     /// A virtual host could not be started from what is in the data directory.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Vhost(#[from] VhostError),
     /// There is no such directory to read from.
     #[error("{} is no directory", .0.display())]
     NoDirectory(std::path::PathBuf),
@@ -93,7 +93,7 @@ fn why_not_listening(error: &io::Error) -> String {
 
 /// A running server.
 pub(crate) struct Server {
-    hosts: Hosts,
+    vhosts: Vhosts,
     addresses: Vec<SocketAddr>,
     context: Arc<Context>,
     tls_addresses: Vec<SocketAddr>,
@@ -121,7 +121,7 @@ impl Server {
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
         let strangers = authenticator.is_some();
-        let (hosts, reports, disk) = open(&config, clock.clone(), strangers).await?;
+        let (vhosts, reports, disk) = open(&config, clock.clone(), strangers).await?;
         if config.storage != Storage::Memory {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
@@ -132,16 +132,16 @@ impl Server {
         let listeners = bind(config.addresses()).await?;
         let tls_listeners = bind(&config.tls_listen).await?;
         if let Some(json) = &config.definitions {
-            hosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
+            vhosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
         }
-        let authenticator = authenticator.unwrap_or_else(|| Arc::new(hosts.clone()));
+        let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
         let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
         let pending = Arc::new(Pending::new(limits::PENDING_OCTETS));
-        let watching = tokio::spawn(resources::watch(disk, hosts.clone()));
+        let watching = tokio::spawn(resources::watch(disk, vhosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
-            hosts: hosts.clone(),
+            vhosts: vhosts.clone(),
             authenticator: authenticator.clone(),
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
@@ -162,7 +162,7 @@ impl Server {
         let addresses = start(listeners, None);
         let tls_addresses = start(tls_listeners, acceptor.as_ref());
         Ok(Server {
-            hosts,
+            vhosts,
             addresses,
             context,
             tls_addresses,
@@ -220,17 +220,17 @@ impl Server {
     }
 
     /// The virtual hosts.
-    pub(crate) fn hosts(&self) -> &Hosts {
-        &self.hosts
+    pub(crate) fn vhosts(&self) -> &Vhosts {
+        &self.vhosts
     }
 
     /// Stops in order: nobody new gets in, clients are told and have a few seconds to answer, then
     /// everything durable is synced and the stores are closed.
     pub(crate) async fn stop(mut self) -> Result<(), StoreError> {
         self.stopping.send_replace(true);
-        self.hosts.shutdown();
+        self.vhosts.shutdown();
         join_all(self.listening.drain(..)).await;
-        self.hosts.stop().await
+        self.vhosts.stop().await
     }
 }
 
@@ -242,7 +242,7 @@ pub(crate) fn check_data_dir(path: &Path) -> Result<DataDirCheck, StartError> {
     let disk = FileDisk::open_to_look(path)?;
     let is_locked = disk.is_locked();
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    Ok(hosts::check(&disk, is_locked))
+    Ok(vhosts::check(&disk, is_locked))
 }
 
 /// The definitions in a data directory that no broker uses.
@@ -255,9 +255,9 @@ pub(crate) async fn export_definitions(
     {
         return Err(StartError::NoDirectory(path.clone()));
     }
-    let (hosts, ..) = open(config, clock, false).await?;
-    let definitions = hosts.export().to_json();
-    hosts.stop().await?;
+    let (vhosts, ..) = open(config, clock, false).await?;
+    let definitions = vhosts.export().to_json();
+    vhosts.stop().await?;
     Ok(definitions)
 }
 
@@ -265,7 +265,7 @@ async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
     strangers: bool,
-) -> Result<(Hosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
+) -> Result<(Vhosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
     let Config { storage, seed, users, loopback_users, memory_limit, .. } = config.clone();
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
     let opening = tokio::task::spawn_blocking(move || {
@@ -277,9 +277,9 @@ async fn open(
             }
         };
         let memory = MemoryPlan { limit: memory_limit, has_disk: directory.is_some() };
-        let (hosts, reports) =
-            Hosts::start(disk, memory, clock, seed, &users, &loopback_users, strangers)?;
-        Ok((hosts, reports, directory))
+        let (vhosts, reports) =
+            Vhosts::start(disk, memory, clock, seed, &users, &loopback_users, strangers)?;
+        Ok((vhosts, reports, directory))
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

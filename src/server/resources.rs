@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::hosts::{DISK_RESERVE_OCTETS, Hosts, Resource};
 use crate::store::FileDisk;
+use crate::vhosts::{DISK_RESERVE_OCTETS, Resource, Vhosts};
 
 /// How often memory is looked at; a virtual host that holds too much asks for a look at once.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
@@ -22,14 +22,14 @@ const DISK_LOOK: Duration = Duration::from_secs(1);
 const MEMORY_CALM_PERCENT: u64 = 90;
 
 /// Runs until its task is ended.
-pub(super) async fn watch(disk: Option<Arc<FileDisk>>, hosts: Hosts) {
-    let pressure = hosts.memory_pressure();
+pub(super) async fn watch(disk: Option<Arc<FileDisk>>, vhosts: Vhosts) {
+    let pressure = vhosts.memory_pressure();
     let mut next_disk_look = Instant::now();
     loop {
-        look_at_memory(&hosts);
-        let is_due = Instant::now() >= next_disk_look || hosts.is_disk_full();
+        look_at_memory(&vhosts);
+        let is_due = Instant::now() >= next_disk_look || vhosts.is_disk_full();
         if let Some(disk) = disk.as_ref().filter(|_| is_due) {
-            look_at_disk(disk, &hosts);
+            look_at_disk(disk, &vhosts);
             next_disk_look = Instant::now() + DISK_LOOK;
         }
         let next_look = Instant::now() + MEMORY_LOOK;
@@ -43,9 +43,9 @@ pub(super) async fn watch(disk: Option<Arc<FileDisk>>, hosts: Hosts) {
 
 /// why: without what comes of unfinished messages, which has a bound of its own. A client that is blocked is
 /// not read from, so that its own could never be finished and would keep everybody blocked.
-fn look_at_memory(hosts: &Hosts) {
-    let (limit, used) = (hosts.memory_limit(), hosts.memory_used());
-    let was_short = hosts.is_short(Resource::Memory);
+fn look_at_memory(vhosts: &Vhosts) {
+    let (limit, used) = (vhosts.memory_limit(), vhosts.memory_used());
+    let was_short = vhosts.is_short(Resource::Memory);
     let bound = if was_short { limit / 100 * MEMORY_CALM_PERCENT } else { limit };
     let is_short = used > bound;
     if is_short == was_short {
@@ -56,15 +56,15 @@ fn look_at_memory(hosts: &Hosts) {
     } else {
         tracing::info!(used, limit, "memory is free again: publishers go on");
     }
-    hosts.set_short(Resource::Memory, is_short);
+    vhosts.set_short(Resource::Memory, is_short);
 }
 
 /// why: a write that finds no room makes everybody wait, confirms too; better nobody tries.
-fn look_at_disk(disk: &FileDisk, hosts: &Hosts) {
+fn look_at_disk(disk: &FileDisk, vhosts: &Vhosts) {
     let Ok(free) = disk.free_bytes() else { return };
     let needed = DISK_RESERVE_OCTETS;
-    let is_short = free < needed || hosts.is_disk_full();
-    if is_short == hosts.is_short(Resource::Disk) {
+    let is_short = free < needed || vhosts.is_disk_full();
+    if is_short == vhosts.is_short(Resource::Disk) {
         return;
     }
     if is_short {
@@ -72,5 +72,5 @@ fn look_at_disk(disk: &FileDisk, hosts: &Hosts) {
     } else {
         tracing::info!(free, "room on the disk again: publishers go on");
     }
-    hosts.set_short(Resource::Disk, is_short);
+    vhosts.set_short(Resource::Disk, is_short);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use leveret::{Broker, HostError};
+use leveret::{Broker, VhostError};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -87,7 +87,7 @@ async fn own_broker() -> &'static Broker {
 }
 
 /// Makes the virtual host, and lets in whom the scenario needs.
-fn prepare(broker: &Broker, vhost: &str, scenario: &Scenario) -> Result<(), HostError> {
+fn prepare(broker: &Broker, vhost: &str, scenario: &Scenario) -> Result<(), VhostError> {
     broker.create_vhost(vhost)?;
     broker.set_permissions("guest", vhost, ".*", ".*", ".*")?;
     for User { name, password, configure, write, read } in &scenario.setup.users {

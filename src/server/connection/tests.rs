@@ -14,8 +14,8 @@ use super::*;
 use crate::broker::time::Time;
 use crate::broker::vhost::Vhost;
 use crate::clock::ManualClock;
-use crate::hosts::MemoryPlan;
 use crate::store::MemoryDisk;
+use crate::vhosts::MemoryPlan;
 
 /// What a duplex holds each way: as little as a socket's buffers ever do.
 const SOCKET_OCTETS: usize = 64 * 1024;
@@ -45,12 +45,12 @@ impl Broker {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000_000)));
         let disk = Arc::new(MemoryDisk::default());
         let memory = MemoryPlan { limit: u64::MAX, has_disk: false };
-        let (hosts, _) =
-            Hosts::start(disk, memory, clock.clone(), Some(1), &[], &[], false).unwrap();
+        let (vhosts, _) =
+            Vhosts::start(disk, memory, clock.clone(), Some(1), &[], &[], false).unwrap();
         let (stopping, stopped) = watch::channel(false);
         let context = Context {
-            authenticator: Arc::new(hosts.clone()),
-            hosts,
+            authenticator: Arc::new(vhosts.clone()),
+            vhosts,
             settings: ConnectionSettings::default(),
             handshake_timeout: Duration::from_secs(10),
             places: Arc::new(Places::new(max_connections, 0)),
@@ -90,7 +90,7 @@ impl Broker {
 
     /// Ready and unacknowledged messages of the queue `q`.
     fn counts(&self) -> (usize, usize) {
-        let queues = self.context.hosts.vhost("/").unwrap().look(Vhost::queues);
+        let queues = self.context.vhosts.vhost("/").unwrap().look(Vhost::queues);
         let queue = queues.iter().find(|queue| queue.name == "q").unwrap();
         (queue.messages_ready, queue.messages_unacknowledged)
     }
@@ -323,7 +323,7 @@ async fn what_a_client_has_got_takes_no_memory() {
         readers.push(reader);
     }
     // Each has less than the core is told of at once.
-    assert_eq!(broker.context.hosts.memory_used(), 0);
+    assert_eq!(broker.context.vhosts.memory_used(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +352,7 @@ async fn a_client_that_never_reads_cannot_stay_once_it_is_told_to_go() {
     wire.publish((0..20).map(|_| vec![0; 100_000])).await;
     wire.send(&encoded(1, &consume())).await;
     sleep(Duration::from_secs(1)).await;
-    broker.context.hosts.shutdown();
+    broker.context.vhosts.shutdown();
     sleep(Duration::from_secs(1)).await;
     broker.clock.advance(Duration::from_secs(31));
     assert!(wire.until_cut_off().await <= Duration::from_secs(61));

@@ -1,12 +1,12 @@
 //! The virtual hosts of a broker, and who may do what in them.
 //!
-//! [`Hosts`] is what listeners, management and an embedding program talk to: it lets clients in, makes
+//! [`Vhosts`] is what listeners, management and an embedding program talk to: it lets clients in, makes
 //! and deletes virtual hosts and users, and keeps the [`Registry`] of all that on the disk. Each
 //! virtual host works for itself: a core behind its handle, a store, a log thread, a timer.
 //!
 //! Nothing here is on the way of a message.
 //!
-//! invariant: the lock order is changing, admission, registry, running hosts, then a vhost. Waiting for
+//! invariant: the lock order is changing, admission, registry, running vhosts, then a vhost. Waiting for
 //! a disk is done with `changing` alone held: whoever only looks at the registry never waits.
 
 mod check;
@@ -56,19 +56,19 @@ use crate::tls::Security;
 const PROGRESS_MS: u64 = 1_000;
 
 /// A virtual host at work.
-struct Host {
+struct RunningVhost {
     handle: VhostHandle,
     timer: JoinHandle<()>,
     log_thread: Option<std::thread::JoinHandle<Result<(), StoreError>>>,
 }
 
-impl Host {
+impl RunningVhost {
     fn start(
         name: &str,
         disk: Option<(Arc<dyn Disk>, Options)>,
         clock: Arc<dyn Clock>,
         settings: &VhostSettings,
-    ) -> Result<(Self, Report), HostError> {
+    ) -> Result<(Self, Report), VhostError> {
         let (store, recovered, report) = match disk {
             None => (None, Recovered::default(), Report::default()),
             Some((disk, options)) => {
@@ -94,9 +94,9 @@ impl Host {
         for left_out in left_out {
             tracing::warn!(vhost = name, "{left_out}");
         }
-        let log_thread = log_thread::spawn(handle.clone(), store).map_err(HostError::Thread)?;
+        let log_thread = log_thread::spawn(handle.clone(), store).map_err(VhostError::Thread)?;
         let timer = tokio::spawn(timer::run(handle.clone()));
-        Ok((Host { handle, timer, log_thread: Some(log_thread) }, report))
+        Ok((RunningVhost { handle, timer, log_thread: Some(log_thread) }, report))
     }
 
     /// Waits until everything durable is on the disk and the store is closed.
@@ -112,8 +112,8 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    /// Without [`stop`](Host::stop), what is durable is still written.
+impl Drop for RunningVhost {
+    /// Without [`stop`](RunningVhost::stop), what is durable is still written.
     fn drop(&mut self) {
         self.timer.abort();
         self.handle.log().close();
@@ -122,7 +122,7 @@ impl Drop for Host {
 
 /// Why a virtual host could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum HostError {
+pub enum VhostError {
     /// What is in the data directory could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -142,7 +142,7 @@ pub enum HostError {
 
 /// All virtual hosts of a broker. Cloning it copies a pointer.
 #[derive(Clone)]
-pub(crate) struct Hosts {
+pub(crate) struct Vhosts {
     inner: Arc<Inner>,
 }
 
@@ -155,7 +155,7 @@ struct Inner {
     changing: Mutex<()>,
     /// Held while a connection is let in, so that no two of them take the last place.
     admission: Mutex<()>,
-    running: RwLock<BTreeMap<String, Host>>,
+    running: RwLock<BTreeMap<String, RunningVhost>>,
     /// Open connections of each user.
     users: Mutex<BTreeMap<String, usize>>,
     /// Users that may connect from this machine alone.
@@ -167,7 +167,7 @@ struct Inner {
     seed: u64,
 }
 
-impl Hosts {
+impl Vhosts {
     /// Starts every virtual host there is on the disk, which keeps what is durable in them if the plan
     /// says so; on an empty one the virtual host `/` with the user guest, or those of `users` in its
     /// place. Those of `loopback_users` are let in from this machine alone. With `strangers`, users
@@ -181,13 +181,13 @@ impl Hosts {
         users: &[(String, Vec<u8>)],
         loopback_users: &[String],
         strangers: bool,
-    ) -> Result<(Self, Vec<(String, Report)>), HostError> {
+    ) -> Result<(Self, Vec<(String, Report)>), VhostError> {
         let mut registry = Registry::open(disk.clone())?;
         registry.add_first_users(users)?;
         if strangers {
             registry.open_to_strangers();
         }
-        let hosts = Hosts {
+        let vhosts = Vhosts {
             inner: Arc::new(Inner {
                 clock,
                 disk,
@@ -204,12 +204,12 @@ impl Hosts {
             }),
         };
         let mut reports = Vec::new();
-        let registry = hosts.current();
+        let registry = vhosts.current();
         for (name, _) in registry.vhosts() {
-            let report = hosts.run(&registry, name)?;
+            let report = vhosts.run(&registry, name)?;
             reports.push((name.to_owned(), report));
         }
-        Ok((hosts, reports))
+        Ok((vhosts, reports))
     }
 
     /// The registry as it is now.
@@ -218,7 +218,7 @@ impl Hosts {
     }
 
     /// Starts the virtual host of this name, which is in the registry.
-    fn run(&self, registry: &Registry, name: &str) -> Result<Report, HostError> {
+    fn run(&self, registry: &Registry, name: &str) -> Result<Report, VhostError> {
         let Some(record) = registry.vhost(name) else { return Ok(Report::default()) };
         // why: what is to be forgotten anyway need not be written anywhere.
         let memory = &self.inner.memory;
@@ -230,9 +230,9 @@ impl Hosts {
             seed: self.inner.seed.wrapping_add(record.number()),
             policies: Arc::new(record.policies()),
         };
-        let (host, report) = Host::start(name, disk, self.inner.clock.clone(), &settings)?;
-        host.handle.watch_memory(self.inner.pressure.clone());
-        self.inner.running.write().insert(name.to_owned(), host);
+        let (vhost, report) = RunningVhost::start(name, disk, self.inner.clock.clone(), &settings)?;
+        vhost.handle.watch_memory(self.inner.pressure.clone());
+        self.inner.running.write().insert(name.to_owned(), vhost);
         self.share_memory();
         self.tell_alarms(name);
         self.apply(registry, name);
@@ -261,13 +261,13 @@ impl Hosts {
 
     /// The virtual host of this name, while it runs.
     pub(crate) fn vhost(&self, name: &str) -> Option<VhostHandle> {
-        self.inner.running.read().get(name).map(|host| host.handle.clone())
+        self.inner.running.read().get(name).map(|vhost| vhost.handle.clone())
     }
 
     /// All virtual hosts that run, by name.
-    pub(crate) fn vhosts(&self) -> Vec<(String, VhostHandle)> {
+    pub(crate) fn running(&self) -> Vec<(String, VhostHandle)> {
         let running = self.inner.running.read();
-        running.iter().map(|(name, host)| (name.clone(), host.handle.clone())).collect()
+        running.iter().map(|(name, vhost)| (name.clone(), vhost.handle.clone())).collect()
     }
 
     /// Looks at users, virtual hosts and what belongs to them.
@@ -279,14 +279,14 @@ impl Hosts {
     pub(crate) fn change<T>(
         &self,
         change: impl FnOnce(&mut Registry) -> T,
-    ) -> Result<T, HostError> {
+    ) -> Result<T, VhostError> {
         let _changing = self.inner.changing.lock();
         let mut registry = Registry::clone(&self.current());
         let result = change(&mut registry);
         registry.save()?;
         let registry = Arc::new(registry);
         *self.inner.registry.write() = registry.clone();
-        for (name, _) in self.vhosts() {
+        for (name, _) in self.running() {
             self.apply(&registry, &name);
         }
         Ok(result)
@@ -298,7 +298,7 @@ impl Hosts {
         name: &str,
         password: &[u8],
         tags: &[&str],
-    ) -> Result<(), HostError> {
+    ) -> Result<(), VhostError> {
         let password = Some(PasswordHash::new(password, salt()));
         let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
         self.change(|registry| {
@@ -313,18 +313,18 @@ impl Hosts {
         user: &str,
         vhost: &str,
         patterns: [&str; 3],
-    ) -> Result<(), HostError> {
+    ) -> Result<(), VhostError> {
         let [configure, write, read] = patterns.map(str::to_owned);
         let record = PermissionRecord { configure, write, read };
         if self.registry(|registry| registry.vhost(vhost).is_none()) {
-            return Err(HostError::NoVhost(vhost.to_owned()));
+            return Err(VhostError::NoVhost(vhost.to_owned()));
         }
         self.change(|registry| registry.set_permissions(vhost, user, record))??;
         Ok(())
     }
 
     /// Makes a virtual host, unless it is there. Says whether it is new.
-    pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, HostError> {
+    pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, VhostError> {
         let _changing = self.inner.changing.lock();
         let mut registry = Registry::clone(&self.current());
         if !registry.add_vhost(name) {
@@ -338,8 +338,8 @@ impl Hosts {
 
     /// Deletes a virtual host with everything in it; its clients are told. Says whether it was
     /// there.
-    pub(crate) async fn delete_vhost(&self, name: &str) -> Result<bool, HostError> {
-        let (record, host) = {
+    pub(crate) async fn delete_vhost(&self, name: &str) -> Result<bool, VhostError> {
+        let (record, vhost) = {
             let _changing = self.inner.changing.lock();
             let mut registry = Registry::clone(&self.current());
             let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
@@ -348,10 +348,10 @@ impl Hosts {
             (record, self.inner.running.write().remove(name))
         };
         self.share_memory();
-        if let Some(host) = host {
-            host.handle.shutdown(&forced(format!("vhost '{name}' is deleted")));
+        if let Some(vhost) = vhost {
+            vhost.handle.shutdown(&forced(format!("vhost '{name}' is deleted")));
             // why: what its store still says is of no interest.
-            let _ = host.stop().await;
+            let _ = vhost.stop().await;
         }
         let disk = self.inner.disk.clone();
         let directory = record.directory();
@@ -369,7 +369,7 @@ impl Hosts {
     /// Closes the connections of a user who is no more.
     pub(crate) fn dismiss(&self, user: &str) {
         let reason = forced(format!("user '{user}' is deleted"));
-        for (_, handle) in self.vhosts() {
+        for (_, handle) in self.running() {
             handle.change(|vhost, now| {
                 vhost.handle_close_clients(now, &reason, |client| client.user == user);
             });
@@ -459,7 +459,7 @@ impl Hosts {
 
     /// Closes the connection of this name, as management shows it. Says whether it was there.
     pub(crate) fn close_connection(&self, name: &str, reason: &str) -> bool {
-        for (_, handle) in self.vhosts() {
+        for (_, handle) in self.running() {
             let found = handle.connections().into_iter().find(|(_, peer, _)| peer.name == name);
             if let Some((connection, ..)) = found {
                 let reason = forced(reason.to_owned());
@@ -479,24 +479,24 @@ impl Hosts {
 
     /// The broker stops: every client is told, and nobody else gets in.
     pub(crate) fn shutdown(&self) {
-        for (_, handle) in self.vhosts() {
+        for (_, handle) in self.running() {
             handle.shutdown(&handshake::shutdown_fault());
         }
     }
 
     /// Waits until everything durable is on the disk. The first failure is told.
     pub(crate) async fn stop(&self) -> Result<(), StoreError> {
-        let hosts = std::mem::take(&mut *self.inner.running.write());
+        let vhosts = std::mem::take(&mut *self.inner.running.write());
         let mut result = Ok(());
-        for host in hosts.into_values() {
-            result = result.and(host.stop().await);
+        for vhost in vhosts.into_values() {
+            result = result.and(vhost.stop().await);
         }
         result
     }
 }
 
 #[async_trait]
-impl Authenticator for Hosts {
+impl Authenticator for Vhosts {
     async fn authenticate(
         &self,
         credentials: &Credentials,

@@ -24,7 +24,7 @@ const Q: ShortStr<'static> = ShortStr::from_static("q");
 const PERSISTENT: &[u8] = &[0x10, 0, 2];
 
 /// A virtual host at work on a disk in memory, with one client.
-struct Host {
+struct RunningVhost {
     disk: MemoryDisk,
     handle: VhostHandle,
     session: Option<Session>,
@@ -32,7 +32,7 @@ struct Host {
     thread: JoinHandle<Result<(), StoreError>>,
 }
 
-impl Host {
+impl RunningVhost {
     async fn new() -> Self {
         let disk = MemoryDisk::default();
         let (store, recovered, _) = Store::open(Arc::new(disk.clone()), OPTIONS).unwrap();
@@ -41,12 +41,12 @@ impl Host {
         let thread = spawn(handle.clone(), Some(store)).unwrap();
         let outbox = Arc::new(Outbox::default());
         let session = handle.open(client(), peer(), outbox.clone(), Farewell::new(|| ())).ok();
-        let host = Host { disk, handle, session, outbox, thread };
-        host.apply(Method::ChannelOpen(channel::Open::default())).await;
-        host.apply(Method::ConfirmSelect(confirm::Select::default())).await;
+        let vhost = RunningVhost { disk, handle, session, outbox, thread };
+        vhost.apply(Method::ChannelOpen(channel::Open::default())).await;
+        vhost.apply(Method::ConfirmSelect(confirm::Select::default())).await;
         let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
-        host.apply(Method::QueueDeclare(declare)).await;
-        host
+        vhost.apply(Method::QueueDeclare(declare)).await;
+        vhost
     }
 
     async fn apply(&self, method: Method<'_>) {
@@ -98,7 +98,7 @@ impl Host {
         self.apply(Method::BasicAck(ack)).await;
     }
 
-    /// As a host stops: its result, which must not be long in coming.
+    /// as a virtual host stops: its result, which must not be long in coming.
     fn stop(mut self) -> Result<(), StoreError> {
         drop(self.session.take());
         self.handle.log().close();
@@ -125,23 +125,23 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn acknowledgements_make_room_on_a_full_disk() {
-    let host = Host::new().await;
-    host.fill().await;
-    host.consume().await;
+    let vhost = RunningVhost::new().await;
+    vhost.fill().await;
+    vhost.consume().await;
     // Nobody gives the disk any room but the broker itself.
-    until("there is room", || !host.handle.is_disk_full());
-    host.publish().await;
-    until("it is confirmed", || host.unconfirmed() == 0);
-    host.stop().unwrap();
+    until("there is room", || !vhost.handle.is_disk_full());
+    vhost.publish().await;
+    until("it is confirmed", || vhost.unconfirmed() == 0);
+    vhost.stop().unwrap();
 }
 
 #[tokio::test]
 async fn what_is_dead_goes_though_a_publish_does_not_fit() {
-    let host = Host::new().await;
-    host.fill().await;
+    let vhost = RunningVhost::new().await;
+    vhost.fill().await;
     // A queue is deleted, which fits, and a message is published to another one, which does not.
-    let capacity = host.disk.total_bytes() + SEGMENT + 5_000;
-    host.disk.set_capacity(Some(capacity));
+    let capacity = vhost.disk.total_bytes() + SEGMENT + 5_000;
+    vhost.disk.set_capacity(Some(capacity));
     let delete = Method::QueueDelete(queue::Delete { queue: Q, ..Default::default() });
     let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
     let mut batch = vec![
@@ -149,19 +149,19 @@ async fn what_is_dead_goes_though_a_publish_does_not_fit() {
         Command::Method { channel: 1, method: Method::QueueDeclare(declare) },
         publish(),
     ];
-    host.session.as_ref().unwrap().apply(&mut batch).await;
-    until("it is confirmed", || host.unconfirmed() == 0);
-    until("what is dead is gone", || host.disk.total_bytes() < capacity / 2);
-    host.stop().unwrap();
+    vhost.session.as_ref().unwrap().apply(&mut batch).await;
+    until("it is confirmed", || vhost.unconfirmed() == 0);
+    until("what is dead is gone", || vhost.disk.total_bytes() < capacity / 2);
+    vhost.stop().unwrap();
 }
 
 #[tokio::test]
 async fn a_broker_on_a_full_disk_can_be_stopped() {
-    let host = Host::new().await;
-    host.fill().await;
-    let disk = host.disk.clone();
-    host.consume().await;
-    host.stop().unwrap();
+    let vhost = RunningVhost::new().await;
+    vhost.fill().await;
+    let disk = vhost.disk.clone();
+    vhost.consume().await;
+    vhost.stop().unwrap();
     let (_, recovered, report) = Store::open(Arc::new(disk), OPTIONS).unwrap();
     assert!(report.cuts.is_empty(), "{report}");
     assert!(recovered.queues[0].messages.is_empty() && recovered.queues[0].cold.is_none());

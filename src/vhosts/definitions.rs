@@ -2,7 +2,7 @@
 
 use leveret_codec::{ReplyCode, ShortString};
 
-use super::{HostError, Hosts, PermissionRecord, UserRecord, salt};
+use super::{PermissionRecord, UserRecord, VhostError, Vhosts, salt};
 use crate::broker::error::Fault;
 use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::{BindingSnapshot, ExchangeSnapshot, QueueSnapshot};
@@ -12,8 +12,8 @@ use crate::definitions::{
     GlobalParameterEntry, Limits, OPERATOR_POLICY, ParameterEntry, PermissionEntry, PolicyEntry,
     QueueEntry, TopicPermissionEntry, UserEntry, VHOST_LIMITS, VhostEntry,
 };
-use crate::hosts::registry::{PolicyRecord, Registry, TopicPermissionRecord, VhostRecord};
 use crate::passwords::{Algorithm, PasswordHash};
+use crate::vhosts::registry::{PolicyRecord, Registry, TopicPermissionRecord, VhostRecord};
 
 /// Why definitions were not taken, or not wholly.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +34,10 @@ pub enum ImportError {
     },
     /// They could not be kept.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Vhost(#[from] VhostError),
 }
 
-impl Hosts {
+impl Vhosts {
     /// Brings everything into being that the definitions name. What is there already is left as it
     /// is, users, permissions, policies and parameters are set.
     ///
@@ -84,7 +84,7 @@ impl Hosts {
             ..Definitions::default()
         };
         self.registry(|registry| export_registry(registry, &mut definitions));
-        for (name, handle) in self.vhosts() {
+        for (name, handle) in self.running() {
             let (exchanges, queues, bindings) =
                 handle.look(|vhost: &Vhost| (vhost.exchanges(), vhost.queues(), vhost.bindings()));
             let exclusive: Vec<_> =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::Hosts;
+use super::Vhosts;
 use crate::broker::paging::MemoryShare;
 use crate::store::Options;
 
@@ -81,11 +81,11 @@ const LEAST_LOG_OCTETS: u64 = 8 * 1024 * 1024;
 /// The share of the memory that is for messages that wait: one in so many.
 const WAITING_SHARE: u64 = 4;
 
-impl Hosts {
+impl Vhosts {
     /// Gives each virtual host its share.
     pub(super) fn share_memory(&self) {
         let plan = &self.inner.memory;
-        let vhosts = self.vhosts();
+        let vhosts = self.running();
         let before_paging = plan.limit / WAITING_SHARE / vhosts.len().max(1) as u64;
         let share = MemoryShare { before_paging, before_starving: 2 * before_paging };
         for (_, handle) in vhosts {
@@ -100,12 +100,12 @@ impl Hosts {
 
     /// About how much they take, in octets.
     pub(crate) fn memory_used(&self) -> u64 {
-        self.vhosts().iter().map(|(_, handle)| handle.memory()).sum()
+        self.running().iter().map(|(_, handle)| handle.memory()).sum()
     }
 
     /// Whether a store waits for room on the disk.
     pub(crate) fn is_disk_full(&self) -> bool {
-        self.vhosts().iter().any(|(_, handle)| handle.is_disk_full())
+        self.running().iter().any(|(_, handle)| handle.is_disk_full())
     }
 
     /// Told when a virtual host alone holds more than the limit: somebody should look.
@@ -133,7 +133,7 @@ impl Hosts {
         change(&mut alarms);
         let reason = alarms.reason();
         if reason != before {
-            for (_, handle) in self.vhosts() {
+            for (_, handle) in self.running() {
                 handle.set_alarm(reason.as_deref());
             }
         }
