@@ -23,10 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::incoming::Incoming;
 use super::monitor::Monitor;
 use super::pending::{Pending, Share};
-use super::places::{Place, Places};
 use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
@@ -58,7 +58,7 @@ pub(super) struct Context {
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) settings: ConnectionSettings,
     pub(super) handshake_timeout: Duration,
-    pub(super) places: Arc<Places>,
+    pub(super) connection_slots: Arc<ConnectionSlots>,
     pub(super) pending: Arc<Pending>,
     /// True once the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
@@ -73,7 +73,7 @@ pub(super) struct Arrival {
     pub(super) deadline: Instant,
     /// How it is secured, if it is.
     pub(super) security: Option<Arc<Security>>,
-    pub(super) place: Place,
+    pub(super) slot: ConnectionSlot,
 }
 
 /// Serves one client from the accepted socket to its end.
@@ -85,12 +85,12 @@ where
     let outbox = Arc::new(Outbox::default());
     let mut stopping = context.stopping.clone();
     let Arrival { peer, deadline, .. } = arrival;
-    let leave = arrival.place.leave();
+    let leave = arrival.slot.leave();
     let mut reader = Reader::new(context, socket, arrival);
     let handshake = timeout_at(deadline, reader.shake_hands(&mut writing, &outbox));
     let opened = tokio::select! {
         opened = handshake => opened,
-        // why: no line each: whoever needs the place has logged that there are too many.
+        // why: no line each: whoever needs the slot has logged that there are too many.
         () = leave.notified() => return,
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
@@ -107,7 +107,7 @@ where
         Ok(Err(error)) => tracing::debug!(%peer, %error, "socket failed during the handshake"),
         // rabbitmq: no reply, the socket is closed.
         Err(_) => {
-            if let Some(count) = reader.place.note_slow() {
+            if let Some(count) = reader.slot.note_slow() {
                 tracing::warn!(%peer, count, "handshake took too long, connection closed");
             }
         }
@@ -148,7 +148,7 @@ struct Reader<R> {
     security: Option<Arc<Security>>,
     mechanism: &'static str,
     connection: Connection,
-    place: Place,
+    slot: ConnectionSlot,
     /// What `connection` holds of messages that are not whole.
     share: Share,
     buffer: ReadBuffer,
@@ -158,7 +158,7 @@ struct Reader<R> {
 
 impl<R: Incoming> Reader<R> {
     fn new(context: Arc<Context>, socket: R, arrival: Arrival) -> Self {
-        let Arrival { peer, local, security, place, .. } = arrival;
+        let Arrival { peer, local, security, slot, .. } = arrival;
         // rabbitmq: EXTERNAL is offered to a client without a certificate too, which learns more
         // from a login that is refused than from a mechanism that is not there.
         let external = security.as_ref().is_some_and(|it| it.asks_for_certificates);
@@ -174,7 +174,7 @@ impl<R: Incoming> Reader<R> {
             security,
             mechanism,
             connection,
-            place,
+            slot,
             share,
             buffer,
             received: 0,
@@ -238,7 +238,7 @@ impl<R: Incoming> Reader<R> {
         OpenRequest { vhost, info }: OpenRequest,
         outbox: &Arc<Outbox>,
     ) -> Result<Session, Fault> {
-        self.place.open().map_err(|max| {
+        self.slot.open().map_err(|max| {
             let text = format!("connection refused: node connection limit ({max}) is reached");
             Fault::new(ReplyCode::NotAllowed, text)
         })?;
@@ -255,7 +255,7 @@ impl<R: Incoming> Reader<R> {
                 Ok(session)
             }
             Err(fault) => {
-                self.place.close();
+                self.slot.close();
                 let reason = fault.text.as_ref();
                 tracing::warn!(peer = %self.peer, user, vhost, reason, "open refused");
                 Err(fault)

@@ -5,10 +5,10 @@
 
 mod buffer;
 mod connection;
+mod connection_slots;
 mod incoming;
 mod monitor;
 mod pending;
-mod places;
 mod resources;
 mod writer;
 
@@ -25,8 +25,8 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::{Arrival, Context};
+use self::connection_slots::{ConnectionSlot, ConnectionSlots};
 use self::pending::Pending;
-use self::places::{Place, Places};
 use crate::auth::Authenticator;
 use crate::broker::limits;
 use crate::clock::Clock;
@@ -145,7 +145,7 @@ impl Server {
             authenticator: authenticator.clone(),
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
-            places: Arc::new(Places::new(config.max_connections, http)),
+            connection_slots: Arc::new(ConnectionSlots::new(config.max_connections, http)),
             pending,
             stopping: stopped,
         });
@@ -181,7 +181,7 @@ impl Server {
 
     /// How many clients have an open connection.
     pub(crate) fn connection_count(&self) -> usize {
-        self.context.places.open_count()
+        self.context.connection_slots.open_count()
     }
 
     /// Octets that all connections hold of messages which are not whole yet.
@@ -335,8 +335,8 @@ async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Dur
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     failing = false;
-                    if let Some(place) = context.places.enter() {
-                        let serve = serve(context.clone(), socket, peer, place, acceptor.clone());
+                    if let Some(slot) = context.connection_slots.take() {
+                        let serve = serve(context.clone(), socket, peer, slot, acceptor.clone());
                         connections.spawn(serve);
                     }
                 }
@@ -369,7 +369,7 @@ async fn serve(
     context: Arc<Context>,
     socket: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    slot: ConnectionSlot,
     acceptor: Option<Arc<Acceptor>>,
 ) {
     let deadline = Instant::now() + context.handshake_timeout;
@@ -378,8 +378,8 @@ async fn serve(
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
     let local = socket.local_addr().unwrap_or(peer);
-    let leave = place.leave();
-    let mut arrival = Arrival { peer, local, deadline, security: None, place };
+    let leave = slot.leave();
+    let mut arrival = Arrival { peer, local, deadline, security: None, slot };
     match acceptor {
         None => {
             let (reading, writing) = socket.into_split();

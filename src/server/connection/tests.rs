@@ -53,7 +53,7 @@ impl Broker {
             vhosts,
             settings: ConnectionSettings::default(),
             handshake_timeout: Duration::from_secs(10),
-            places: Arc::new(Places::new(max_connections, 0)),
+            connection_slots: Arc::new(ConnectionSlots::new(max_connections, 0)),
             pending: Arc::new(Pending::new(max_pending)),
             stopping: stopped,
         };
@@ -67,7 +67,7 @@ impl Broker {
             local: address,
             deadline: Instant::now() + self.context.handshake_timeout,
             security: None,
-            place: self.context.places.enter().unwrap(),
+            slot: self.context.connection_slots.take().unwrap(),
         }
     }
 
@@ -389,7 +389,7 @@ async fn one_connection_too_many_is_told_so_and_gets_in_later() {
     assert_eq!(broker.stranger().shake_hands(0).await, full);
     drop(first.socket);
     first.serving.await.unwrap();
-    assert_eq!(broker.context.places.open_count(), 0);
+    assert_eq!(broker.context.connection_slots.open_count(), 0);
     broker.client(0).await;
 }
 
@@ -399,7 +399,7 @@ async fn a_handshake_ends_when_its_place_is_needed() {
     let (client, server) = tokio::io::duplex(SOCKET_OCTETS);
     let (reading, writing) = tokio::io::split(server);
     let arrival = broker.arrival();
-    let leave = arrival.place.leave();
+    let leave = arrival.slot.leave();
     let mut serving = Box::pin(serve(broker.context.clone(), reading, writing, arrival));
     assert_eq!(poll!(serving.as_mut()), Poll::Pending);
     leave.notify_one();

@@ -1,8 +1,8 @@
-//! How many clients there may be, and who has to go when there are too many.
+//! How many clients there may be, and which one is closed when there are too many.
 //!
 //! Two limits: sockets, of which there are as many as the limit of open files allows when some are
-//! left for the store, and open connections, which an operator may limit. Who has not finished the
-//! handshake is a stranger: if there is no room, the one who has taken longest makes room.
+//! left for the store, and open connections, which an operator may limit. If there is
+//! no room, the client whose handshake has taken longest is closed to make room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tokio::time::Instant;
 
 /// Most handshakes at once.
 ///
-/// why: each needs some 10 KiB before anybody knows who it is; they must not fill the memory where
+/// why: each needs some 10 KiB before its user is known; they must not fill the memory where
 /// open files have no limit.
 const HANDSHAKES: usize = 16 * 1024;
 
-/// How many sockets there may be above the limit, while those that were told to go are about to.
+/// How many sockets there may be above the limit, while those that were told to close still do so.
 const LEAVING: usize = 16;
 
 /// Open files that are always left for something else than clients: the store, what the runtime
@@ -29,9 +29,9 @@ const RESERVED_FILES: usize = 64;
 /// How long nothing is logged of further refusals once one was logged.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// The places that clients take.
+/// The slots that clients take.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     /// Sockets.
     max_sockets: usize,
     /// Connections that are open.
@@ -44,13 +44,13 @@ struct Taken {
     sockets: usize,
     open: usize,
     last_id: u64,
-    /// Those in the handshake, the oldest first, each with what tells it to go.
+    /// Those in the handshake, the oldest first, each with what tells it to close.
     handshakes: BTreeMap<u64, Arc<Notify>>,
-    refused: Seldom,
-    slow: Seldom,
+    refused: LimitedLog,
+    slow: LimitedLog,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// As many sockets as the process may have when so many open files are kept for others, and so
     /// many open connections.
     pub(super) fn new(max_open: Option<usize>, kept_files: usize) -> Self {
@@ -65,11 +65,11 @@ impl Places {
                 "the limit of open files allows fewer connections than are asked for"
             );
         }
-        Places::of(max_sockets, max_open)
+        ConnectionSlots::of(max_sockets, max_open)
     }
 
     fn of(max_sockets: usize, max_open: Option<usize>) -> Self {
-        Places { max_sockets, max_open, taken: Mutex::default() }
+        ConnectionSlots { max_sockets, max_open, taken: Mutex::default() }
     }
 
     /// How many connections are open.
@@ -78,7 +78,7 @@ impl Places {
     }
 
     /// A client has connected; none when there is no room for it.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let mut taken = self.taken.lock();
         let has_room = taken.sockets < self.max_sockets && taken.handshakes.len() < HANDSHAKES;
         if !has_room {
@@ -99,7 +99,7 @@ impl Places {
         let (id, leave) = (taken.last_id, Arc::new(Notify::new()));
         taken.handshakes.insert(id, leave.clone());
         drop(taken);
-        Some(Place { places: self.clone(), id, leave, is_open: false })
+        Some(ConnectionSlot { slots: self.clone(), id, leave, is_open: false })
     }
 }
 
@@ -110,27 +110,27 @@ fn sockets_of(files: usize, kept_files: usize) -> usize {
     (files - files / 10).saturating_sub(RESERVED_FILES + kept_files).max(1)
 }
 
-/// One client's place, free again once it is dropped.
+/// One client's slot, free again once it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     id: u64,
     leave: Arc<Notify>,
     is_open: bool,
 }
 
-impl Place {
-    /// What is notified when another client needs the place.
+impl ConnectionSlot {
+    /// What is notified when another client needs the slot.
     pub(super) fn leave(&self) -> Arc<Notify> {
         self.leave.clone()
     }
 
-    /// The connection is about to be open: nobody makes it go any more.
+    /// The connection is about to be open: no other client takes its slot any more.
     ///
     /// # Errors
     /// The limit of open connections, when there are as many.
     pub(super) fn open(&mut self) -> Result<(), usize> {
-        let Places { max_open, taken, .. } = &*self.places;
+        let ConnectionSlots { max_open, taken, .. } = &*self.slots;
         let mut taken = taken.lock();
         if let Some(max) = *max_open
             && taken.open >= max
@@ -148,34 +148,34 @@ impl Place {
 
     /// The handshake took too long: how many did since the last time, if that is to be logged.
     pub(super) fn note_slow(&self) -> Option<u64> {
-        self.places.taken.lock().slow.note()
+        self.slots.taken.lock().slow.note()
     }
 
     /// The connection did not become open after all.
     pub(super) fn close(&mut self) {
-        let mut taken = self.places.taken.lock();
+        let mut taken = self.slots.taken.lock();
         taken.open -= usize::from(std::mem::take(&mut self.is_open));
         taken.handshakes.insert(self.id, self.leave.clone());
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
+        let mut taken = self.slots.taken.lock();
         taken.sockets -= 1;
         taken.open -= usize::from(self.is_open);
         taken.handshakes.remove(&self.id);
     }
 }
 
-/// Counts what strangers can make happen as often as they like, and says when it is to be logged.
+/// Counts what a client can cause without a login, and says when it is to be logged.
 #[derive(Debug, Default)]
-struct Seldom {
+struct LimitedLog {
     count: u64,
     logged: Option<Instant>,
 }
 
-impl Seldom {
+impl LimitedLog {
     /// One more; how many there are since the last time, if that is to be logged.
     fn note(&mut self) -> Option<u64> {
         self.count += 1;
@@ -204,43 +204,43 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_handshake_makes_room() {
-        let places = Arc::new(Places::of(2, None));
-        let [first, second] = [(); 2].map(|()| places.enter().unwrap());
-        let third = places.enter().unwrap();
+        let slots = Arc::new(ConnectionSlots::of(2, None));
+        let [first, second] = [(); 2].map(|()| slots.take().unwrap());
+        let third = slots.take().unwrap();
         assert!(poll!(Box::pin(first.leave.notified())).is_ready());
         assert!(poll!(Box::pin(second.leave.notified())).is_pending());
         drop((first, second));
-        let fourth = places.enter().unwrap();
+        let fourth = slots.take().unwrap();
         assert!(poll!(Box::pin(third.leave.notified())).is_pending());
         assert!(poll!(Box::pin(fourth.leave.notified())).is_pending());
     }
 
     #[test]
     fn open_connections_are_never_told_to_go() {
-        let places = Arc::new(Places::of(2, None));
-        let mut open = [(); 2].map(|()| places.enter().unwrap());
-        for place in &mut open {
-            place.open().unwrap();
+        let slots = Arc::new(ConnectionSlots::of(2, None));
+        let mut open = [(); 2].map(|()| slots.take().unwrap());
+        for slot in &mut open {
+            slot.open().unwrap();
         }
-        assert!(places.enter().is_none());
+        assert!(slots.take().is_none());
         open[0].close();
-        assert!(places.enter().is_some());
-        assert_eq!(places.open_count(), 1);
+        assert!(slots.take().is_some());
+        assert_eq!(slots.open_count(), 1);
         drop(open);
-        assert_eq!((places.open_count(), places.taken.lock().sockets), (0, 0));
+        assert_eq!((slots.open_count(), slots.taken.lock().sockets), (0, 0));
     }
 
     #[test]
     fn sockets_that_are_about_to_close_have_a_bound() {
-        let places = Arc::new(Places::of(100, None));
-        let kept: Vec<_> = std::iter::from_fn(|| places.enter()).take(500).collect();
+        let slots = Arc::new(ConnectionSlots::of(100, None));
+        let kept: Vec<_> = std::iter::from_fn(|| slots.take()).take(500).collect();
         assert_eq!(kept.len(), 100 + LEAVING);
     }
 
     #[test]
     fn the_operators_limit_is_for_open_connections() {
-        let places = Arc::new(Places::of(10, Some(1)));
-        let [mut first, mut second] = [(); 2].map(|()| places.enter().unwrap());
+        let slots = Arc::new(ConnectionSlots::of(10, Some(1)));
+        let [mut first, mut second] = [(); 2].map(|()| slots.take().unwrap());
         assert_eq!(first.open(), Ok(()));
         assert_eq!(second.open(), Err(1));
         drop(first);
@@ -249,10 +249,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refusals_do_not_flood_the_log() {
-        let mut seldom = Seldom::default();
-        assert_eq!(seldom.note(), Some(1));
-        assert!((0..1000).all(|_| seldom.note().is_none()));
+        let mut limited = LimitedLog::default();
+        assert_eq!(limited.note(), Some(1));
+        assert!((0..1000).all(|_| limited.note().is_none()));
         tokio::time::advance(SILENCE).await;
-        assert_eq!(seldom.note(), Some(1001));
+        assert_eq!(limited.note(), Some(1001));
     }
 }
