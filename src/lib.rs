@@ -106,8 +106,8 @@ impl Broker {
     }
 
     /// Octets held in memory of messages that have begun to come and are not whole yet.
-    pub fn pending_octets(&self) -> usize {
-        self.server.pending_octets()
+    pub fn partial_message_bytes(&self) -> usize {
+        self.server.partial_message_bytes()
     }
 
     /// The queues as they are now.

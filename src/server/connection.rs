@@ -26,7 +26,7 @@ use super::buffer::ReadBuffer;
 use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::incoming::Incoming;
 use super::monitor::Monitor;
-use super::pending::{Pending, Share};
+use super::partial_messages::{ConnectionShare, PartialMessages};
 use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
@@ -59,7 +59,7 @@ pub(super) struct Context {
     pub(super) settings: ConnectionSettings,
     pub(super) handshake_timeout: Duration,
     pub(super) connection_slots: Arc<ConnectionSlots>,
-    pub(super) pending: Arc<Pending>,
+    pub(super) partial_messages: Arc<PartialMessages>,
     /// True once the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -150,7 +150,7 @@ struct Reader<R> {
     connection: Connection,
     slot: ConnectionSlot,
     /// What `connection` holds of messages that are not whole.
-    share: Share,
+    share: ConnectionShare,
     buffer: ReadBuffer,
     /// Octets since the beginning.
     received: u64,
@@ -165,7 +165,7 @@ impl<R: Incoming> Reader<R> {
         let connection =
             Connection::new(ConnectionSettings { external, ..context.settings.clone() });
         let (mechanism, buffer) = ("PLAIN", ReadBuffer::new());
-        let share = Share::new(context.pending.clone());
+        let share = ConnectionShare::new(context.partial_messages.clone());
         Reader {
             context,
             socket,

@@ -8,7 +8,7 @@ mod connection;
 mod connection_slots;
 mod incoming;
 mod monitor;
-mod pending;
+mod partial_messages;
 mod resources;
 mod writer;
 
@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::connection::{Arrival, Context};
 use self::connection_slots::{ConnectionSlot, ConnectionSlots};
-use self::pending::Pending;
+use self::partial_messages::PartialMessages;
 use crate::auth::Authenticator;
 use crate::broker::limits;
 use crate::clock::Clock;
@@ -136,7 +136,7 @@ impl Server {
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
         let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
-        let pending = Arc::new(Pending::new(limits::PENDING_OCTETS));
+        let partial_messages = Arc::new(PartialMessages::new(limits::PENDING_OCTETS));
         let watching = tokio::spawn(resources::watch(disk, vhosts.clone()));
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
@@ -146,7 +146,7 @@ impl Server {
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
             connection_slots: Arc::new(ConnectionSlots::new(config.max_connections, http)),
-            pending,
+            partial_messages,
             stopping: stopped,
         });
         let mut listening = Vec::new();
@@ -185,8 +185,8 @@ impl Server {
     }
 
     /// Octets that all connections hold of messages which are not whole yet.
-    pub(crate) fn pending_octets(&self) -> usize {
-        self.context.pending.octets()
+    pub(crate) fn partial_message_bytes(&self) -> usize {
+        self.context.partial_messages.bytes()
     }
 
     /// The addresses that are listened on for TLS, with the ports that the system chose.

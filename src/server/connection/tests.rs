@@ -54,7 +54,7 @@ impl Broker {
             settings: ConnectionSettings::default(),
             handshake_timeout: Duration::from_secs(10),
             connection_slots: Arc::new(ConnectionSlots::new(max_connections, 0)),
-            pending: Arc::new(Pending::new(max_pending)),
+            partial_messages: Arc::new(PartialMessages::new(max_pending)),
             stopping: stopped,
         };
         Broker { context: Arc::new(context), clock, _stopping: stopping }
@@ -246,12 +246,12 @@ async fn a_body_that_drips_holds_what_came() {
         encode::body(&mut part, 1, &[0; 100], 131_072);
         wire.send(&part).await;
         sleep(Duration::from_millis(1)).await;
-        let pending = broker.context.pending.octets();
+        let pending = broker.context.partial_messages.bytes();
         assert!((100 * sent..=200 * sent + 1000).contains(&pending), "{sent}: {pending}");
     }
     drop(wire.socket);
     wire.serving.await.unwrap();
-    assert_eq!(broker.context.pending.octets(), 0);
+    assert_eq!(broker.context.partial_messages.bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,7 +375,7 @@ async fn when_the_broker_holds_too_many_unfinished_messages_the_largest_goes() {
     }
     let told = large.method().await;
     assert_eq!(told, "506 RESOURCE_ERROR - too many octets of unfinished messages");
-    assert!((100_000..300_000).contains(&broker.context.pending.octets()));
+    assert!((100_000..300_000).contains(&broker.context.partial_messages.bytes()));
     small.send(&part).await;
     sleep(Duration::from_secs(1)).await;
     assert!(poll!(Box::pin(small.frame())).is_pending(), "the small one is left alone");
