@@ -24,8 +24,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
 use super::connection_slots::{ConnectionSlot, ConnectionSlots};
+use super::heartbeat_monitor::HeartbeatMonitor;
 use super::incoming::Incoming;
-use super::monitor::Monitor;
 use super::partial_messages::{ConnectionShare, PartialMessages};
 use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
@@ -331,7 +331,7 @@ impl<R: Incoming> Reader<R> {
         writing: &mut JoinSet<io::Result<()>>,
     ) -> Ended {
         let mut commands = Vec::new();
-        let mut monitor = Monitor::new(self.connection.heartbeat_secs(), self.received);
+        let mut monitor = HeartbeatMonitor::new(self.connection.heartbeat_secs(), self.received);
         let mut is_over = false;
         loop {
             let (used, progress, kept, blocked) = self.apply(session, commands).await;
@@ -445,14 +445,14 @@ impl<R: Incoming> Reader<R> {
     }
 
     /// Whether the heartbeat monitor gives the client up.
-    fn is_lost(&self, monitor: &mut Monitor, session: &Session, outbox: &Outbox) -> bool {
+    fn is_lost(&self, monitor: &mut HeartbeatMonitor, session: &Session, outbox: &Outbox) -> bool {
         // why: what we do not read because our disk is slow cannot be held against the client.
         if !session.vhost().log().has_room() {
             return false;
         }
         // why: a client that reads is alive, even if we do not read from it until it has read more.
-        let life = if outbox.has_room() { 0 } else { outbox.written() };
-        monitor.is_lost(self.received + life)
+        let activity = if outbox.has_room() { 0 } else { outbox.written() };
+        monitor.is_lost(self.received + activity)
     }
 
     /// Lets a refused client wait, then see the end of the stream.

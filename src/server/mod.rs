@@ -6,8 +6,8 @@
 mod buffer;
 mod connection;
 mod connection_slots;
+mod heartbeat_monitor;
 mod incoming;
-mod monitor;
 mod partial_messages;
 mod resources;
 mod writer;
