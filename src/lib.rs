@@ -29,6 +29,7 @@ pub mod config;
 pub mod definitions;
 mod handle;
 mod log_buffer;
+mod login_throttle;
 mod management;
 pub mod memory;
 mod outbox;
@@ -36,7 +37,6 @@ mod passwords;
 pub mod perf;
 mod server;
 pub mod store;
-mod throttle;
 mod tls;
 mod vhosts;
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 7] = [
     &["broker"],
     &["clock", "outbox", "log_buffer", "auth", "config", "memory", "passwords"],
-    &["store", "definitions", "tls", "throttle", "perf"],
+    &["store", "definitions", "tls", "login_throttle", "perf"],
     &["handle"],
     &["vhosts"],
     &["server", "management", "cli"],

@@ -84,13 +84,13 @@ mod tests {
 
     /// How long a monitor takes, in milliseconds, to give up a client whose last byte came so many
     /// milliseconds after the beginning.
-    async fn silence_ms(heartbeat_secs: u16, last_octet_ms: u64) -> u128 {
+    async fn silence_ms(heartbeat_secs: u16, last_byte_ms: u64) -> u128 {
         let began = Instant::now();
         let mut monitor = HeartbeatMonitor::new(heartbeat_secs, 8);
-        let last = began + Duration::from_millis(last_octet_ms);
+        let last = began + Duration::from_millis(last_byte_ms);
         loop {
             monitor.tick().await;
-            let activity = if Instant::now() > last && last_octet_ms > 0 { 9 } else { 8 };
+            let activity = if Instant::now() > last && last_byte_ms > 0 { 9 } else { 8 };
             if monitor.is_lost(activity) {
                 return (Instant::now() - last).as_millis();
             }
@@ -101,10 +101,10 @@ mod tests {
     async fn a_silent_client_is_given_up_within_two_timeouts_and_not_long_before() {
         for secs in [1, 10, 60] {
             let timeout = u128::from(secs) * 1000;
-            for last_octet_ms in (0..u64::from(secs) * 1700).step_by(usize::from(secs) * 37) {
-                let silence = silence_ms(secs, last_octet_ms).await;
+            for last_byte_ms in (0..u64::from(secs) * 1700).step_by(usize::from(secs) * 37) {
+                let silence = silence_ms(secs, last_byte_ms).await;
                 let allowed = timeout * 7 / 4 - 5..=timeout * 2 + 5;
-                assert!(allowed.contains(&silence), "{secs} {last_octet_ms} {silence}");
+                assert!(allowed.contains(&silence), "{secs} {last_byte_ms} {silence}");
             }
         }
     }

@@ -32,9 +32,9 @@ use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
 use crate::definitions::Definitions;
+use crate::login_throttle::LoginThrottle;
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
-use crate::throttle::Throttle;
 use crate::tls::{self, Acceptor, TlsError};
 use crate::vhosts::{self, DataDirCheck, ImportError, MemoryPlan, VhostError, Vhosts};
 
@@ -135,7 +135,8 @@ impl Server {
             vhosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
-        let authenticator: Arc<dyn Authenticator> = Arc::new(Throttle::new(authenticator, clock));
+        let authenticator: Arc<dyn Authenticator> =
+            Arc::new(LoginThrottle::new(authenticator, clock));
         let partial_messages = Arc::new(PartialMessages::new(limits::PENDING_OCTETS));
         let watching = tokio::spawn(resources::watch(disk, vhosts.clone()));
         let (stopping, stopped) = watch::channel(false);

@@ -45,18 +45,18 @@ const RECOVERY_MS: u64 = 3_000;
 
 /// How long a login may wait for its turn, in milliseconds: well below the time for a handshake, so
 /// that the client hears of it.
-const PATIENCE_MS: u64 = 5_000;
+const MAX_WAIT_MS: u64 = 5_000;
 
 /// How many addresses are remembered for their failures, and how many users for their successes.
 const ENTRIES: usize = 10_000;
 
-/// Longest name of a user that is remembered, in octets.
+/// Longest name of a user that is remembered, in bytes.
 ///
 /// rabbitmq: none is longer.
-const NAME_OCTETS: usize = 255;
+const NAME_BYTES: usize = 255;
 
 /// An authenticator that is not asked too often by those who ask wrongly.
-pub(crate) struct Throttle {
+pub(crate) struct LoginThrottle {
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
     table: Mutex<Table>,
@@ -64,9 +64,9 @@ pub(crate) struct Throttle {
     relieved: Notify,
 }
 
-impl Throttle {
+impl LoginThrottle {
     pub(crate) fn new(authenticator: Arc<dyn Authenticator>, clock: Arc<dyn Clock>) -> Self {
-        Throttle {
+        LoginThrottle {
             authenticator,
             clock,
             table: Mutex::new(Table::default()),
@@ -76,7 +76,7 @@ impl Throttle {
 
     /// Waits for the turn of a login. It counts as failed until it is known to be none.
     async fn admit(&self, origin: &Origin) -> Result<Account, AuthenticationFailure> {
-        let deadline = self.clock.now().plus_millis(PATIENCE_MS);
+        let deadline = self.clock.now().plus_millis(MAX_WAIT_MS);
         loop {
             // why: before the look, so that nothing that comes behind it is missed.
             let mut relieved = pin!(self.relieved.notified());
@@ -103,7 +103,7 @@ impl Throttle {
 }
 
 #[async_trait]
-impl Authenticator for Throttle {
+impl Authenticator for LoginThrottle {
     async fn authenticate(
         &self,
         credentials: &Credentials,
@@ -182,7 +182,7 @@ impl Table {
                 self.debts.remove(account);
             }
         }
-        if let Some(origin) = success.filter(|origin| origin.user.len() <= NAME_OCTETS) {
+        if let Some(origin) = success.filter(|origin| origin.user.len() <= NAME_BYTES) {
             // Nobody is forgotten for being long ago: only when there are too many.
             make_room(&mut self.known, &origin, Time::EPOCH);
             self.known.insert(origin, now);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     struct Fixture {
-        throttle: Arc<Throttle>,
+        throttle: Arc<LoginThrottle>,
         asked: Arc<Counting>,
         clock: Arc<ManualClock>,
     }
@@ -271,7 +271,7 @@ mod tests {
         fn new() -> Self {
             let clock = Arc::new(ManualClock::new(Time::from_millis(1_700_000_000_000)));
             let asked = Arc::new(Counting::default());
-            let throttle = Arc::new(Throttle::new(asked.clone(), clock.clone()));
+            let throttle = Arc::new(LoginThrottle::new(asked.clone(), clock.clone()));
             Fixture { throttle, asked, clock }
         }
 
@@ -350,7 +350,7 @@ mod tests {
         let before = fixture.asked();
         fixture.advance(RECOVERY_MS).await;
         assert_eq!(fixture.asked(), before + 1);
-        fixture.advance(PATIENCE_MS - RECOVERY_MS - 1).await;
+        fixture.advance(MAX_WAIT_MS - RECOVERY_MS - 1).await;
         assert_eq!(waiting.iter().filter(|login| login.is_finished()).count(), 1);
         fixture.advance(1).await;
         assert_eq!(fixture.asked(), before + 1);
