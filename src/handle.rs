@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
 
-pub(crate) use session::{Farewell, Peer, Receipts, Session};
+pub(crate) use session::{ConnectionPeer, OnClose, Session, WriteReceipts};
 
 /// The way to a virtual host, for whoever has input for it. Cloning it copies a pointer.
 #[derive(Clone)]
@@ -74,7 +74,7 @@ struct State {
 struct Slot {
     connection: ConnectionId,
     outbox: Arc<Outbox>,
-    peer: Arc<Peer>,
+    peer: Arc<ConnectionPeer>,
 }
 
 impl VhostHandle {
@@ -112,14 +112,14 @@ impl VhostHandle {
         (handle, left_out)
     }
 
-    /// Opens a connection. What it is to be sent goes to `outbox`, the open-ok first. `farewell` is
+    /// Opens a connection. What it is to be sent goes to `outbox`, the open-ok first. `on_close` is
     /// called when it has ended.
     pub(crate) fn open(
         &self,
         info: ConnectionInfo,
-        peer: Arc<Peer>,
+        peer: Arc<ConnectionPeer>,
         outbox: Arc<Outbox>,
-        farewell: Farewell,
+        on_close: OnClose,
     ) -> Result<Session, Fault> {
         let connection = self.with_vhost(|state, now| {
             if state.stopping {
@@ -133,7 +133,7 @@ impl VhostHandle {
             state.slots[index] = Some(Slot { connection, outbox, peer: peer.clone() });
             Ok(connection)
         })?;
-        Ok(Session::new(self.clone(), connection, peer, farewell))
+        Ok(Session::new(self.clone(), connection, peer, on_close))
     }
 
     /// The store has everything up to `lsn` on disk.
@@ -241,7 +241,7 @@ impl VhostHandle {
     }
 
     /// Every connection with its other end, as they are now.
-    pub(crate) fn connections(&self) -> Vec<(ConnectionSnapshot, Arc<Peer>, u64)> {
+    pub(crate) fn connections(&self) -> Vec<(ConnectionSnapshot, Arc<ConnectionPeer>, u64)> {
         let state = self.shared.state.lock();
         let slot = |id: ConnectionId| state.slots.get(id.index())?.as_ref();
         let connections = state.vhost.connections().into_iter();

@@ -257,7 +257,7 @@ fn in_memory_leaves_nothing() {
     client.declare("kept", true);
     client.publish_safely(1, ("", "kept"), PERSISTENT, b"for now");
     broker.signal(Signal::TERM);
-    expect_farewell(&mut client);
+    expect_close(&mut client);
     assert!(broker.wait().status.success());
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
@@ -280,8 +280,8 @@ fn a_signal_stops_it_in_order_and_what_is_durable_stays() {
         assert_eq!(client.count("kept"), 200);
         let mut idle = Client::connect(address);
         broker.signal(signal);
-        expect_farewell(&mut client);
-        expect_farewell(&mut idle);
+        expect_close(&mut client);
+        expect_close(&mut idle);
         let Ended { status, stderr, .. } = broker.wait();
         assert_eq!(status.code(), Some(0), "{stderr}");
 
@@ -443,9 +443,9 @@ fn what_cannot_be_checked_is_named() {
 }
 
 /// The broker says that it stops, and the client agrees.
-fn expect_farewell(client: &mut Client) {
-    let farewell = client.frame();
-    let Method::ConnectionClose(close) = farewell.method() else { panic!("{farewell:?}") };
+fn expect_close(client: &mut Client) {
+    let frame = client.frame();
+    let Method::ConnectionClose(close) = frame.method() else { panic!("{frame:?}") };
     assert_eq!(close.reply_code, 320);
     assert_eq!(
         close.reply_text.to_string(),

@@ -19,18 +19,18 @@ use crate::tls::Security;
 pub(crate) struct Session {
     handle: VhostHandle,
     connection: ConnectionId,
-    peer: Arc<Peer>,
-    _farewell: Farewell,
+    peer: Arc<ConnectionPeer>,
+    _on_close: OnClose,
 }
 
 impl Session {
     pub(super) fn new(
         handle: VhostHandle,
         connection: ConnectionId,
-        peer: Arc<Peer>,
-        farewell: Farewell,
+        peer: Arc<ConnectionPeer>,
+        on_close: OnClose,
     ) -> Self {
-        Session { handle, connection, peer, _farewell: farewell }
+        Session { handle, connection, peer, _on_close: on_close }
     }
 
     /// The virtual host that it is in.
@@ -122,8 +122,8 @@ impl Session {
     }
 
     /// What the connection's writer tells the core through.
-    pub(crate) fn receipts(&self) -> Receipts {
-        Receipts { handle: self.handle.clone(), connection: self.connection }
+    pub(crate) fn write_receipts(&self) -> WriteReceipts {
+        WriteReceipts { handle: self.handle.clone(), connection: self.connection }
     }
 }
 
@@ -149,12 +149,12 @@ impl Drop for Session {
 }
 
 /// Tells the core what a connection's socket took. May outlive the [`Session`]; has no effect then.
-pub(crate) struct Receipts {
+pub(crate) struct WriteReceipts {
     handle: VhostHandle,
     connection: ConnectionId,
 }
 
-impl Receipts {
+impl WriteReceipts {
     /// So many octets, counted by `Outgoing::size`, are written.
     pub(crate) fn written(&self, octets: usize) {
         self.handle.with_vhost(|state, now| {
@@ -168,7 +168,7 @@ impl Receipts {
 
 /// The other end of a connection.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct ConnectionPeer {
     /// The name that management knows the connection by: `client -> server`.
     pub(crate) name: String,
     /// The client's address.
@@ -186,19 +186,19 @@ pub(crate) struct Peer {
 }
 
 /// Something to be done when a connection has ended.
-pub(crate) struct Farewell(Option<Box<dyn FnOnce() + Send + Sync>>);
+pub(crate) struct OnClose(Option<Box<dyn FnOnce() + Send + Sync>>);
 
-impl Farewell {
+impl OnClose {
     /// This is to be done.
-    pub(crate) fn new(deed: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Farewell(Some(Box::new(deed)))
+    pub(crate) fn new(action: impl FnOnce() + Send + Sync + 'static) -> Self {
+        OnClose(Some(Box::new(action)))
     }
 }
 
-impl Drop for Farewell {
+impl Drop for OnClose {
     fn drop(&mut self) {
-        if let Some(deed) = self.0.take() {
-            deed();
+        if let Some(action) = self.0.take() {
+            action();
         }
     }
 }

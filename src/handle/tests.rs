@@ -27,9 +27,9 @@ pub(crate) fn client() -> ConnectionInfo {
 }
 
 /// Its other end.
-pub(crate) fn peer() -> Arc<Peer> {
+pub(crate) fn peer() -> Arc<ConnectionPeer> {
     let address = "127.0.0.1:1".parse().unwrap();
-    Arc::new(Peer {
+    Arc::new(ConnectionPeer {
         name: "test".to_owned(),
         address,
         local: address,
@@ -41,7 +41,7 @@ pub(crate) fn peer() -> Arc<Peer> {
 }
 
 fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
-    handle.open(client(), peer(), outbox, Farewell::new(|| ()))
+    handle.open(client(), peer(), outbox, OnClose::new(|| ()))
 }
 
 /// The frames that wait in an outbox, and whether the core has said its last word.
@@ -88,7 +88,7 @@ async fn nobody_enters_a_broker_that_stops() {
 fn a_session_that_is_dropped_leaves_the_vhost() {
     let handle = handle();
     let session = open(&handle, Arc::default()).unwrap();
-    let receipts = session.receipts();
+    let write_receipts = session.write_receipts();
     let connections = || handle.shared.state.lock().vhost.snapshot().connections;
     assert_eq!(connections(), 1);
     drop(session);
@@ -96,7 +96,7 @@ fn a_session_that_is_dropped_leaves_the_vhost() {
 
     // The next one gets the same place, and nothing of what the first one's writer says.
     let _session = open(&handle, Arc::default()).unwrap();
-    receipts.written(1);
+    write_receipts.written(1);
     assert_eq!(connections(), 1);
 }
 

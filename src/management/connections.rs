@@ -16,7 +16,7 @@ use super::list::Wishes;
 use super::local_client::is_local;
 use super::{Answer, Api, Site, show};
 use crate::broker::snapshot::ConnectionSnapshot;
-use crate::handle::{Peer, VhostHandle};
+use crate::handle::{ConnectionPeer, VhostHandle};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Api> {
 pub(super) struct Found {
     pub(super) vhost: String,
     pub(super) connection: ConnectionSnapshot,
-    pub(super) peer: Arc<Peer>,
+    pub(super) peer: Arc<ConnectionPeer>,
     /// Whether an alarm keeps it from being read.
     blocked: bool,
     /// Octets that it was sent.

@@ -23,7 +23,7 @@ use crate::broker::command::{Command, Outgoing};
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::limits;
 use crate::broker::message::Message;
-use crate::handle::{Farewell, Peer, Session};
+use crate::handle::{ConnectionPeer, OnClose, Session};
 use crate::outbox::Outbox;
 
 /// The mechanism that nobody else uses: it had not to log in to AMQP.
@@ -36,7 +36,7 @@ const CHANNEL: u16 = 1;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether this is the end of a local client, which lists leave out.
-pub(super) fn is_local(peer: &Peer) -> bool {
+pub(super) fn is_local(peer: &ConnectionPeer) -> bool {
     peer.mechanism == MECHANISM
 }
 
@@ -138,7 +138,7 @@ impl LocalClient {
             client_properties: TableBuf::default(),
             rights: Arc::new(rights),
         };
-        let peer = Arc::new(Peer {
+        let peer = Arc::new(ConnectionPeer {
             name: format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local),
             address: caller.ends.peer,
             local: caller.ends.local,
@@ -149,7 +149,7 @@ impl LocalClient {
         });
         let outbox = Arc::new(Outbox::default());
         let session = handle
-            .open(info, peer, outbox.clone(), Farewell::new(|| {}))
+            .open(info, peer, outbox.clone(), OnClose::new(|| {}))
             .map_err(|fault| Failure::bad_request(fault.to_string()))?;
         let client = LocalClient { session, outbox, answers: VecDeque::new() };
         let method = Method::ChannelOpen(channel::Open::default());

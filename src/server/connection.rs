@@ -296,7 +296,7 @@ impl<R: Incoming> Reader<R> {
         let writer = Writer {
             socket,
             outbox: outbox.clone(),
-            receipts: session.receipts(),
+            write_receipts: session.write_receipts(),
             frame_max: self.connection.frame_max(),
             heartbeat_secs: self.connection.heartbeat_secs(),
         };

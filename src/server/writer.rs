@@ -14,7 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::broker::command::Outgoing;
 use crate::broker::limits::OUTBOX_OCTETS;
-use crate::handle::Receipts;
+use crate::handle::WriteReceipts;
 use crate::outbox::Outbox;
 
 /// What is written at once. Large enough to make the system call cheap, small enough to be still
@@ -26,7 +26,7 @@ const KEPT_OCTETS: usize = 4 * CHUNK_OCTETS;
 
 /// The core is told of what was written in portions of this size, of which it lets twice as much
 /// wait: the other half keeps the writer busy meanwhile.
-const RECEIPT_OCTETS: usize = OUTBOX_OCTETS / 2;
+const RECEIPT_BYTES: usize = OUTBOX_OCTETS / 2;
 
 /// How often a connection without heartbeats gives back memory that it does not use.
 const TIDY_PERIOD: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ const TIDY_PERIOD: Duration = Duration::from_secs(30);
 pub(super) struct Writer<W> {
     pub(super) socket: W,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) receipts: Receipts,
+    pub(super) write_receipts: WriteReceipts,
     pub(super) frame_max: u32,
     /// Zero for no heartbeats.
     pub(super) heartbeat_secs: u16,
@@ -107,13 +107,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         self.socket.write_all(buffer).await?;
         // why: what TLS has encrypted and could not get rid of yet is written by this alone.
         self.socket.flush().await?;
-        let due = *unreported >= RECEIPT_OCTETS;
+        let due = *unreported >= RECEIPT_BYTES;
         let portion = if due { std::mem::take(unreported) } else { 0 };
         self.outbox.note_written(buffer.len(), *unreported);
         buffer.clear();
         buffer.shrink_to(KEPT_OCTETS);
         if due {
-            self.receipts.written(portion);
+            self.write_receipts.written(portion);
         }
         Ok(())
     }

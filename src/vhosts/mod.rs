@@ -46,7 +46,7 @@ use crate::broker::record::Recovered;
 use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::Clock;
-use crate::handle::{Farewell, Peer, Session, VhostHandle};
+use crate::handle::{ConnectionPeer, OnClose, Session, VhostHandle};
 use crate::outbox::Outbox;
 use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
@@ -436,7 +436,7 @@ impl Vhosts {
 
         *self.inner.users.lock().entry(user.clone()).or_default() += 1;
         let inner = self.inner.clone();
-        let farewell = Farewell::new(move || {
+        let on_close = OnClose::new(move || {
             let mut users = inner.users.lock();
             if let Some(open) = users.get_mut(&user) {
                 *open -= 1;
@@ -445,7 +445,7 @@ impl Vhosts {
                 }
             }
         });
-        let peer = Arc::new(Peer {
+        let peer = Arc::new(ConnectionPeer {
             name: format!("{} -> {}", end.address, end.local),
             address: end.address,
             local: end.local,
@@ -454,7 +454,7 @@ impl Vhosts {
             security: end.security,
             received: AtomicU64::new(0),
         });
-        handle.open(info, peer, outbox, farewell)
+        handle.open(info, peer, outbox, on_close)
     }
 
     /// Closes the connection of this name, as management shows it. Says whether it was there.

@@ -13,7 +13,7 @@ use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::ManualClock;
 use crate::handle::tests::{client, peer};
-use crate::handle::{Farewell, Session};
+use crate::handle::{OnClose, Session};
 use crate::outbox::Outbox;
 use crate::store::{MemoryDisk, Options};
 
@@ -40,7 +40,7 @@ impl RunningVhost {
         let (handle, _) = VhostHandle::new("/", clock, &VhostSettings::default(), recovered);
         let thread = spawn(handle.clone(), Some(store)).unwrap();
         let outbox = Arc::new(Outbox::default());
-        let session = handle.open(client(), peer(), outbox.clone(), Farewell::new(|| ())).ok();
+        let session = handle.open(client(), peer(), outbox.clone(), OnClose::new(|| ())).ok();
         let vhost = RunningVhost { disk, handle, session, outbox, thread };
         vhost.apply(Method::ChannelOpen(channel::Open::default())).await;
         vhost.apply(Method::ConfirmSelect(confirm::Select::default())).await;
