@@ -56,7 +56,7 @@ use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Storage, Tls};
-use crate::management::{Management, Site};
+use crate::management::{AppState, Management};
 use crate::server::Server;
 use crate::store::StoreError;
 
@@ -446,9 +446,15 @@ impl BrokerBuilder {
             let vhosts = server.vhosts().clone();
             let authenticator = server.authenticator();
             let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
-            let site =
-                Site::new(vhosts, authenticator, listeners, [external, secured], address, data_dir);
-            Management::start(listener, server.acceptor().filter(|_| secured), site)
+            let app_state = AppState::new(
+                vhosts,
+                authenticator,
+                listeners,
+                [external, secured],
+                address,
+                data_dir,
+            );
+            Management::start(listener, server.acceptor().filter(|_| secured), app_state)
         });
         Ok(Broker { server, management })
     }

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::answer::Failure;
 use super::server::Ends;
-use super::{Api, Site};
+use super::{Api, AppState};
 use crate::auth::{AuthenticationFailure, Credentials, User};
 
 /// What a user is told that may not have this object.
@@ -29,7 +29,7 @@ pub(super) struct Caller {
 impl FromRequestParts<Api> for Caller {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, site: &Api) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, app: &Api) -> Result<Self, Failure> {
         // invariant: the listener says this of every request.
         let ends = parts.extensions.get::<Ends>().copied();
         let ends = ends.ok_or_else(|| Failure::internal("the client's address is not known"))?;
@@ -38,7 +38,7 @@ impl FromRequestParts<Api> for Caller {
             .get(AUTHORIZATION)
             .and_then(|value| basic(value.as_bytes()))
             .ok_or_else(Failure::login_failed)?;
-        let user = site.authenticator.authenticate(&credentials, ends.peer).await;
+        let user = app.authenticator.authenticate(&credentials, ends.peer).await;
         let user = user.map_err(|failure| {
             let (peer, user) = (ends.peer, &credentials.user);
             tracing::warn!(%peer, user, %failure, "HTTP login refused");
@@ -86,18 +86,18 @@ impl Caller {
     }
 
     /// For what belongs to a virtual host. One that is not there is nobody's secret.
-    pub(super) fn needs_vhost(&self, site: &Site, vhost: &str) -> Result<(), Failure> {
-        or(self.is_administrator() || self.may_look_up(site, vhost), NO_VHOST)
+    pub(super) fn needs_vhost(&self, app: &AppState, vhost: &str) -> Result<(), Failure> {
+        or(self.is_administrator() || self.may_look_up(app, vhost), NO_VHOST)
     }
 
     /// For what a monitor may see of every virtual host.
-    pub(super) fn needs_sight_of(&self, site: &Site, vhost: &str) -> Result<(), Failure> {
-        or(self.is_monitor() || self.may_look_up(site, vhost), NO_VHOST)
+    pub(super) fn needs_sight_of(&self, app: &AppState, vhost: &str) -> Result<(), Failure> {
+        or(self.is_monitor() || self.may_look_up(app, vhost), NO_VHOST)
     }
 
     /// For policies and parameters of a virtual host.
-    pub(super) fn needs_policymaker(&self, site: &Site, vhost: &str) -> Result<(), Failure> {
-        let may = self.is_policymaker() && self.may_look_up(site, vhost);
+    pub(super) fn needs_policymaker(&self, app: &AppState, vhost: &str) -> Result<(), Failure> {
+        let may = self.is_policymaker() && self.may_look_up(app, vhost);
         or(self.is_administrator() || may, NO_OBJECT)
     }
 
@@ -116,20 +116,20 @@ impl Caller {
         or(self.is_administrator() || self.user.name == user, NO_OBJECT)
     }
 
-    fn may_look_up(&self, site: &Site, vhost: &str) -> bool {
-        site.vhosts.registry(|registry| {
+    fn may_look_up(&self, app: &AppState, vhost: &str) -> bool {
+        app.vhosts.registry(|registry| {
             registry.vhost(vhost).is_none() || registry.may_enter(vhost, &self.user.name)
         })
     }
 
     /// Whether lists show this user what is in a virtual host.
-    pub(super) fn lists_vhost(&self, site: &Site, vhost: &str) -> bool {
-        self.is_administrator() || self.may_look_up(site, vhost)
+    pub(super) fn lists_vhost(&self, app: &AppState, vhost: &str) -> bool {
+        self.is_administrator() || self.may_look_up(app, vhost)
     }
 
     /// Whether this user may know that there is such a virtual host.
-    pub(super) fn sees_vhost(&self, site: &Site, vhost: &str) -> bool {
-        self.is_monitor() || self.may_look_up(site, vhost)
+    pub(super) fn sees_vhost(&self, app: &AppState, vhost: &str) -> bool {
+        self.is_monitor() || self.may_look_up(app, vhost)
     }
 
     /// Whether lists show this user what another user does.

@@ -21,9 +21,9 @@ use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
 use super::exchanges::{arguments, from_path, short};
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::LocalClient;
-use super::{Answer, Api, Site, exchanges, queues, show};
+use super::{Answer, Api, AppState, exchanges, queues, show};
 use crate::broker::snapshot::BindingSnapshot;
 use crate::broker::vhost::Vhost;
 
@@ -42,81 +42,81 @@ pub(super) fn routes() -> Router<Api> {
         .route("/bindings/{vhost}/e/{source}/{kind}/{destination}/{name}", get(one).delete(unbind))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let vhosts = app.vhosts.running().into_iter();
+    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
     let shown = listed.flat_map(|(vhost, handle)| {
         let bindings = handle.look(Vhost::bindings);
         bindings.into_iter().map(move |binding| shown(&vhost, &binding))
     });
-    wishes.list_by(shown.collect(), &ORDER)
+    query.list_by(shown.collect(), &ORDER)
 }
 
 /// The bindings of a virtual host that are chosen.
 fn chosen(
-    site: &Site,
+    app: &AppState,
     caller: &Caller,
-    wishes: &Wishes,
+    query: &ListQuery,
     vhost: &str,
     chosen: impl Fn(&BindingSnapshot) -> bool,
 ) -> Answer {
-    caller.needs_vhost(site, vhost)?;
-    let bindings = site.vhost(vhost)?.look(Vhost::bindings).into_iter();
+    caller.needs_vhost(app, vhost)?;
+    let bindings = app.vhost(vhost)?.look(Vhost::bindings).into_iter();
     let shown = bindings.filter(|it| chosen(it)).map(|binding| shown(vhost, &binding));
-    wishes.list_by(shown.collect(), &ORDER)
+    query.list_by(shown.collect(), &ORDER)
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    chosen(&site, &caller, &wishes, &vhost, |_| true)
+    chosen(&app, &caller, &query, &vhost, |_| true)
 }
 
 type Names = Path<(String, String)>;
 
 async fn of_source(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    let name = existing(&site, &caller, &vhost, from_path(&name), exchanges::exists)?;
-    chosen(&site, &caller, &wishes, &vhost, |it| it.source == name)
+    let name = existing(&app, &caller, &vhost, from_path(&name), exchanges::exists)?;
+    chosen(&app, &caller, &query, &vhost, |it| it.source == name)
 }
 
 async fn of_exchange(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    let name = existing(&site, &caller, &vhost, from_path(&name), exchanges::exists)?;
-    chosen(&site, &caller, &wishes, &vhost, |it| !it.to_queue && it.destination == name)
+    let name = existing(&app, &caller, &vhost, from_path(&name), exchanges::exists)?;
+    chosen(&app, &caller, &query, &vhost, |it| !it.to_queue && it.destination == name)
 }
 
 async fn of_queue(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    let name = existing(&site, &caller, &vhost, &name, queues::exists)?;
-    chosen(&site, &caller, &wishes, &vhost, |it| it.to_queue && it.destination == name)
+    let name = existing(&app, &caller, &vhost, &name, queues::exists)?;
+    chosen(&app, &caller, &query, &vhost, |it| it.to_queue && it.destination == name)
 }
 
 /// The name, if there is something of it.
 fn existing<'a>(
-    site: &Site,
+    app: &AppState,
     caller: &Caller,
     vhost: &str,
     name: &'a str,
-    exists: fn(&Site, &str, &str) -> bool,
+    exists: fn(&AppState, &str, &str) -> bool,
 ) -> Result<&'a str, Failure> {
-    caller.needs_vhost(site, vhost)?;
-    if exists(site, vhost, name) { Ok(name) } else { Err(Failure::missing()) }
+    caller.needs_vhost(app, vhost)?;
+    if exists(app, vhost, name) { Ok(name) } else { Err(Failure::missing()) }
 }
 
 /// The two ends in a path.
@@ -150,8 +150,8 @@ impl Between {
     }
 
     /// The binding of this name.
-    fn find(&self, site: &Site, name: &str) -> Result<BindingSnapshot, Failure> {
-        let mut bindings = site.vhost(&self.vhost)?.look(Vhost::bindings).into_iter();
+    fn find(&self, app: &AppState, name: &str) -> Result<BindingSnapshot, Failure> {
+        let mut bindings = app.vhost(&self.vhost)?.look(Vhost::bindings).into_iter();
         let found = bindings.find(|it| self.joins(it) && is_named(it, name));
         found.ok_or_else(Failure::missing)
     }
@@ -160,24 +160,24 @@ impl Between {
 type Ends = Path<(String, String, String, String)>;
 
 async fn between(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, source, kind, destination)): Ends,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
-    chosen(&site, &caller, &wishes, &ends.vhost, |binding| ends.joins(binding))
+    chosen(&app, &caller, &query, &ends.vhost, |binding| ends.joins(binding))
 }
 
 async fn bind(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, source, kind, destination)): Ends,
     body: Payload,
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
-    caller.needs_vhost(&site, &ends.vhost)?;
-    if site.vhosts.vhost(&ends.vhost).is_none() {
+    caller.needs_vhost(&app, &ends.vhost)?;
+    if app.vhosts.vhost(&ends.vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let object = body.object()?;
@@ -202,7 +202,7 @@ async fn bind(
             ..exchange::Bind::default()
         })
     };
-    let mut client = LocalClient::open(&site, &caller, &ends.vhost).await?;
+    let mut client = LocalClient::open(&app, &caller, &ends.vhost).await?;
     client.call(method).await.map_err(|refusal| refusal.of_definition())?;
     // why: relative to the path of the request, as RabbitMQ has it.
     let sorted = crate::broker::message::sorted_entries(arguments);
@@ -213,24 +213,24 @@ async fn bind(
 type Named = Path<(String, String, String, String, String)>;
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, source, kind, destination, name)): Named,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
-    caller.needs_vhost(&site, &ends.vhost)?;
-    Ok(wishes.show(shown(&ends.vhost, &ends.find(&site, &name)?)))
+    caller.needs_vhost(&app, &ends.vhost)?;
+    Ok(query.show(shown(&ends.vhost, &ends.find(&app, &name)?)))
 }
 
 async fn unbind(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, source, kind, destination, name)): Named,
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
-    caller.needs_vhost(&site, &ends.vhost)?;
-    let binding = ends.find(&site, &name)?;
+    caller.needs_vhost(&app, &ends.vhost)?;
+    let binding = ends.find(&app, &name)?;
     let (source, destination) = (short(&ends.source)?, short(&ends.destination)?);
     let (routing_key, arguments) = (short(&binding.routing_key)?, binding.arguments.as_table());
     let method = if ends.to_queue {
@@ -250,7 +250,7 @@ async fn unbind(
             ..exchange::Unbind::default()
         })
     };
-    let mut client = LocalClient::open(&site, &caller, &ends.vhost).await?;
+    let mut client = LocalClient::open(&app, &caller, &ends.vhost).await?;
     let unbound = client.call(method).await;
     unbound.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }

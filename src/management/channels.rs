@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::Failure;
 use super::connections::{Found, found, named};
-use super::list::Wishes;
-use super::{Answer, Api, Site, consumers, show};
+use super::list::ListQuery;
+use super::{Answer, Api, AppState, consumers, show};
 use crate::broker::snapshot::ChannelSnapshot;
 use crate::broker::vhost::Vhost;
 use crate::handle::VhostHandle;
@@ -22,56 +22,56 @@ pub(super) fn routes() -> Router<Api> {
         .route("/vhosts/{vhost}/channels", get(of_vhost))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.vhosts.running();
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let vhosts = app.vhosts.running();
     let all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
-    wishes.list(listed(&site, &caller, all))
+    query.list(listed(&app, &caller, all))
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_sight_of(&site, &vhost)?;
-    let handle = site.vhost(&vhost)?;
-    wishes.list(listed(&site, &caller, channels(&vhost, &handle)))
+    caller.needs_sight_of(&app, &vhost)?;
+    let handle = app.vhost(&vhost)?;
+    query.list(listed(&app, &caller, channels(&vhost, &handle)))
 }
 
 async fn of_connection(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    let connection = named(&site, &name)?;
+    let connection = named(&app, &name)?;
     caller.needs_sight_of_user(&connection.connection.user)?;
-    let handle = site.vhost(&connection.vhost)?;
+    let handle = app.vhost(&connection.vhost)?;
     let all = channels(&connection.vhost, &handle).into_iter();
-    wishes.list(listed(&site, &caller, all.filter(|(found, _)| found.peer.name == name)))
+    query.list(listed(&app, &caller, all.filter(|(found, _)| found.peer.name == name)))
 }
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    let vhosts = site.vhosts.running();
+    let vhosts = app.vhosts.running();
     let mut all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
     let (found, channel) = all
         .find(|(found, it)| channel_name(&found.peer.name, it.number) == name)
         .ok_or_else(Failure::missing)?;
     caller.needs_sight_of_user(&channel.user)?;
-    let handle = site.vhost(&found.vhost)?;
+    let handle = app.vhost(&found.vhost)?;
     let mut own = handle.look(Vhost::consumers);
     own.retain(|it| (it.connection, it.channel) == (channel.connection, channel.number));
-    let mut shown = shown(&site, &found, &channel);
-    shown["consumer_details"] = consumers::shown(&site, &found.vhost, &handle, &own).into();
+    let mut shown = shown(&app, &found, &channel);
+    shown["consumer_details"] = consumers::shown(&app, &found.vhost, &handle, &own).into();
     shown["publishes"] = json!([]);
     shown["deliveries"] = json!([]);
-    Ok(wishes.show(shown))
+    Ok(query.show(shown))
 }
 
 /// What a channel is called.
@@ -93,20 +93,20 @@ fn channels(vhost: &str, handle: &VhostHandle) -> Vec<(Found, ChannelSnapshot)> 
 }
 
 fn listed(
-    site: &Site,
+    app: &AppState,
     caller: &Caller,
     all: impl IntoIterator<Item = (Found, ChannelSnapshot)>,
 ) -> Vec<Value> {
     let seen = all.into_iter().filter(|(_, channel)| caller.lists_user(&channel.user));
-    seen.map(|(found, channel)| shown(site, &found, &channel)).collect()
+    seen.map(|(found, channel)| shown(app, &found, &channel)).collect()
 }
 
-fn shown(site: &Site, found: &Found, channel: &ChannelSnapshot) -> Value {
+fn shown(app: &AppState, found: &Found, channel: &ChannelSnapshot) -> Value {
     json!({
         "name": channel_name(&found.peer.name, channel.number),
         "number": channel.number,
         "vhost": found.vhost,
-        "node": site.node,
+        "node": app.node,
         "user": channel.user,
         "user_who_performed_action": channel.user,
         "state": "running",

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::answer::{self, Failure};
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::is_local;
-use super::{Answer, Api, Site, show};
+use super::{Answer, Api, AppState, show};
 use crate::broker::snapshot::ConnectionSnapshot;
 use crate::handle::{ConnectionPeer, VhostHandle};
 
@@ -48,68 +48,68 @@ pub(super) fn found(vhost: &str, handle: &VhostHandle) -> Vec<Found> {
 }
 
 /// The connections of all virtual hosts.
-pub(super) fn all(site: &Site) -> Vec<Found> {
-    site.vhosts.running().iter().flat_map(|(vhost, handle)| found(vhost, handle)).collect()
+pub(super) fn all(app: &AppState) -> Vec<Found> {
+    app.vhosts.running().iter().flat_map(|(vhost, handle)| found(vhost, handle)).collect()
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    wishes.list(listed(&site, &caller, all(&site)))
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    query.list(listed(&app, &caller, all(&app)))
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_sight_of(&site, &vhost)?;
-    let handle = site.vhost(&vhost)?;
-    wishes.list(listed(&site, &caller, found(&vhost, &handle)))
+    caller.needs_sight_of(&app, &vhost)?;
+    let handle = app.vhost(&vhost)?;
+    query.list(listed(&app, &caller, found(&vhost, &handle)))
 }
 
 /// A user sees its own, a monitor all.
-fn listed(site: &Site, caller: &Caller, found: Vec<Found>) -> Vec<Value> {
+fn listed(app: &AppState, caller: &Caller, found: Vec<Found>) -> Vec<Value> {
     let seen = found.into_iter().filter(|it| caller.lists_user(&it.connection.user));
-    seen.map(|found| shown(site, &found)).collect()
+    seen.map(|found| shown(app, &found)).collect()
 }
 
 /// The connection of this name.
-pub(super) fn named(site: &Site, name: &str) -> Result<Found, Failure> {
-    all(site).into_iter().find(|found| found.peer.name == name).ok_or_else(Failure::missing)
+pub(super) fn named(app: &AppState, name: &str) -> Result<Found, Failure> {
+    all(app).into_iter().find(|found| found.peer.name == name).ok_or_else(Failure::missing)
 }
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    let found = named(&site, &name)?;
+    let found = named(&app, &name)?;
     caller.needs_sight_of_user(&found.connection.user)?;
-    Ok(wishes.show(shown(&site, &found)))
+    Ok(query.show(shown(&app, &found)))
 }
 
 async fn close(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    let found = named(&site, &name)?;
+    let found = named(&app, &name)?;
     caller.needs_power_over_user(&found.connection.user)?;
     let reason = headers.get("x-reason").and_then(|reason| reason.to_str().ok());
     answer::deleted(
-        site.vhosts.close_connection(&name, reason.unwrap_or("Closed via management plugin")),
+        app.vhosts.close_connection(&name, reason.unwrap_or("Closed via management plugin")),
     )
 }
 
-fn shown(site: &Site, found: &Found) -> Value {
+fn shown(app: &AppState, found: &Found) -> Value {
     let Found { vhost, connection, peer, blocked, sent } = found;
     let state = match (connection.running, blocked) {
         (false, _) => "closing",
         (true, true) => "blocked",
         // It has not published since.
-        (true, false) if site.vhosts.alarm().is_some() => "blocking",
+        (true, false) if app.vhosts.alarm().is_some() => "blocking",
         (true, false) => "running",
     };
     let properties = connection.client_properties.as_table();
@@ -118,7 +118,7 @@ fn shown(site: &Site, found: &Found) -> Value {
     json!({
         "name": peer.name,
         "vhost": vhost,
-        "node": site.node,
+        "node": app.node,
         "type": "network",
         "protocol": "AMQP 0-9-1",
         "state": state,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::channels::channel_name;
 use super::connections::found;
-use super::list::Wishes;
-use super::{Answer, Api, Site, show};
+use super::list::ListQuery;
+use super::{Answer, Api, AppState, show};
 use crate::broker::snapshot::ConsumerSnapshot;
 use crate::broker::vhost::Vhost;
 use crate::handle::VhostHandle;
@@ -20,34 +20,34 @@ pub(super) fn routes() -> Router<Api> {
     Router::new().route("/consumers", get(list)).route("/consumers/{vhost}", get(of_vhost))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
-    let all = listed.flat_map(|(vhost, handle)| seen(&site, &caller, &vhost, &handle));
-    wishes.list_by(all.collect(), &[])
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let vhosts = app.vhosts.running().into_iter();
+    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
+    let all = listed.flat_map(|(vhost, handle)| seen(&app, &caller, &vhost, &handle));
+    query.list_by(all.collect(), &[])
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    let handle = site.vhost(&vhost)?;
-    wishes.list_by(seen(&site, &caller, &vhost, &handle), &[])
+    caller.needs_vhost(&app, &vhost)?;
+    let handle = app.vhost(&vhost)?;
+    query.list_by(seen(&app, &caller, &vhost, &handle), &[])
 }
 
 /// A user sees its own, a monitor all.
-fn seen(site: &Site, caller: &Caller, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
+fn seen(app: &AppState, caller: &Caller, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
     let mut consumers = handle.look(Vhost::consumers);
     consumers.retain(|consumer| caller.lists_user(&consumer.user));
-    shown(site, vhost, handle, &consumers)
+    shown(app, vhost, handle, &consumers)
 }
 
 /// Shows consumers of a virtual host.
 pub(super) fn shown(
-    site: &Site,
+    app: &AppState,
     vhost: &str,
     handle: &VhostHandle,
     consumers: &[ConsumerSnapshot],
@@ -83,7 +83,7 @@ pub(super) fn shown(
                 "name": channel_name(&peer.name, consumer.channel),
                 "number": consumer.channel,
                 "user": consumer.user,
-                "node": site.node,
+                "node": app.node,
                 "connection_name": peer.name,
                 "peer_host": peer.address.ip().to_string(),
                 "peer_port": peer.address.port(),

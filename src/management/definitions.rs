@@ -19,38 +19,38 @@ pub(super) fn routes() -> Router<Api> {
         .route("/definitions/{vhost}", get(export_one).post(import_one).put(import_one))
 }
 
-async fn export_all(State(site): State<Api>, caller: Caller) -> Answer {
+async fn export_all(State(app): State<Api>, caller: Caller) -> Answer {
     caller.needs_administrator()?;
-    Ok(json(site.vhosts.export().to_json()))
+    Ok(json(app.vhosts.export().to_json()))
 }
 
-async fn export_one(State(site): State<Api>, caller: Caller, Path(vhost): Path<String>) -> Answer {
-    caller.needs_policymaker(&site, &vhost)?;
-    site.vhost(&vhost)?;
-    Ok(json(site.vhosts.export().vhost_json(&vhost)))
+async fn export_one(State(app): State<Api>, caller: Caller, Path(vhost): Path<String>) -> Answer {
+    caller.needs_policymaker(&app, &vhost)?;
+    app.vhost(&vhost)?;
+    Ok(json(app.vhosts.export().vhost_json(&vhost)))
 }
 
-async fn import_all(State(site): State<Api>, caller: Caller, body: Payload) -> Answer {
+async fn import_all(State(app): State<Api>, caller: Caller, body: Payload) -> Answer {
     caller.needs_administrator()?;
     let definitions = Definitions::parse(&body.0).map_err(unreadable)?;
-    import(site, definitions).await
+    import(app, definitions).await
 }
 
 async fn import_one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
     body: Payload,
 ) -> Answer {
-    caller.needs_policymaker(&site, &vhost)?;
-    site.vhost(&vhost)?;
+    caller.needs_policymaker(&app, &vhost)?;
+    app.vhost(&vhost)?;
     let definitions = Definitions::parse(&body.0).map_err(unreadable)?;
-    import(site, definitions.into_vhost(&vhost)).await
+    import(app, definitions.into_vhost(&vhost)).await
 }
 
 /// On a thread of its own, since it waits for the disk.
-async fn import(site: Api, definitions: Definitions) -> Answer {
-    let importing = tokio::task::spawn_blocking(move || site.vhosts.import(&definitions));
+async fn import(app: Api, definitions: Definitions) -> Answer {
+    let importing = tokio::task::spawn_blocking(move || app.vhosts.import(&definitions));
     match importing.await {
         Ok(Ok(())) => Ok(answer::done()),
         Ok(Err(error)) => Err(refused(error)),

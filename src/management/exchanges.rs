@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::{Object, Payload};
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::LocalClient;
-use super::{Answer, Api, Site, show};
+use super::{Answer, Api, AppState, show};
 use crate::broker::snapshot::ExchangeSnapshot;
 use crate::broker::vhost::Vhost;
 use crate::definitions::field_table;
@@ -41,48 +41,48 @@ pub(super) fn arguments(object: &Object) -> Result<leveret_codec::TableBuf, Fail
 }
 
 /// Whether there is such an exchange, which is asked before anything is done with it.
-pub(super) fn exists(site: &Site, vhost: &str, name: &str) -> bool {
-    site.vhosts
+pub(super) fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
+    app.vhosts
         .vhost(vhost)
         .is_some_and(|it| it.look(|vhost| vhost.exchange(name.as_bytes()).is_some()))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let vhosts = app.vhosts.running().into_iter();
+    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
     let shown = listed.flat_map(|(vhost, handle)| {
         let exchanges = handle.look(Vhost::exchanges);
         exchanges.into_iter().map(move |exchange| shown(&vhost, &exchange))
     });
-    wishes.list(shown.collect())
+    query.list(shown.collect())
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    let exchanges = site.vhost(&vhost)?.look(Vhost::exchanges);
-    wishes.list(exchanges.iter().map(|exchange| shown(&vhost, exchange)).collect())
+    caller.needs_vhost(&app, &vhost)?;
+    let exchanges = app.vhost(&vhost)?.look(Vhost::exchanges);
+    query.list(exchanges.iter().map(|exchange| shown(&vhost, exchange)).collect())
 }
 
 type Names = Path<(String, String)>;
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    let found = site.vhost(&vhost)?.look(|it| it.exchange(from_path(&name).as_bytes()));
+    caller.needs_vhost(&app, &vhost)?;
+    let found = app.vhost(&vhost)?.look(|it| it.exchange(from_path(&name).as_bytes()));
     let mut shown = shown(&vhost, &found.ok_or_else(Failure::missing)?);
     // rabbitmq: what went in from which channel and out to which queue, which nobody counts.
     shown["incoming"] = json!([]);
     shown["outgoing"] = json!([]);
-    Ok(wishes.show(shown))
+    Ok(query.show(shown))
 }
 
 fn shown(vhost: &str, exchange: &ExchangeSnapshot) -> Value {
@@ -109,13 +109,13 @@ fn shown(vhost: &str, exchange: &ExchangeSnapshot) -> Value {
 }
 
 async fn declare(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
     body: Payload,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    if site.vhosts.vhost(&vhost).is_none() {
+    caller.needs_vhost(&app, &vhost)?;
+    if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let object = body.object()?;
@@ -131,29 +131,29 @@ async fn declare(
         arguments: arguments.as_table(),
         ..exchange::Declare::default()
     };
-    let is_new = !exists(&site, &vhost, name);
-    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
+    let is_new = !exists(&app, &vhost, name);
+    let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let declared = client.call(Method::ExchangeDeclare(declare)).await;
     declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
 }
 
 async fn delete(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
+    caller.needs_vhost(&app, &vhost)?;
     let name = from_path(&name);
-    if !exists(&site, &vhost, name) {
+    if !exists(&app, &vhost, name) {
         return Err(Failure::missing());
     }
     let delete = exchange::Delete {
         exchange: short(name)?,
-        if_unused: wishes.is_true("if-unused"),
+        if_unused: query.is_true("if-unused"),
         ..exchange::Delete::default()
     };
-    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
+    let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let deleted = client.call(Method::ExchangeDelete(delete)).await;
     deleted.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure, value};
 use super::overview::listeners;
-use super::{Answer, Api, Site};
+use super::{Answer, Api, AppState};
 
 pub(super) fn routes() -> Router<Api> {
     // rabbitmq: these come with 4.x; a broker that answers at all is in service.
@@ -39,18 +39,18 @@ pub(super) fn routes() -> Router<Api> {
     routes
 }
 
-async fn alarms(State(site): State<Api>, _: Caller) -> Answer {
-    Ok(no_alarms(&site, "There are alarms in effect in the cluster"))
+async fn alarms(State(app): State<Api>, _: Caller) -> Answer {
+    Ok(no_alarms(&app, "There are alarms in effect in the cluster"))
 }
 
-async fn local_alarms(State(site): State<Api>, _: Caller) -> Answer {
-    Ok(no_alarms(&site, "There are alarms in effect on the node"))
+async fn local_alarms(State(app): State<Api>, _: Caller) -> Answer {
+    Ok(no_alarms(&app, "There are alarms in effect on the node"))
 }
 
-fn no_alarms(site: &Site, reason: &str) -> Response {
-    let alarms = site.alarms().into_iter();
+fn no_alarms(app: &AppState, reason: &str) -> Response {
+    let alarms = app.alarms().into_iter();
     let alarms: Vec<_> =
-        alarms.map(|resource| json!({ "node": site.node, "resource": resource })).collect();
+        alarms.map(|resource| json!({ "node": app.node, "resource": resource })).collect();
     if alarms.is_empty() {
         return value(&json!({ "status": "ok" }));
     }
@@ -62,8 +62,8 @@ async fn all_is_well(_: Caller) -> Answer {
     Ok(value(&json!({ "status": "ok" })))
 }
 
-async fn named_node(State(site): State<Api>, caller: Caller, Path(node): Path<String>) -> Answer {
-    if node != site.node {
+async fn named_node(State(app): State<Api>, caller: Caller, Path(node): Path<String>) -> Answer {
+    if node != app.node {
         return Err(Failure::missing());
     }
     all_is_well(caller).await
@@ -73,20 +73,20 @@ async fn is_alone(_: Caller) -> Answer {
     Ok(value(&json!({ "status": "ok", "reason": "single node cluster" })))
 }
 
-async fn virtual_hosts(State(site): State<Api>, _: Caller) -> Answer {
-    let known: Vec<String> = site
+async fn virtual_hosts(State(app): State<Api>, _: Caller) -> Answer {
+    let known: Vec<String> = app
         .vhosts
         .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
-    let down: Vec<_> = known.into_iter().filter(|name| site.vhosts.vhost(name).is_none()).collect();
+    let down: Vec<_> = known.into_iter().filter(|name| app.vhosts.vhost(name).is_none()).collect();
     if down.is_empty() {
         return Ok(value(&json!({ "status": "ok" })));
     }
     Ok(failed(json!({ "reason": "Some virtual hosts are down", "virtual-hosts": down })))
 }
 
-async fn port_listener(State(site): State<Api>, _: Caller, Path(port): Path<String>) -> Answer {
+async fn port_listener(State(app): State<Api>, _: Caller, Path(port): Path<String>) -> Answer {
     let port: u16 = port.parse().map_err(|_| Failure::bad_request("Couldn't parse port"))?;
-    let ports: Vec<_> = all(&site, "port");
+    let ports: Vec<_> = all(&app, "port");
     if ports.contains(&port.into()) {
         return Ok(value(&json!({ "status": "ok", "port": port })));
     }
@@ -94,11 +94,11 @@ async fn port_listener(State(site): State<Api>, _: Caller, Path(port): Path<Stri
 }
 
 async fn protocol_listener(
-    State(site): State<Api>,
+    State(app): State<Api>,
     _: Caller,
     Path(protocol): Path<String>,
 ) -> Answer {
-    let protocols = all(&site, "protocol");
+    let protocols = all(&app, "protocol");
     let known = match protocol.as_str() {
         "amqp091" | "amqp0.9.1" | "amqp0-9-1" => "amqp",
         known => known,
@@ -114,9 +114,9 @@ async fn protocol_listener(
 }
 
 /// A field of all listeners, each value once.
-fn all(site: &Site, field: &str) -> Vec<Value> {
+fn all(app: &AppState, field: &str) -> Vec<Value> {
     let mut values = Vec::new();
-    for listener in listeners(site) {
+    for listener in listeners(app) {
         if !values.contains(&listener[field]) {
             values.push(listener[field].clone());
         }

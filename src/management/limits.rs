@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::{Answer, Api};
 
 const OF_VHOST: [&str; 2] = ["max-connections", "max-queues"];
@@ -34,40 +34,40 @@ fn shown(of: &str, all: impl IntoIterator<Item = (String, Limits)>) -> Vec<Value
     limited.map(|(name, limits)| json!({ of: name, "value": limits })).collect()
 }
 
-async fn list_vhosts(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let mut all: Vec<_> = site.vhosts.registry(|registry| {
+async fn list_vhosts(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let mut all: Vec<_> = app.vhosts.registry(|registry| {
         registry.vhosts().map(|(name, vhost)| (name.to_owned(), vhost.limits.clone())).collect()
     });
-    all.retain(|(name, _)| caller.sees_vhost(&site, name));
-    wishes.list(shown("vhost", all))
+    all.retain(|(name, _)| caller.sees_vhost(&app, name));
+    query.list(shown("vhost", all))
 }
 
 async fn one_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_sight_of(&site, &name)?;
-    let limits = site.vhosts.registry(|it| it.vhost(&name).map(|vhost| vhost.limits.clone()));
+    caller.needs_sight_of(&app, &name)?;
+    let limits = app.vhosts.registry(|it| it.vhost(&name).map(|vhost| vhost.limits.clone()));
     let limits = limits.ok_or_else(Failure::missing)?;
-    wishes.list(shown("vhost", [(name, limits)]))
+    query.list(shown("vhost", [(name, limits)]))
 }
 
 type Names = Path<(String, String)>;
 
 async fn set_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    if site.vhosts.vhost(&vhost).is_none() {
+    if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let limit = limit(&name, &OF_VHOST, &body)?;
-    let set = site.change(move |vhosts| {
+    let set = app.change(move |vhosts| {
         vhosts.change(|registry| {
             if let Some(vhost) = registry.vhost_mut(&vhost) {
                 vhost.limits.insert(name, limit);
@@ -79,52 +79,52 @@ async fn set_vhost(
 }
 
 async fn remove_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
 ) -> Answer {
     caller.needs_administrator()?;
-    let removed = site.change(move |vhosts| {
+    let removed = app.change(move |vhosts| {
         vhosts.change(|registry| registry.vhost_mut(&vhost).map(|it| it.limits.remove(&name)))
     });
     // rabbitmq: it is not asked whether there was such a limit.
     answer::deleted(removed.await?.is_some())
 }
 
-async fn list_users(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+async fn list_users(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_administrator()?;
-    let all: Vec<_> = site.vhosts.registry(|registry| {
+    let all: Vec<_> = app.vhosts.registry(|registry| {
         registry.users().map(|(name, user)| (name.to_owned(), user.limits.clone())).collect()
     });
-    wishes.list_by(shown("user", all), &["user"])
+    query.list_by(shown("user", all), &["user"])
 }
 
 async fn one_user(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     if caller.user.name != name {
         caller.needs_administrator()?;
     }
-    let limits = site.vhosts.registry(|it| it.user(&name).map(|user| user.limits.clone()));
+    let limits = app.vhosts.registry(|it| it.user(&name).map(|user| user.limits.clone()));
     let limits = limits.ok_or_else(Failure::missing)?;
-    wishes.list(shown("user", [(name, limits)]))
+    query.list(shown("user", [(name, limits)]))
 }
 
 async fn set_user(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((user, name)): Names,
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    if site.vhosts.registry(|registry| registry.user(&user).is_none()) {
+    if app.vhosts.registry(|registry| registry.user(&user).is_none()) {
         return Err(Failure::not_found("user_not_found"));
     }
     let limit = limit(&name, &OF_USER, &body)?;
-    let set = site.change(move |vhosts| {
+    let set = app.change(move |vhosts| {
         vhosts.change(|registry| {
             if let Some(user) = registry.user_mut(&user) {
                 user.limits.insert(name, limit);
@@ -135,9 +135,9 @@ async fn set_user(
     Ok(answer::done())
 }
 
-async fn remove_user(State(site): State<Api>, caller: Caller, Path((user, name)): Names) -> Answer {
+async fn remove_user(State(app): State<Api>, caller: Caller, Path((user, name)): Names) -> Answer {
     caller.needs_administrator()?;
-    let removed = site.change(move |vhosts| {
+    let removed = app.change(move |vhosts| {
         vhosts.change(|registry| registry.user_mut(&user).map(|it| it.limits.remove(&name)))
     });
     answer::deleted(removed.await?.is_some())

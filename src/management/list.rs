@@ -17,19 +17,19 @@ const PAGE_SIZE: usize = 100;
 const LARGEST_PAGE_SIZE: usize = 500;
 
 /// What stands behind the question mark of a path.
-pub(super) struct Wishes(BTreeMap<String, String>);
+pub(super) struct ListQuery(BTreeMap<String, String>);
 
-impl<S: Sync> FromRequestParts<S> for Wishes {
+impl<S: Sync> FromRequestParts<S> for ListQuery {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let query = Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri);
-        Ok(Wishes(query.map(|Query(wishes)| wishes).unwrap_or_default()))
+        Ok(ListQuery(query.map(|Query(query)| query).unwrap_or_default()))
     }
 }
 
-impl Wishes {
-    /// Whether this is wished for.
+impl ListQuery {
+    /// Whether the request says so.
     pub(super) fn is_true(&self, key: &str) -> bool {
         self.find(key) == Some("true")
     }
@@ -43,7 +43,7 @@ impl Wishes {
         value(&self.pick(shown))
     }
 
-    /// Shows a list, by virtual host and name unless another order is wished for.
+    /// Shows a list, by virtual host and name unless another order is requested.
     pub(super) fn list(&self, items: Vec<Value>) -> Result<Response, Failure> {
         self.list_by(items, &["vhost", "name"])
     }
@@ -103,8 +103,8 @@ impl Wishes {
         let (page, size) = (number("page")?, number("page_size")?);
         let Some(page) = page else { return Ok(None) };
         let in_range = |number: i64| usize::try_from(number).ok().filter(|number| *number > 0);
-        let wished_size = size.map_or(Some(PAGE_SIZE), in_range);
-        match (in_range(page), wished_size.filter(|size| *size <= LARGEST_PAGE_SIZE)) {
+        let requested_size = size.map_or(Some(PAGE_SIZE), in_range);
+        match (in_range(page), requested_size.filter(|size| *size <= LARGEST_PAGE_SIZE)) {
             (Some(number), Some(size)) => Ok(Some(Page { number, size, filter: self.filter()? })),
             _ => {
                 let size = size.map_or("undefined".to_owned(), |size| size.to_string());
@@ -128,7 +128,7 @@ impl Wishes {
         }
     }
 
-    /// Leaves the columns that are wished for.
+    /// Leaves the columns that are requested.
     fn pick(&self, shown: Value) -> Value {
         let Some(columns) = self.find("columns") else { return shown };
         let columns: Vec<Vec<&str>> =
@@ -240,15 +240,15 @@ fn compared(a: &Value, b: &Value) -> Ordering {
 mod tests {
     use super::*;
 
-    fn wishes(query: &str) -> Wishes {
+    fn list_query(query: &str) -> ListQuery {
         let uri = format!("/?{query}").parse().unwrap();
-        Wishes(Query::try_from_uri(&uri).unwrap().0)
+        ListQuery(Query::try_from_uri(&uri).unwrap().0)
     }
 
     #[test]
     fn columns_go_as_deep_as_their_dots() {
         let shown = json!({"name": "q", "stats": {"in": 1, "out": 2}, "list": [{"in": 3, "x": 4}]});
-        let picked = wishes("columns=name,stats.in,list.x").pick(shown);
+        let picked = list_query("columns=name,stats.in,list.x").pick(shown);
         assert_eq!(picked, json!({"name": "q", "stats": {"in": 1}, "list": [{"x": 4}]}));
     }
 
@@ -263,26 +263,26 @@ mod tests {
         let names = |items: &[Value]| {
             items.iter().map(|item| item["name"].as_str().unwrap()).collect::<String>()
         };
-        wishes("").sort(&mut items, &["vhost", "name"]);
+        list_query("").sort(&mut items, &["vhost", "name"]);
         assert_eq!(names(&items), "abcd");
-        wishes("sort=n.m").sort(&mut items, &["vhost", "name"]);
+        list_query("sort=n.m").sort(&mut items, &["vhost", "name"]);
         assert_eq!(names(&items), "cbda");
-        wishes("sort=n.m&sort_reverse=true").sort(&mut items, &["vhost", "name"]);
+        list_query("sort=n.m&sort_reverse=true").sort(&mut items, &["vhost", "name"]);
         assert_eq!(names(&items), "adbc");
     }
 
     #[test]
     fn pages_have_bounds() {
         for wrong in ["page=0", "page=1&page_size=0", "page=1&page_size=501", "page=-1"] {
-            assert!(wishes(wrong).page().is_err(), "{wrong}");
+            assert!(list_query(wrong).page().is_err(), "{wrong}");
         }
         for wrong in ["page=x", "page=1&page_size=y", "page=1&name=(&use_regex=true"] {
             let failure = Failure::bad_request("Pagination parameters are invalid");
-            assert_eq!(wishes(wrong).page().err(), Some(failure), "{wrong}");
+            assert_eq!(list_query(wrong).page().err(), Some(failure), "{wrong}");
         }
-        assert!(wishes("page_size=5").page().unwrap().is_none());
+        assert!(list_query("page_size=5").page().unwrap().is_none());
         let items = vec![json!({"name": "a"}); 3];
-        assert!(wishes("page=2&page_size=3").list(items.clone()).is_ok());
-        assert!(wishes("page=3&page_size=3").list(items).is_err());
+        assert!(list_query("page=2&page_size=3").list(items.clone()).is_ok());
+        assert!(list_query("page=3&page_size=3").list(items).is_err());
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use leveret_codec::method::{channel, confirm};
 use leveret_codec::{Decoder, Method, ReplyCode, ShortStr, TableBuf};
 
-use super::Site;
+use super::AppState;
 use super::access::Caller;
 use super::answer::Failure;
 use crate::broker::command::{Command, Outgoing};
@@ -124,9 +124,13 @@ fn access_refused() -> Failure {
 impl LocalClient {
     /// Enters a virtual host, in which the user may do what its permissions say; nothing when it
     /// has none.
-    pub(super) async fn open(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
-        let handle = site.vhost(vhost)?;
-        let mut rights = site.vhosts.registry(|registry| registry.rights(vhost, &caller.user.name));
+    pub(super) async fn open(
+        app: &AppState,
+        caller: &Caller,
+        vhost: &str,
+    ) -> Result<Self, Failure> {
+        let handle = app.vhost(vhost)?;
+        let mut rights = app.vhosts.registry(|registry| registry.rights(vhost, &caller.user.name));
         rights.max_channels = None;
         let info = ConnectionInfo {
             user: caller.user.clone(),
@@ -142,7 +146,7 @@ impl LocalClient {
             name: format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local),
             address: caller.ends.peer,
             local: caller.ends.local,
-            connected_at: site.vhosts.now(),
+            connected_at: app.vhosts.now(),
             mechanism: MECHANISM,
             security: None,
             received: AtomicU64::new(0),
@@ -159,11 +163,15 @@ impl LocalClient {
 
     /// The same for what RabbitMQ opens a connection for: a user without permissions in the virtual
     /// host is refused at the door.
-    pub(super) async fn enter(site: &Site, caller: &Caller, vhost: &str) -> Result<Self, Failure> {
-        if !site.vhosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
+    pub(super) async fn enter(
+        app: &AppState,
+        caller: &Caller,
+        vhost: &str,
+    ) -> Result<Self, Failure> {
+        if !app.vhosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
             return Err(access_refused());
         }
-        LocalClient::open(site, caller, vhost).await
+        LocalClient::open(app, caller, vhost).await
     }
 
     /// Sends a method and waits for its answer.

@@ -13,7 +13,7 @@ use super::access::Caller;
 use super::answer::{Failure, value};
 use super::body::Payload;
 use super::exchanges::{self, short};
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::{self, Got, LocalClient, Refusal};
 use super::{Answer, Api, queues, show};
 use crate::broker::message::Message;
@@ -35,21 +35,21 @@ pub(super) fn routes() -> Router<Api> {
 type Names = Path<(String, String)>;
 
 async fn publish(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, exchange)): Names,
     body: Payload,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
+    caller.needs_vhost(&app, &vhost)?;
     let exchange = exchanges::from_path(&exchange);
-    if !exchanges::exists(&site, &vhost, exchange) {
+    if !exchanges::exists(&app, &vhost, exchange) {
         return Err(Failure::missing());
     }
     let object = body.object_with(&["routing_key", "properties", "payload", "payload_encoding"])?;
     let Some(Value::String(payload)) = object.find("payload") else {
         return Err(Failure::bad_request("payload_not_string"));
     };
-    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
+    let mut client = LocalClient::enter(&app, &caller, &vhost).await?;
     let properties = encoded(&object.nested("properties")?)?;
     let payload = match object.text("payload_encoding")? {
         "string" => payload.as_bytes().to_vec(),
@@ -148,14 +148,14 @@ impl AckMode {
 }
 
 async fn fetch(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, queue)): Names,
-    wishes: Wishes,
+    query: ListQuery,
     body: Payload,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    if site.vhosts.vhost(&vhost).is_none() {
+    caller.needs_vhost(&app, &vhost)?;
+    if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::missing());
     }
     let object = body.object_with(&["ackmode", "count", "encoding"])?;
@@ -177,7 +177,7 @@ async fn fetch(
         None => usize::MAX,
         Some(_) => usize::try_from(object.integer("truncate")?).unwrap_or(0),
     };
-    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
+    let mut client = LocalClient::enter(&app, &caller, &vhost).await?;
     let got = gets(&mut client, &queue, mode, count).await?;
     if let AckMode::Reject { requeue } = mode {
         let reject = |got: &Got| {
@@ -187,7 +187,7 @@ async fn fetch(
     }
     drop(client);
     let shown = got.iter().map(|got| shown(got, as_text, truncate)).collect();
-    Ok(wishes.show(Value::Array(shown)))
+    Ok(query.show(Value::Array(shown)))
 }
 
 /// Fetches so many messages, or all there are.
@@ -240,16 +240,16 @@ fn shown(got: &Got, as_text: bool, truncate: usize) -> Value {
 
 /// Declares a queue, publishes to it and fetches that again.
 async fn aliveness_test(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    site.vhost(&vhost)?;
-    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
+    caller.needs_vhost(&app, &vhost)?;
+    app.vhost(&vhost)?;
+    let mut client = LocalClient::enter(&app, &caller, &vhost).await?;
     let queue = ShortStr::from_static(ALIVENESS_TEST);
     let refused = |refusal: Refusal| refusal.of_use();
-    if !queues::exists(&site, &vhost, ALIVENESS_TEST) {
+    if !queues::exists(&app, &vhost, ALIVENESS_TEST) {
         let declare = queue::Declare { queue, ..queue::Declare::default() };
         client.call(Method::QueueDeclare(declare)).await.map_err(refused)?;
     }

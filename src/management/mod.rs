@@ -56,7 +56,7 @@ use crate::handle::VhostHandle;
 use crate::vhosts::{VhostError, Vhosts};
 
 /// What every request needs.
-pub(crate) struct Site {
+pub(crate) struct AppState {
     /// The virtual hosts, and who may do what in them.
     vhosts: Vhosts,
     /// Who checks passwords.
@@ -79,11 +79,11 @@ pub(crate) struct Site {
     node: String,
 }
 
-type Api = Arc<Site>;
+type Api = Arc<AppState>;
 type Answer = Result<Response, Failure>;
 
-impl Site {
-    /// A site of a broker that has just started.
+impl AppState {
+    /// The state for a broker that has just started.
     pub(crate) fn new(
         vhosts: Vhosts,
         authenticator: Arc<dyn Authenticator>,
@@ -93,7 +93,7 @@ impl Site {
         data_dir: Option<PathBuf>,
     ) -> Self {
         let (started_at, node) = (vhosts.now(), node::name());
-        Site {
+        AppState {
             vhosts,
             authenticator,
             listeners,
@@ -132,7 +132,7 @@ impl Site {
 }
 
 /// All paths.
-fn router(site: Api) -> Router {
+fn router(app: Api) -> Router {
     let api = Router::new()
         .merge(overview::routes())
         .merge(node::routes())
@@ -151,5 +151,5 @@ fn router(site: Api) -> Router {
         .merge(consumers::routes())
         .merge(definitions::routes())
         .merge(health::routes());
-    Router::new().nest("/api", api).fallback(async || Failure::missing()).with_state(site)
+    Router::new().nest("/api", api).fallback(async || Failure::missing()).with_state(app)
 }

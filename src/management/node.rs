@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::access::Caller;
 use super::answer::Failure;
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::is_local;
 use super::overview::contexts;
-use super::{Answer, Api, Site};
+use super::{Answer, Api, AppState};
 use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
 use crate::vhosts::DISK_RESERVE_OCTETS;
@@ -24,47 +24,47 @@ pub(super) fn routes() -> Router<Api> {
     Router::new().route("/nodes", get(list)).route("/nodes/{node}", get(one))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_monitor()?;
-    wishes.list(vec![node(&site)])
+    query.list(vec![node(&app)])
 }
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     caller.needs_monitor()?;
-    if name != site.node {
+    if name != app.node {
         return Err(Failure::missing());
     }
-    Ok(wishes.show(node(&site)))
+    Ok(query.show(node(&app)))
 }
 
-fn node(site: &Site) -> Value {
-    let sockets: usize = site
+fn node(app: &AppState) -> Value {
+    let sockets: usize = app
         .vhosts
         .running()
         .iter()
         .map(|(_, handle)| handle.connections().iter().filter(|(_, it, _)| !is_local(it)).count())
         .sum();
     let mut shown = json!({
-        "name": site.node,
-        "type": if site.data_dir.is_some() { "disc" } else { "ram" },
+        "name": app.node,
+        "type": if app.data_dir.is_some() { "disc" } else { "ram" },
         "running": true,
         "being_drained": false,
         "os_pid": std::process::id().to_string(),
-        "uptime": site.vhosts.now().millis_since(site.started_at),
+        "uptime": app.vhosts.now().millis_since(app.started_at),
         "processors": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "rates_mode": "basic",
         "sockets_used": sockets,
-        "mem_alarm": site.alarms().contains(&"memory"),
-        "disk_free_alarm": site.alarms().contains(&"disk"),
+        "mem_alarm": app.alarms().contains(&"memory"),
+        "disk_free_alarm": app.alarms().contains(&"disk"),
         "disk_free_limit": DISK_RESERVE_OCTETS,
-        "mem_limit": site.vhosts.memory_limit(),
+        "mem_limit": app.vhosts.memory_limit(),
         // What the limit is about; `mem_used` is all of the process.
-        "mem_messages": site.vhosts.memory_used(),
+        "mem_messages": app.vhosts.memory_used(),
         "partitions": [],
         "enabled_plugins": ["rabbitmq_management"],
         "applications": [{
@@ -79,17 +79,17 @@ fn node(site: &Site) -> Value {
                 "name": EXTERNAL,
                 "description": "TLS peer verification-based authentication plugin. \
                                 Used in combination with the EXTERNAL SASL mechanism.",
-                "enabled": site.external,
+                "enabled": app.external,
             },
         ],
-        "contexts": contexts(site),
+        "contexts": contexts(app),
         "config_files": [],
         "log_files": [],
         "cluster_links": [],
     });
     if let Value::Object(shown) = &mut shown {
         process(shown);
-        disk(site.data_dir.as_deref(), shown);
+        disk(app.data_dir.as_deref(), shown);
     }
     shown
 }

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::access::Caller;
 use super::answer::{self, value};
 use super::body::Payload;
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::is_local;
-use super::{Answer, Api, Site, show};
+use super::{Answer, Api, AppState, show};
 use crate::broker::handshake::VERSION;
 use crate::broker::statistics::MessageStatistics;
 use crate::broker::vhost::Vhost;
@@ -40,14 +40,14 @@ pub(super) fn routes() -> Router<Api> {
         .route("/auth", get(auth))
 }
 
-async fn overview(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let totals = Totals::count(&site, &caller);
+async fn overview(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let totals = Totals::count(&app, &caller);
     let mut queue_totals = Map::new();
     show::queue_totals(&mut queue_totals, totals.ready, totals.unacknowledged);
     let types = EXCHANGE_TYPES.map(
         |(name, description)| json!({ "name": name, "description": description, "enabled": true }),
     );
-    Ok(wishes.show(json!({
+    Ok(query.show(json!({
         "management_version": VERSION,
         "rabbitmq_version": VERSION,
         "product_name": "leveret",
@@ -55,8 +55,8 @@ async fn overview(State(site): State<Api>, caller: Caller, wishes: Wishes) -> An
         "erlang_version": "",
         "erlang_full_version": "",
         "rates_mode": "basic",
-        "cluster_name": name_of_cluster(&site),
-        "node": site.node,
+        "cluster_name": name_of_cluster(&app),
+        "node": app.node,
         "exchange_types": types,
         "message_stats": show::statistics(&totals.statistics),
         "churn_rates": {},
@@ -69,8 +69,8 @@ async fn overview(State(site): State<Api>, caller: Caller, wishes: Wishes) -> An
             "consumers": totals.consumers,
         },
         "statistics_db_event_queue": 0,
-        "listeners": listeners(&site),
-        "contexts": contexts(&site),
+        "listeners": listeners(&app),
+        "contexts": contexts(&app),
     })))
 }
 
@@ -88,10 +88,10 @@ struct Totals {
 }
 
 impl Totals {
-    fn count(site: &Site, caller: &Caller) -> Totals {
+    fn count(app: &AppState, caller: &Caller) -> Totals {
         let mut totals = Totals::default();
-        for (name, handle) in site.vhosts.running() {
-            if !caller.sees_vhost(site, &name) {
+        for (name, handle) in app.vhosts.running() {
+            if !caller.sees_vhost(app, &name) {
                 continue;
             }
             let connections = handle.connections();
@@ -114,14 +114,14 @@ impl Totals {
 }
 
 /// What is listened on, for AMQP and for this API.
-pub(super) fn listeners(site: &Site) -> Vec<Value> {
-    let amqp = site.listeners.iter().map(|address| ("amqp", address));
-    let amqps = site.tls_listeners.iter().map(|address| ("amqp/ssl", address));
-    let http = if site.secured { "https" } else { "http" };
-    let all = amqp.chain(amqps).chain([(http, &site.address)]);
+pub(super) fn listeners(app: &AppState) -> Vec<Value> {
+    let amqp = app.listeners.iter().map(|address| ("amqp", address));
+    let amqps = app.tls_listeners.iter().map(|address| ("amqp/ssl", address));
+    let http = if app.secured { "https" } else { "http" };
+    let all = amqp.chain(amqps).chain([(http, &app.address)]);
     all.map(|(protocol, address)| {
         json!({
-            "node": site.node,
+            "node": app.node,
             "protocol": protocol,
             "ip_address": address.ip().to_string(),
             "port": address.port(),
@@ -132,29 +132,29 @@ pub(super) fn listeners(site: &Site) -> Vec<Value> {
 }
 
 /// Where this API is.
-pub(super) fn contexts(site: &Site) -> Value {
+pub(super) fn contexts(app: &AppState) -> Value {
     json!([{
-        "node": site.node,
+        "node": app.node,
         "description": "RabbitMQ Management",
         "path": "/",
-        "ip": site.address.ip().to_string(),
-        "port": site.address.port().to_string(),
+        "ip": app.address.ip().to_string(),
+        "port": app.address.port().to_string(),
     }])
 }
 
-async fn whoami(caller: Caller, wishes: Wishes) -> Answer {
-    Ok(wishes.show(json!({ "name": caller.user.name, "tags": caller.user.tags })))
+async fn whoami(caller: Caller, query: ListQuery) -> Answer {
+    Ok(query.show(json!({ "name": caller.user.name, "tags": caller.user.tags })))
 }
 
-async fn cluster_name(State(site): State<Api>, _: Caller, wishes: Wishes) -> Answer {
-    Ok(wishes.show(json!({ "name": name_of_cluster(&site) })))
+async fn cluster_name(State(app): State<Api>, _: Caller, query: ListQuery) -> Answer {
+    Ok(query.show(json!({ "name": name_of_cluster(&app) })))
 }
 
-async fn set_cluster_name(State(site): State<Api>, caller: Caller, body: Payload) -> Answer {
+async fn set_cluster_name(State(app): State<Api>, caller: Caller, body: Payload) -> Answer {
     caller.needs_administrator()?;
     let object = body.object_with(&["name"])?;
     let name = Value::from(object.text("name")?);
-    site.change(|vhosts| {
+    app.change(|vhosts| {
         vhosts.change(|registry| {
             registry.global_parameters_mut().insert(CLUSTER_NAME.to_owned(), name);
         })
@@ -164,9 +164,9 @@ async fn set_cluster_name(State(site): State<Api>, caller: Caller, body: Payload
 }
 
 /// What the cluster, this one node, is called.
-fn name_of_cluster(site: &Site) -> Value {
-    let named = site.vhosts.registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
-    named.unwrap_or_else(|| site.node.clone().into())
+fn name_of_cluster(app: &AppState) -> Value {
+    let named = app.vhosts.registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
+    named.unwrap_or_else(|| app.node.clone().into())
 }
 
 async fn extensions(_: Caller) -> Answer {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
-use super::list::Wishes;
-use super::{Answer, Api, Site};
+use super::list::ListQuery;
+use super::{Answer, Api, AppState};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -25,8 +25,8 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 /// Parameters of the virtual hosts that the user may log in to.
-fn parameters(site: &Site, caller: &Caller, chosen: impl Fn(&str, &str) -> bool) -> Vec<Value> {
-    let all = site.vhosts.registry(|registry| {
+fn parameters(app: &AppState, caller: &Caller, chosen: impl Fn(&str, &str) -> bool) -> Vec<Value> {
+    let all = app.vhosts.registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
             for (component, named) in &record.parameters {
@@ -43,63 +43,63 @@ fn parameters(site: &Site, caller: &Caller, chosen: impl Fn(&str, &str) -> bool)
         }
         all
     });
-    let seen = all.into_iter().filter(|(vhost, _)| caller.lists_vhost(site, vhost));
+    let seen = all.into_iter().filter(|(vhost, _)| caller.lists_vhost(app, vhost));
     seen.map(|(_, shown)| shown).collect()
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    wishes.list(parameters(&site, &caller, |_, _| true))
+    query.list(parameters(&app, &caller, |_, _| true))
 }
 
 async fn of_component(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(component): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    wishes.list(parameters(&site, &caller, |_, it| it == component))
+    query.list(parameters(&app, &caller, |_, it| it == component))
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((component, vhost)): Path<(String, String)>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_policymaker(&site, &vhost)?;
-    site.vhost(&vhost)?;
-    wishes.list(parameters(&site, &caller, |in_vhost, it| in_vhost == vhost && it == component))
+    caller.needs_policymaker(&app, &vhost)?;
+    app.vhost(&vhost)?;
+    query.list(parameters(&app, &caller, |in_vhost, it| in_vhost == vhost && it == component))
 }
 
 type Names = Path<(String, String, String)>;
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((component, vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_policymaker(&site, &vhost)?;
-    let all = parameters(&site, &caller, |in_vhost, it| in_vhost == vhost && it == component);
+    caller.needs_policymaker(&app, &vhost)?;
+    let all = parameters(&app, &caller, |in_vhost, it| in_vhost == vhost && it == component);
     let found = all.into_iter().find(|parameter| parameter["name"] == name.as_str());
-    found.map(|parameter| wishes.show(parameter)).ok_or_else(Failure::missing)
+    found.map(|parameter| query.show(parameter)).ok_or_else(Failure::missing)
 }
 
 async fn set(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((component, vhost, name)): Names,
     body: Payload,
 ) -> Answer {
-    caller.needs_policymaker(&site, &vhost)?;
-    if site.vhosts.vhost(&vhost).is_none() {
+    caller.needs_policymaker(&app, &vhost)?;
+    if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = site.change(move |vhosts| {
+    let is_new = app.change(move |vhosts| {
         vhosts.change(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
             vhost.parameters.entry(component).or_default().insert(name, value).is_none()
@@ -109,12 +109,12 @@ async fn set(
 }
 
 async fn remove(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((component, vhost, name)): Names,
 ) -> Answer {
-    caller.needs_policymaker(&site, &vhost)?;
-    let removed = site.change(move |vhosts| {
+    caller.needs_policymaker(&app, &vhost)?;
+    let removed = app.change(move |vhosts| {
         vhosts.change(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
             let Some(named) = vhost.parameters.get_mut(&component) else { return false };
@@ -128,31 +128,31 @@ async fn remove(
     answer::deleted(removed.await?)
 }
 
-fn global(site: &Site) -> Vec<Value> {
-    site.vhosts.registry(|registry| {
+fn global(app: &AppState) -> Vec<Value> {
+    app.vhosts.registry(|registry| {
         let all = registry.global_parameters().iter();
         all.map(|(name, value)| json!({ "name": name, "value": value })).collect()
     })
 }
 
-async fn list_global(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+async fn list_global(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    wishes.list(global(&site))
+    query.list(global(&app))
 }
 
 async fn one_global(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    let found = global(&site).into_iter().find(|parameter| parameter["name"] == name.as_str());
-    found.map(|parameter| wishes.show(parameter)).ok_or_else(Failure::missing)
+    let found = global(&app).into_iter().find(|parameter| parameter["name"] == name.as_str());
+    found.map(|parameter| query.show(parameter)).ok_or_else(Failure::missing)
 }
 
 async fn set_global(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
     body: Payload,
@@ -160,19 +160,15 @@ async fn set_global(
     caller.needs_policymaker_anywhere()?;
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = site.change(move |vhosts| {
+    let is_new = app.change(move |vhosts| {
         vhosts.change(|it| it.global_parameters_mut().insert(name, value).is_none())
     });
     Ok(answer::put(is_new.await?))
 }
 
-async fn remove_global(
-    State(site): State<Api>,
-    caller: Caller,
-    Path(name): Path<String>,
-) -> Answer {
+async fn remove_global(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    let removed = site.change(move |vhosts| {
+    let removed = app.change(move |vhosts| {
         vhosts.change(|it| it.global_parameters_mut().remove(&name).is_some())
     });
     answer::deleted(removed.await?)

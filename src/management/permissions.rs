@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
-use super::list::Wishes;
-use super::{Answer, Api, Site};
+use super::list::ListQuery;
+use super::{Answer, Api, AppState};
 use crate::broker::access::InvalidPattern;
 use crate::vhosts::{PermissionRecord, Registry, TopicPermissionRecord};
 
@@ -47,8 +47,8 @@ impl Chosen<'_> {
     }
 }
 
-fn permissions(site: &Site, chosen: Chosen<'_>) -> Vec<Value> {
-    site.vhosts.registry(|registry| {
+fn permissions(app: &AppState, chosen: Chosen<'_>) -> Vec<Value> {
+    app.vhosts.registry(|registry| {
         let mut shown = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let chosen = record.permissions.iter().filter(|(user, _)| chosen.has(vhost, user));
@@ -66,8 +66,8 @@ fn permissions(site: &Site, chosen: Chosen<'_>) -> Vec<Value> {
     })
 }
 
-fn topic_permissions(site: &Site, chosen: Chosen<'_>) -> Vec<Value> {
-    site.vhosts.registry(|registry| {
+fn topic_permissions(app: &AppState, chosen: Chosen<'_>) -> Vec<Value> {
+    app.vhosts.registry(|registry| {
         let mut shown = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let of_users = record.topic_permissions.iter();
@@ -89,81 +89,81 @@ fn topic_permissions(site: &Site, chosen: Chosen<'_>) -> Vec<Value> {
 
 /// Lists what is chosen, for an administrator.
 fn listed(
-    site: &Site,
+    app: &AppState,
     caller: &Caller,
-    wishes: &Wishes,
+    query: &ListQuery,
     chosen: Chosen<'_>,
-    all: fn(&Site, Chosen<'_>) -> Vec<Value>,
+    all: fn(&AppState, Chosen<'_>) -> Vec<Value>,
 ) -> Answer {
     caller.needs_administrator()?;
-    if !site.vhosts.registry(|registry| chosen.exists(registry)) {
+    if !app.vhosts.registry(|registry| chosen.exists(registry)) {
         return Err(Failure::missing());
     }
-    wishes.list_by(all(site, chosen), &["vhost", "user"])
+    query.list_by(all(app, chosen), &["vhost", "user"])
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    listed(&site, &caller, &wishes, Chosen::default(), permissions)
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    listed(&app, &caller, &query, Chosen::default(), permissions)
 }
 
-async fn list_topic(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    listed(&site, &caller, &wishes, Chosen::default(), topic_permissions)
+async fn list_topic(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    listed(&app, &caller, &query, Chosen::default(), topic_permissions)
 }
 
 type Name = Path<String>;
 
-async fn of_user(State(site): State<Api>, caller: Caller, name: Name, wishes: Wishes) -> Answer {
+async fn of_user(State(app): State<Api>, caller: Caller, name: Name, query: ListQuery) -> Answer {
     let chosen = Chosen { user: Some(&name), ..Chosen::default() };
-    listed(&site, &caller, &wishes, chosen, permissions)
+    listed(&app, &caller, &query, chosen, permissions)
 }
 
-async fn of_vhost(State(site): State<Api>, caller: Caller, name: Name, wishes: Wishes) -> Answer {
+async fn of_vhost(State(app): State<Api>, caller: Caller, name: Name, query: ListQuery) -> Answer {
     let chosen = Chosen { vhost: Some(&name), ..Chosen::default() };
-    listed(&site, &caller, &wishes, chosen, permissions)
+    listed(&app, &caller, &query, chosen, permissions)
 }
 
 async fn topic_of_user(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     name: Name,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     let chosen = Chosen { user: Some(&name), ..Chosen::default() };
-    listed(&site, &caller, &wishes, chosen, topic_permissions)
+    listed(&app, &caller, &query, chosen, topic_permissions)
 }
 
 async fn topic_of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     name: Name,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     let chosen = Chosen { vhost: Some(&name), ..Chosen::default() };
-    listed(&site, &caller, &wishes, chosen, topic_permissions)
+    listed(&app, &caller, &query, chosen, topic_permissions)
 }
 
 type Names = Path<(String, String)>;
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, user)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     caller.needs_administrator()?;
     let chosen = Chosen { vhost: Some(&vhost), user: Some(&user) };
-    let found = permissions(&site, chosen).pop().ok_or_else(Failure::missing)?;
-    Ok(wishes.show(found))
+    let found = permissions(&app, chosen).pop().ok_or_else(Failure::missing)?;
+    Ok(query.show(found))
 }
 
 async fn set(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, user)): Names,
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    needs_both(&site, &vhost, &user)?;
+    needs_both(&app, &vhost, &user)?;
     let object = body.object_with(&["configure", "write", "read"])?;
     let text = |key| object.text(key).map(str::to_owned);
     let record = PermissionRecord {
@@ -172,15 +172,15 @@ async fn set(
         read: text("read")?,
     };
     let patterns = [&record.configure, &record.write, &record.read].map(String::clone);
-    let set = site
+    let set = app
         .change(move |vhosts| vhosts.change(|it| it.set_permissions(&vhost, &user, record)))
         .await?;
     set.map(answer::put).map_err(|invalid| invalid_pattern(&invalid, &patterns))
 }
 
-async fn remove(State(site): State<Api>, caller: Caller, Path((vhost, user)): Names) -> Answer {
+async fn remove(State(app): State<Api>, caller: Caller, Path((vhost, user)): Names) -> Answer {
     caller.needs_administrator()?;
-    let removed = site.change(move |vhosts| {
+    let removed = app.change(move |vhosts| {
         vhosts.change(|registry| {
             let vhost = registry.vhost_mut(&vhost);
             vhost.is_some_and(|vhost| vhost.permissions.remove(&user).is_some())
@@ -190,27 +190,27 @@ async fn remove(State(site): State<Api>, caller: Caller, Path((vhost, user)): Na
 }
 
 async fn one_topic(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, user)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     caller.needs_administrator()?;
-    let found = topic_permissions(&site, Chosen { vhost: Some(&vhost), user: Some(&user) });
+    let found = topic_permissions(&app, Chosen { vhost: Some(&vhost), user: Some(&user) });
     if found.is_empty() {
         return Err(Failure::missing());
     }
-    wishes.list_by(found, &["vhost", "user", "exchange"])
+    query.list_by(found, &["vhost", "user", "exchange"])
 }
 
 async fn set_topic(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, user)): Names,
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    needs_both(&site, &vhost, &user)?;
+    needs_both(&app, &vhost, &user)?;
     let object = body.object_with(&["exchange", "write", "read"])?;
     let text = |key| object.text(key).map(str::to_owned);
     let exchange = text("exchange")?;
@@ -218,9 +218,9 @@ async fn set_topic(
     let patterns = [&record.write, &record.read].map(String::clone);
     let is_new = {
         let chosen = Chosen { vhost: Some(&vhost), user: Some(&user) };
-        topic_permissions(&site, chosen).is_empty()
+        topic_permissions(&app, chosen).is_empty()
     };
-    let set = site
+    let set = app
         .change(move |vhosts| {
             vhosts.change(|it| it.set_topic_permissions(&vhost, &user, &exchange, record))
         })
@@ -230,12 +230,12 @@ async fn set_topic(
 }
 
 async fn remove_topic(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, user)): Names,
 ) -> Answer {
     caller.needs_administrator()?;
-    let removed = site.change(move |vhosts| {
+    let removed = app.change(move |vhosts| {
         vhosts.change(|registry| {
             let vhost = registry.vhost_mut(&vhost);
             vhost.is_some_and(|vhost| vhost.topic_permissions.remove(&user).is_some())
@@ -244,9 +244,9 @@ async fn remove_topic(
     answer::deleted(removed.await?)
 }
 
-fn needs_both(site: &Site, vhost: &str, user: &str) -> Result<(), Failure> {
+fn needs_both(app: &AppState, vhost: &str, user: &str) -> Result<(), Failure> {
     let chosen = Chosen { vhost: Some(vhost), user: Some(user) };
-    if site.vhosts.registry(|registry| chosen.exists(registry)) {
+    if app.vhosts.registry(|registry| chosen.exists(registry)) {
         return Ok(());
     }
     Err(Failure::bad_request("vhost_or_user_not_found"))

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::{Object, Payload};
-use super::list::Wishes;
-use super::{Answer, Api, Site};
+use super::list::ListQuery;
+use super::{Answer, Api, AppState};
 use crate::broker::policy::{InvalidPolicy, PolicyKind};
 use crate::vhosts::PolicyRecord;
 
@@ -22,30 +22,31 @@ type Vhost = Path<String>;
 type Names = Path<(String, String)>;
 
 fn of_kind(path: &str, kind: PolicyKind) -> Router<Api> {
-    let list = async move |State(site): State<Api>, caller: Caller, wishes: Wishes| {
-        let shown = policies(&site, kind, |vhost| caller.lists_vhost(&site, vhost));
-        wishes.list_by(shown, &["priority"])
+    let list = async move |State(app): State<Api>, caller: Caller, query: ListQuery| {
+        let shown = policies(&app, kind, |vhost| caller.lists_vhost(&app, vhost));
+        query.list_by(shown, &["priority"])
     };
     let of_vhost =
-        async move |State(site): State<Api>, caller: Caller, name: Vhost, wishes: Wishes| {
-            caller.needs_vhost(&site, &name)?;
-            site.vhost(&name)?;
-            wishes.list_by(policies(&site, kind, |vhost| vhost == *name), &["priority"])
+        async move |State(app): State<Api>, caller: Caller, name: Vhost, query: ListQuery| {
+            caller.needs_vhost(&app, &name)?;
+            app.vhost(&name)?;
+            query.list_by(policies(&app, kind, |vhost| vhost == *name), &["priority"])
         };
-    let one = async move |State(site): State<Api>, caller: Caller, names: Names, wishes: Wishes| {
-        let Path((vhost, name)) = names;
-        may(kind, &site, &caller, &vhost)?;
-        let shown = policies(&site, kind, |it| it == vhost);
-        let found = shown.into_iter().find(|policy| policy["name"] == name.as_str());
-        found.map(|policy| wishes.show(policy)).ok_or_else(Failure::missing)
+    let one =
+        async move |State(app): State<Api>, caller: Caller, names: Names, query: ListQuery| {
+            let Path((vhost, name)) = names;
+            may(kind, &app, &caller, &vhost)?;
+            let shown = policies(&app, kind, |it| it == vhost);
+            let found = shown.into_iter().find(|policy| policy["name"] == name.as_str());
+            found.map(|policy| query.show(policy)).ok_or_else(Failure::missing)
+        };
+    let set = async move |State(app): State<Api>, caller: Caller, names: Names, body: Payload| {
+        set(kind, &app, &caller, names.0, &body).await
     };
-    let set = async move |State(site): State<Api>, caller: Caller, names: Names, body: Payload| {
-        set(kind, &site, &caller, names.0, &body).await
-    };
-    let remove = async move |State(site): State<Api>, caller: Caller, names: Names| {
+    let remove = async move |State(app): State<Api>, caller: Caller, names: Names| {
         let Path((vhost, name)) = names;
-        may(kind, &site, &caller, &vhost)?;
-        let removed = site.change(move |vhosts| {
+        may(kind, &app, &caller, &vhost)?;
+        let removed = app.change(move |vhosts| {
             vhosts.change(|registry| {
                 let vhost = registry.vhost_mut(&vhost);
                 vhost.is_some_and(|vhost| vhost.remove_policy(kind, &name))
@@ -60,15 +61,15 @@ fn of_kind(path: &str, kind: PolicyKind) -> Router<Api> {
 }
 
 /// rabbitmq: operator's policies are the administrator's to change.
-fn may(kind: PolicyKind, site: &Site, caller: &Caller, vhost: &str) -> Result<(), Failure> {
+fn may(kind: PolicyKind, app: &AppState, caller: &Caller, vhost: &str) -> Result<(), Failure> {
     match kind {
-        PolicyKind::User => caller.needs_policymaker(site, vhost),
+        PolicyKind::User => caller.needs_policymaker(app, vhost),
         PolicyKind::Operator => caller.needs_administrator(),
     }
 }
 
-fn policies(site: &Site, kind: PolicyKind, chosen: impl Fn(&str) -> bool) -> Vec<Value> {
-    let all = site.vhosts.registry(|registry| {
+fn policies(app: &AppState, kind: PolicyKind, chosen: impl Fn(&str) -> bool) -> Vec<Value> {
+    let all = app.vhosts.registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let policies = record.policy_records(kind).iter();
@@ -93,17 +94,17 @@ fn policies(site: &Site, kind: PolicyKind, chosen: impl Fn(&str) -> bool) -> Vec
 
 async fn set(
     kind: PolicyKind,
-    site: &Api,
+    app: &Api,
     caller: &Caller,
     (vhost, name): (String, String),
     body: &Payload,
 ) -> Answer {
-    may(kind, site, caller, &vhost)?;
-    if site.vhosts.vhost(&vhost).is_none() {
+    may(kind, app, caller, &vhost)?;
+    if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let record = record(&body.object_with(&["pattern", "definition"])?)?;
-    let set = site
+    let set = app
         .change(move |vhosts| {
             vhosts.change(|registry| {
                 let vhost = registry.vhost_mut(&vhost);

@@ -13,9 +13,9 @@ use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
 use super::exchanges::{arguments, short};
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::local_client::LocalClient;
-use super::{Answer, Api, Site, consumers, policies, show};
+use super::{Answer, Api, AppState, consumers, policies, show};
 use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::QueueSnapshot;
 use crate::broker::vhost::{ConnectionId, Vhost};
@@ -31,57 +31,57 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 /// Whether there is such a queue, which is asked before anything is done with it.
-pub(super) fn exists(site: &Site, vhost: &str, name: &str) -> bool {
-    site.vhosts.vhost(vhost).is_some_and(|it| it.look(|it| it.has_queue(name.as_bytes())))
+pub(super) fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
+    app.vhosts.vhost(vhost).is_some_and(|it| it.look(|it| it.has_queue(name.as_bytes())))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let vhosts = site.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&site, name));
-    let shown = listed.flat_map(|(vhost, handle)| queues(&site, &vhost, &handle));
-    wishes.list(shown.collect())
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let vhosts = app.vhosts.running().into_iter();
+    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
+    let shown = listed.flat_map(|(vhost, handle)| queues(&app, &vhost, &handle));
+    query.list(shown.collect())
 }
 
 async fn of_vhost(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    wishes.list(queues(&site, &vhost, &site.vhost(&vhost)?))
+    caller.needs_vhost(&app, &vhost)?;
+    query.list(queues(&app, &vhost, &app.vhost(&vhost)?))
 }
 
-fn queues(site: &Site, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
+fn queues(app: &AppState, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
     let queues = handle.look(Vhost::queues);
-    let view = View::new(site, vhost, handle, &queues);
+    let view = View::new(app, vhost, handle, &queues);
     queues.iter().map(|queue| view.shown(queue)).collect()
 }
 
 type Names = Path<(String, String)>;
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    let handle = site.vhost(&vhost)?;
+    caller.needs_vhost(&app, &vhost)?;
+    let handle = app.vhost(&vhost)?;
     let (queue, consumers) =
         handle.look(|it| (it.queue(name.as_bytes()), it.consumers_of_queue(name.as_bytes())));
     let queue = queue.ok_or_else(Failure::missing)?;
-    let view = View::new(&site, &vhost, &handle, std::slice::from_ref(&queue));
+    let view = View::new(&app, &vhost, &handle, std::slice::from_ref(&queue));
     let mut shown = view.shown(&queue);
-    shown["consumer_details"] = consumers::shown(&site, &vhost, &handle, &consumers).into();
+    shown["consumer_details"] = consumers::shown(&app, &vhost, &handle, &consumers).into();
     shown["incoming"] = json!([]);
     shown["deliveries"] = json!([]);
-    Ok(wishes.show(shown))
+    Ok(query.show(shown))
 }
 
 /// What is looked up beside a queue to show it.
 struct View<'a> {
-    site: &'a Site,
+    app: &'a AppState,
     vhost: &'a str,
     record: Option<VhostRecord>,
     /// Who owns exclusive queues.
@@ -89,8 +89,13 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(site: &'a Site, vhost: &'a str, handle: &VhostHandle, queues: &[QueueSnapshot]) -> Self {
-        let record = site.vhosts.registry(|registry| registry.vhost(vhost).cloned());
+    fn new(
+        app: &'a AppState,
+        vhost: &'a str,
+        handle: &VhostHandle,
+        queues: &[QueueSnapshot],
+    ) -> Self {
+        let record = app.vhosts.registry(|registry| registry.vhost(vhost).cloned());
         let has_owners = queues.iter().any(|queue| queue.owner.is_some());
         let connections = if has_owners { handle.connections() } else { Vec::new() };
         let owners = connections.into_iter().map(|(connection, peer, _)| {
@@ -101,7 +106,7 @@ impl<'a> View<'a> {
             });
             (connection.id, shown)
         });
-        View { site, vhost, record, owners: owners.collect() }
+        View { app, vhost, record, owners: owners.collect() }
     }
 
     fn shown(&self, queue: &QueueSnapshot) -> Value {
@@ -117,7 +122,7 @@ impl<'a> View<'a> {
             "auto_delete": queue.auto_delete,
             "exclusive": queue.exclusive,
             "arguments": show::table(queue.arguments.as_table()),
-            "node": self.site.node,
+            "node": self.app.node,
             "state": "running",
             "consumers": queue.consumers,
             "consumer_capacity": capacity,
@@ -143,9 +148,9 @@ impl<'a> View<'a> {
             shown["idle_since"] = show::date(queue.idle_since).into();
         }
         if queue.kind == "quorum" {
-            shown["leader"] = self.site.node.as_str().into();
-            shown["members"] = json!([self.site.node]);
-            shown["online"] = json!([self.site.node]);
+            shown["leader"] = self.app.node.as_str().into();
+            shown["members"] = json!([self.app.node]);
+            shown["online"] = json!([self.app.node]);
             shown["single_active_consumer_ctag"] = json!(queue.single_active_consumer);
         }
         if let Value::Object(shown) = &mut shown {
@@ -168,13 +173,13 @@ impl<'a> View<'a> {
 }
 
 async fn declare(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
     body: Payload,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    if site.vhosts.vhost(&vhost).is_none() {
+    caller.needs_vhost(&app, &vhost)?;
+    if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let object = body.object()?;
@@ -186,40 +191,40 @@ async fn declare(
         arguments: arguments.as_table(),
         ..queue::Declare::default()
     };
-    let is_new = !exists(&site, &vhost, &name);
-    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
+    let is_new = !exists(&app, &vhost, &name);
+    let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let declared = client.call(Method::QueueDeclare(declare)).await;
     declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
 }
 
 async fn remove(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path((vhost, name)): Names,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    if !exists(&site, &vhost, &name) {
+    caller.needs_vhost(&app, &vhost)?;
+    if !exists(&app, &vhost, &name) {
         return Err(Failure::missing());
     }
     let delete = queue::Delete {
         queue: short(&name)?,
-        if_unused: wishes.is_true("if-unused"),
-        if_empty: wishes.is_true("if-empty"),
+        if_unused: query.is_true("if-unused"),
+        if_empty: query.is_true("if-empty"),
         ..queue::Delete::default()
     };
-    let mut client = LocalClient::open(&site, &caller, &vhost).await?;
+    let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let deleted = client.call(Method::QueueDelete(delete)).await;
     deleted.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }
 
-async fn purge(State(site): State<Api>, caller: Caller, Path((vhost, name)): Names) -> Answer {
-    caller.needs_vhost(&site, &vhost)?;
-    if !exists(&site, &vhost, &name) {
+async fn purge(State(app): State<Api>, caller: Caller, Path((vhost, name)): Names) -> Answer {
+    caller.needs_vhost(&app, &vhost)?;
+    if !exists(&app, &vhost, &name) {
         return Err(Failure::missing());
     }
     let purge = queue::Purge { queue: short(&name)?, ..queue::Purge::default() };
-    let mut client = LocalClient::enter(&site, &caller, &vhost).await?;
+    let mut client = LocalClient::enter(&app, &caller, &vhost).await?;
     let purged = client.call(Method::QueuePurge(purge)).await;
     purged.map(|_| answer::done()).map_err(|refusal| refusal.of_use())
 }

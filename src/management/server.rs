@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::Site;
+use super::AppState;
 use crate::broker::limits::HTTP_CONNECTIONS;
 use crate::tls::{self, Acceptor};
 
@@ -56,16 +56,16 @@ pub(super) struct Ends {
 }
 
 impl Management {
-    /// Serves the API on this listener, which is [`Site::address`].
+    /// Serves the API on this listener, which is [`AppState::address`].
     ///
     /// With an acceptor its clients must speak TLS.
     pub(crate) fn start(
         listener: TcpListener,
         acceptor: Option<Arc<Acceptor>>,
-        site: Site,
+        app: AppState,
     ) -> Self {
-        let address = site.address;
-        let router = super::router(Arc::new(site));
+        let address = app.address;
+        let router = super::router(Arc::new(app));
         let (stopping, stopped) = watch::channel(false);
         let listening = tokio::spawn(listen(listener, acceptor, router, stopped));
         Management { address, stopping, listening }

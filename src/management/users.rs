@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::{Object, Payload};
-use super::list::Wishes;
+use super::list::ListQuery;
 use super::vhosts::tags_of;
 use super::{Answer, Api};
 use crate::passwords::{Algorithm, PasswordHash};
@@ -22,37 +22,37 @@ pub(super) fn routes() -> Router<Api> {
         .route("/users/{user}", get(one).put(set).delete(remove))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_administrator()?;
     let users =
-        site.vhosts.registry(|it| it.users().map(|(name, record)| user(name, record)).collect());
-    wishes.list(users)
+        app.vhosts.registry(|it| it.users().map(|(name, record)| user(name, record)).collect());
+    query.list(users)
 }
 
-async fn without_permissions(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
+async fn without_permissions(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_administrator()?;
-    let users = site.vhosts.registry(|registry| {
+    let users = app.vhosts.registry(|registry| {
         let has_none =
             |name: &str| registry.vhosts().all(|(_, vhost)| !vhost.permissions.contains_key(name));
         let users = registry.users().filter(|(name, _)| has_none(name));
         users.map(|(name, record)| user(name, record)).collect()
     });
-    wishes.list(users)
+    query.list(users)
 }
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
     caller.needs_administrator()?;
-    let found = site.vhosts.registry(|it| it.user(&name).map(|record| user(&name, record)));
-    found.map(|user| wishes.show(user)).ok_or_else(Failure::missing)
+    let found = app.vhosts.registry(|it| it.user(&name).map(|record| user(&name, record)));
+    found.map(|user| query.show(user)).ok_or_else(Failure::missing)
 }
 
 async fn set(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
     body: Payload,
@@ -66,29 +66,29 @@ async fn set(
         let limits = registry.user(&name).map(|user| user.limits.clone()).unwrap_or_default();
         registry.set_user(&name, UserRecord { password, tags, limits })
     };
-    let is_new = site.change(|vhosts| vhosts.change(set)).await?;
+    let is_new = app.change(|vhosts| vhosts.change(set)).await?;
     Ok(answer::put(is_new))
 }
 
-async fn remove(State(site): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
+async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_administrator()?;
-    answer::deleted(delete(&site, vec![name]).await?)
+    answer::deleted(delete(&app, vec![name]).await?)
 }
 
-async fn bulk_delete(State(site): State<Api>, caller: Caller, body: Payload) -> Answer {
+async fn bulk_delete(State(app): State<Api>, caller: Caller, body: Payload) -> Answer {
     caller.needs_administrator()?;
     let object = body.object_with(&["users"])?;
     let names = object.find("users").and_then(Value::as_array);
     let names =
         names.and_then(|it| it.iter().map(|name| name.as_str().map(str::to_owned)).collect());
     let names: Vec<String> = names.ok_or_else(|| Failure::bad_request("users_not_a_list"))?;
-    delete(&site, names).await?;
+    delete(&app, names).await?;
     Ok(answer::done())
 }
 
 /// Deletes users and closes their connections. Says whether any was there.
-async fn delete(site: &Api, names: Vec<String>) -> Result<bool, Failure> {
-    site.change(move |vhosts| {
+async fn delete(app: &Api, names: Vec<String>) -> Result<bool, Failure> {
+    app.change(move |vhosts| {
         let gone: Vec<_> = vhosts.change(|registry| {
             names.into_iter().filter(|name| registry.remove_user(name)).collect()
         })?;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
-use super::list::Wishes;
-use super::{Answer, Api, Site, show};
+use super::list::ListQuery;
+use super::{Answer, Api, AppState, show};
 use crate::broker::vhost::Vhost;
 
 pub(super) fn routes() -> Router<Api> {
@@ -18,26 +18,26 @@ pub(super) fn routes() -> Router<Api> {
         .route("/vhosts/{vhost}", get(one).put(set).delete(remove))
 }
 
-async fn list(State(site): State<Api>, caller: Caller, wishes: Wishes) -> Answer {
-    let names: Vec<_> = site
+async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
+    let names: Vec<_> = app
         .vhosts
         .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
-    let names = names.into_iter().filter(|name| caller.sees_vhost(&site, name));
-    wishes.list(names.filter_map(|name: String| vhost(&site, &name)).collect())
+    let names = names.into_iter().filter(|name| caller.sees_vhost(&app, name));
+    query.list(names.filter_map(|name: String| vhost(&app, &name)).collect())
 }
 
 async fn one(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    wishes: Wishes,
+    query: ListQuery,
 ) -> Answer {
-    caller.needs_sight_of(&site, &name)?;
-    vhost(&site, &name).map(|vhost| wishes.show(vhost)).ok_or_else(Failure::missing)
+    caller.needs_sight_of(&app, &name)?;
+    vhost(&app, &name).map(|vhost| query.show(vhost)).ok_or_else(Failure::missing)
 }
 
 async fn set(
-    State(site): State<Api>,
+    State(app): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
     body: Payload,
@@ -51,7 +51,7 @@ async fn set(
     let default_queue_type = said("default_queue_type")
         .then(|| object.text("default_queue_type").map(str::to_owned))
         .transpose()?;
-    let is_new = site
+    let is_new = app
         .change(move |vhosts| {
             let is_new = vhosts.create_vhost(&name)?;
             if description.is_some() || tags.is_some() || default_queue_type.is_some() {
@@ -70,14 +70,14 @@ async fn set(
     Ok(answer::put(is_new))
 }
 
-async fn remove(State(site): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
+async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_administrator()?;
-    answer::deleted(site.vhosts.delete_vhost(&name).await?)
+    answer::deleted(app.vhosts.delete_vhost(&name).await?)
 }
 
-fn vhost(site: &Site, name: &str) -> Option<Value> {
-    let record = site.vhosts.registry(|registry| registry.vhost(name).cloned())?;
-    let running = site.vhosts.vhost(name);
+fn vhost(app: &AppState, name: &str) -> Option<Value> {
+    let record = app.vhosts.registry(|registry| registry.vhost(name).cloned())?;
+    let running = app.vhosts.vhost(name);
     let now = running.as_ref().map(|handle| handle.look(Vhost::snapshot)).unwrap_or_default();
     let state = if running.is_some() { "running" } else { "stopped" };
     let mut metadata = json!({ "description": record.description, "tags": record.tags });
@@ -86,7 +86,7 @@ fn vhost(site: &Site, name: &str) -> Option<Value> {
         "description": record.description,
         "tags": record.tags,
         "tracing": false,
-        "cluster_state": Map::from_iter([(site.node.clone(), Value::from(state))]),
+        "cluster_state": Map::from_iter([(app.node.clone(), Value::from(state))]),
         "message_stats": show::statistics(&now.statistics),
     });
     if let Some(kind) = record.default_queue_type {
