@@ -225,8 +225,8 @@ impl VhostHandle {
     }
 
     /// A change that is no command of a client: rights, policies, limits.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Vhost, Time) -> T) -> T {
-        self.with_vhost(|state, now| change(&mut state.vhost, now))
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Vhost, Time) -> T) -> T {
+        self.with_vhost(|state, now| write(&mut state.vhost, now))
     }
 
     /// An alarm is raised, with its reason, or all are over: publishers are blocked, or unblocked.
@@ -236,8 +236,8 @@ impl VhostHandle {
     }
 
     /// Looks at what is there now.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Vhost) -> T) -> T {
-        look(&self.shared.state.lock().vhost)
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Vhost) -> T) -> T {
+        read(&self.shared.state.lock().vhost)
     }
 
     /// Every connection with its other end, as they are now.
@@ -315,13 +315,13 @@ impl VhostHandle {
         if nearer.is_some() {
             self.shared.timer.notify_one();
         }
-        notices.iter().for_each(tell);
+        notices.iter().for_each(log_notice);
         result
     }
 }
 
 /// Logs what an operator should hear of.
-fn tell(notice: &Notice) {
+fn log_notice(notice: &Notice) {
     match notice {
         Notice::UnknownArgument { queue, argument, meant: Some(meant) } => tracing::warn!(
             queue,

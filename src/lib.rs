@@ -118,7 +118,7 @@ impl Broker {
     /// The queues of a virtual host as they are now; none when there is no such virtual host.
     pub fn queues_in(&self, vhost: &str) -> Vec<QueueSnapshot> {
         let handle = self.server.vhosts().vhost(vhost);
-        handle.map(|handle| handle.look(Vhost::queues)).unwrap_or_default()
+        handle.map(|handle| handle.read(Vhost::queues)).unwrap_or_default()
     }
 
     /// Makes a virtual host with the predeclared exchanges, unless it is there. Says whether it is

@@ -93,12 +93,12 @@ impl Session {
 
     /// Whether the client is blocked still; one that is on its way to its end is not.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.handle.look(|vhost| vhost.is_blocked(self.connection))
+        self.handle.read(|vhost| vhost.is_blocked(self.connection))
     }
 
     /// Whether the last word to the client is said, be it written or not.
     pub(crate) fn has_ended(&self) -> bool {
-        self.handle.look(|vhost| vhost.has_ended(self.connection))
+        self.handle.read(|vhost| vhost.has_ended(self.connection))
     }
 
     /// Notes how many octets the client has sent since the beginning.

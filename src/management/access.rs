@@ -117,7 +117,7 @@ impl Caller {
     }
 
     fn may_look_up(&self, app: &AppState, vhost: &str) -> bool {
-        app.vhosts.registry(|registry| {
+        app.vhosts.read_registry(|registry| {
             registry.vhost(vhost).is_none() || registry.may_enter(vhost, &self.user.name)
         })
     }

@@ -46,7 +46,7 @@ async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answe
     let vhosts = app.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
     let shown = listed.flat_map(|(vhost, handle)| {
-        let bindings = handle.look(Vhost::bindings);
+        let bindings = handle.read(Vhost::bindings);
         bindings.into_iter().map(move |binding| shown(&vhost, &binding))
     });
     query.list_by(shown.collect(), &ORDER)
@@ -61,7 +61,7 @@ fn chosen(
     chosen: impl Fn(&BindingSnapshot) -> bool,
 ) -> Answer {
     caller.needs_vhost(app, vhost)?;
-    let bindings = app.vhost(vhost)?.look(Vhost::bindings).into_iter();
+    let bindings = app.vhost(vhost)?.read(Vhost::bindings).into_iter();
     let shown = bindings.filter(|it| chosen(it)).map(|binding| shown(vhost, &binding));
     query.list_by(shown.collect(), &ORDER)
 }
@@ -151,7 +151,7 @@ impl Between {
 
     /// The binding of this name.
     fn find(&self, app: &AppState, name: &str) -> Result<BindingSnapshot, Failure> {
-        let mut bindings = app.vhost(&self.vhost)?.look(Vhost::bindings).into_iter();
+        let mut bindings = app.vhost(&self.vhost)?.read(Vhost::bindings).into_iter();
         let found = bindings.find(|it| self.joins(it) && is_named(it, name));
         found.ok_or_else(Failure::missing)
     }

@@ -65,7 +65,7 @@ async fn one(
         .ok_or_else(Failure::missing)?;
     caller.needs_sight_of_user(&channel.user)?;
     let handle = app.vhost(&found.vhost)?;
-    let mut own = handle.look(Vhost::consumers);
+    let mut own = handle.read(Vhost::consumers);
     own.retain(|it| (it.connection, it.channel) == (channel.connection, channel.number));
     let mut shown = shown(&app, &found, &channel);
     shown["consumer_details"] = consumers::shown(&app, &found.vhost, &handle, &own).into();
@@ -82,7 +82,7 @@ pub(super) fn channel_name(connection: &str, number: u16) -> String {
 /// The channels of a virtual host with their connections, but not those of this API.
 fn channels(vhost: &str, handle: &VhostHandle) -> Vec<(Found, ChannelSnapshot)> {
     let connections = found(vhost, handle);
-    let channels = handle.look(Vhost::channels).into_iter();
+    let channels = handle.read(Vhost::channels).into_iter();
     let places: std::collections::HashMap<_, _> =
         connections.into_iter().map(|found| (found.connection.id, found)).collect();
     let with_connection = channels.filter_map(|channel| {

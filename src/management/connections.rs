@@ -41,7 +41,7 @@ pub(super) struct Found {
 pub(super) fn found(vhost: &str, handle: &VhostHandle) -> Vec<Found> {
     let all = handle.connections().into_iter().filter(|(_, peer, _)| !is_local(peer));
     let found = all.map(|(connection, peer, sent)| {
-        let blocked = handle.look(|vhost| vhost.is_blocked(connection.id));
+        let blocked = handle.read(|vhost| vhost.is_blocked(connection.id));
         Found { vhost: vhost.to_owned(), connection, peer, blocked, sent }
     });
     found.collect()

@@ -40,7 +40,7 @@ async fn of_vhost(
 
 /// A user sees its own, a monitor all.
 fn seen(app: &AppState, caller: &Caller, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
-    let mut consumers = handle.look(Vhost::consumers);
+    let mut consumers = handle.read(Vhost::consumers);
     consumers.retain(|consumer| caller.lists_user(&consumer.user));
     shown(app, vhost, handle, &consumers)
 }
@@ -55,7 +55,7 @@ pub(super) fn shown(
     let connections = found(vhost, handle).into_iter();
     let peers: HashMap<_, _> = connections.map(|it| (it.connection.id, it.peer)).collect();
     let queues: BTreeSet<&str> = consumers.iter().map(|it| it.queue.as_str()).collect();
-    let single_active: BTreeSet<&str> = handle.look(|vhost| {
+    let single_active: BTreeSet<&str> = handle.read(|vhost| {
         let is_single = |name: &&str| {
             let queue = vhost.queue(name.as_bytes());
             queue.is_some_and(|queue| queue.single_active_consumer.is_some())

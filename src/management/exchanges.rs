@@ -44,14 +44,14 @@ pub(super) fn arguments(object: &Object) -> Result<leveret_codec::TableBuf, Fail
 pub(super) fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
     app.vhosts
         .vhost(vhost)
-        .is_some_and(|it| it.look(|vhost| vhost.exchange(name.as_bytes()).is_some()))
+        .is_some_and(|it| it.read(|vhost| vhost.exchange(name.as_bytes()).is_some()))
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     let vhosts = app.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
     let shown = listed.flat_map(|(vhost, handle)| {
-        let exchanges = handle.look(Vhost::exchanges);
+        let exchanges = handle.read(Vhost::exchanges);
         exchanges.into_iter().map(move |exchange| shown(&vhost, &exchange))
     });
     query.list(shown.collect())
@@ -64,7 +64,7 @@ async fn of_vhost(
     query: ListQuery,
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    let exchanges = app.vhost(&vhost)?.look(Vhost::exchanges);
+    let exchanges = app.vhost(&vhost)?.read(Vhost::exchanges);
     query.list(exchanges.iter().map(|exchange| shown(&vhost, exchange)).collect())
 }
 
@@ -77,7 +77,7 @@ async fn one(
     query: ListQuery,
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    let found = app.vhost(&vhost)?.look(|it| it.exchange(from_path(&name).as_bytes()));
+    let found = app.vhost(&vhost)?.read(|it| it.exchange(from_path(&name).as_bytes()));
     let mut shown = shown(&vhost, &found.ok_or_else(Failure::missing)?);
     // rabbitmq: what went in from which channel and out to which queue, which nobody counts.
     shown["incoming"] = json!([]);

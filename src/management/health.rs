@@ -76,7 +76,7 @@ async fn is_alone(_: Caller) -> Answer {
 async fn virtual_hosts(State(app): State<Api>, _: Caller) -> Answer {
     let known: Vec<String> = app
         .vhosts
-        .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
+        .read_registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
     let down: Vec<_> = known.into_iter().filter(|name| app.vhosts.vhost(name).is_none()).collect();
     if down.is_empty() {
         return Ok(value(&json!({ "status": "ok" })));

@@ -35,7 +35,7 @@ fn shown(of: &str, all: impl IntoIterator<Item = (String, Limits)>) -> Vec<Value
 }
 
 async fn list_vhosts(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
-    let mut all: Vec<_> = app.vhosts.registry(|registry| {
+    let mut all: Vec<_> = app.vhosts.read_registry(|registry| {
         registry.vhosts().map(|(name, vhost)| (name.to_owned(), vhost.limits.clone())).collect()
     });
     all.retain(|(name, _)| caller.sees_vhost(&app, name));
@@ -49,7 +49,7 @@ async fn one_vhost(
     query: ListQuery,
 ) -> Answer {
     caller.needs_sight_of(&app, &name)?;
-    let limits = app.vhosts.registry(|it| it.vhost(&name).map(|vhost| vhost.limits.clone()));
+    let limits = app.vhosts.read_registry(|it| it.vhost(&name).map(|vhost| vhost.limits.clone()));
     let limits = limits.ok_or_else(Failure::missing)?;
     query.list(shown("vhost", [(name, limits)]))
 }
@@ -67,8 +67,8 @@ async fn set_vhost(
         return Err(Failure::not_found("vhost_not_found"));
     }
     let limit = limit(&name, &OF_VHOST, &body)?;
-    let set = app.change(move |vhosts| {
-        vhosts.change(|registry| {
+    let set = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
             if let Some(vhost) = registry.vhost_mut(&vhost) {
                 vhost.limits.insert(name, limit);
             }
@@ -84,8 +84,9 @@ async fn remove_vhost(
     Path((vhost, name)): Names,
 ) -> Answer {
     caller.needs_administrator()?;
-    let removed = app.change(move |vhosts| {
-        vhosts.change(|registry| registry.vhost_mut(&vhost).map(|it| it.limits.remove(&name)))
+    let removed = app.write(move |vhosts| {
+        vhosts
+            .write_registry(|registry| registry.vhost_mut(&vhost).map(|it| it.limits.remove(&name)))
     });
     // rabbitmq: it is not asked whether there was such a limit.
     answer::deleted(removed.await?.is_some())
@@ -93,7 +94,7 @@ async fn remove_vhost(
 
 async fn list_users(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_administrator()?;
-    let all: Vec<_> = app.vhosts.registry(|registry| {
+    let all: Vec<_> = app.vhosts.read_registry(|registry| {
         registry.users().map(|(name, user)| (name.to_owned(), user.limits.clone())).collect()
     });
     query.list_by(shown("user", all), &["user"])
@@ -108,7 +109,7 @@ async fn one_user(
     if caller.user.name != name {
         caller.needs_administrator()?;
     }
-    let limits = app.vhosts.registry(|it| it.user(&name).map(|user| user.limits.clone()));
+    let limits = app.vhosts.read_registry(|it| it.user(&name).map(|user| user.limits.clone()));
     let limits = limits.ok_or_else(Failure::missing)?;
     query.list(shown("user", [(name, limits)]))
 }
@@ -120,12 +121,12 @@ async fn set_user(
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    if app.vhosts.registry(|registry| registry.user(&user).is_none()) {
+    if app.vhosts.read_registry(|registry| registry.user(&user).is_none()) {
         return Err(Failure::not_found("user_not_found"));
     }
     let limit = limit(&name, &OF_USER, &body)?;
-    let set = app.change(move |vhosts| {
-        vhosts.change(|registry| {
+    let set = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
             if let Some(user) = registry.user_mut(&user) {
                 user.limits.insert(name, limit);
             }
@@ -137,8 +138,8 @@ async fn set_user(
 
 async fn remove_user(State(app): State<Api>, caller: Caller, Path((user, name)): Names) -> Answer {
     caller.needs_administrator()?;
-    let removed = app.change(move |vhosts| {
-        vhosts.change(|registry| registry.user_mut(&user).map(|it| it.limits.remove(&name)))
+    let removed = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| registry.user_mut(&user).map(|it| it.limits.remove(&name)))
     });
     answer::deleted(removed.await?.is_some())
 }

@@ -130,7 +130,8 @@ impl LocalClient {
         vhost: &str,
     ) -> Result<Self, Failure> {
         let handle = app.vhost(vhost)?;
-        let mut rights = app.vhosts.registry(|registry| registry.rights(vhost, &caller.user.name));
+        let mut rights =
+            app.vhosts.read_registry(|registry| registry.rights(vhost, &caller.user.name));
         rights.max_channels = None;
         let info = ConnectionInfo {
             user: caller.user.clone(),
@@ -168,7 +169,7 @@ impl LocalClient {
         caller: &Caller,
         vhost: &str,
     ) -> Result<Self, Failure> {
-        if !app.vhosts.registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
+        if !app.vhosts.read_registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
             return Err(access_refused());
         }
         LocalClient::open(app, caller, vhost).await

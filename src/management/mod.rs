@@ -119,12 +119,12 @@ impl AppState {
     }
 
     /// Does what waits for the disk, on a thread where that stops nobody.
-    async fn change<T: Send + 'static>(
+    async fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Vhosts) -> Result<T, VhostError> + Send + 'static,
+        write: impl FnOnce(&Vhosts) -> Result<T, VhostError> + Send + 'static,
     ) -> Result<T, Failure> {
         let vhosts = self.vhosts.clone();
-        match tokio::task::spawn_blocking(move || change(&vhosts)).await {
+        match tokio::task::spawn_blocking(move || write(&vhosts)).await {
             Ok(result) => Ok(result?),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }

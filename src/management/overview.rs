@@ -101,7 +101,7 @@ impl Totals {
                 totals.connections += 1;
                 totals.channels += connection.channels;
             }
-            let vhost = handle.look(Vhost::snapshot);
+            let vhost = handle.read(Vhost::snapshot);
             totals.exchanges += vhost.exchanges;
             totals.queues += vhost.queues;
             totals.consumers += vhost.consumers;
@@ -154,8 +154,8 @@ async fn set_cluster_name(State(app): State<Api>, caller: Caller, body: Payload)
     caller.needs_administrator()?;
     let object = body.object_with(&["name"])?;
     let name = Value::from(object.text("name")?);
-    app.change(|vhosts| {
-        vhosts.change(|registry| {
+    app.write(|vhosts| {
+        vhosts.write_registry(|registry| {
             registry.global_parameters_mut().insert(CLUSTER_NAME.to_owned(), name);
         })
     })
@@ -165,7 +165,7 @@ async fn set_cluster_name(State(app): State<Api>, caller: Caller, body: Payload)
 
 /// What the cluster, this one node, is called.
 fn name_of_cluster(app: &AppState) -> Value {
-    let named = app.vhosts.registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
+    let named = app.vhosts.read_registry(|it| it.global_parameters().get(CLUSTER_NAME).cloned());
     named.unwrap_or_else(|| app.node.clone().into())
 }
 

@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Parameters of the virtual hosts that the user may log in to.
 fn parameters(app: &AppState, caller: &Caller, chosen: impl Fn(&str, &str) -> bool) -> Vec<Value> {
-    let all = app.vhosts.registry(|registry| {
+    let all = app.vhosts.read_registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
             for (component, named) in &record.parameters {
@@ -99,8 +99,8 @@ async fn set(
     }
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = app.change(move |vhosts| {
-        vhosts.change(|registry| {
+    let is_new = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
             vhost.parameters.entry(component).or_default().insert(name, value).is_none()
         })
@@ -114,8 +114,8 @@ async fn remove(
     Path((component, vhost, name)): Names,
 ) -> Answer {
     caller.needs_policymaker(&app, &vhost)?;
-    let removed = app.change(move |vhosts| {
-        vhosts.change(|registry| {
+    let removed = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
             let Some(named) = vhost.parameters.get_mut(&component) else { return false };
             let removed = named.remove(&name).is_some();
@@ -129,7 +129,7 @@ async fn remove(
 }
 
 fn global(app: &AppState) -> Vec<Value> {
-    app.vhosts.registry(|registry| {
+    app.vhosts.read_registry(|registry| {
         let all = registry.global_parameters().iter();
         all.map(|(name, value)| json!({ "name": name, "value": value })).collect()
     })
@@ -160,16 +160,16 @@ async fn set_global(
     caller.needs_policymaker_anywhere()?;
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = app.change(move |vhosts| {
-        vhosts.change(|it| it.global_parameters_mut().insert(name, value).is_none())
+    let is_new = app.write(move |vhosts| {
+        vhosts.write_registry(|it| it.global_parameters_mut().insert(name, value).is_none())
     });
     Ok(answer::put(is_new.await?))
 }
 
 async fn remove_global(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_policymaker_anywhere()?;
-    let removed = app.change(move |vhosts| {
-        vhosts.change(|it| it.global_parameters_mut().remove(&name).is_some())
+    let removed = app.write(move |vhosts| {
+        vhosts.write_registry(|it| it.global_parameters_mut().remove(&name).is_some())
     });
     answer::deleted(removed.await?)
 }

@@ -48,7 +48,7 @@ impl Chosen<'_> {
 }
 
 fn permissions(app: &AppState, chosen: Chosen<'_>) -> Vec<Value> {
-    app.vhosts.registry(|registry| {
+    app.vhosts.read_registry(|registry| {
         let mut shown = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let chosen = record.permissions.iter().filter(|(user, _)| chosen.has(vhost, user));
@@ -67,7 +67,7 @@ fn permissions(app: &AppState, chosen: Chosen<'_>) -> Vec<Value> {
 }
 
 fn topic_permissions(app: &AppState, chosen: Chosen<'_>) -> Vec<Value> {
-    app.vhosts.registry(|registry| {
+    app.vhosts.read_registry(|registry| {
         let mut shown = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let of_users = record.topic_permissions.iter();
@@ -96,7 +96,7 @@ fn listed(
     all: fn(&AppState, Chosen<'_>) -> Vec<Value>,
 ) -> Answer {
     caller.needs_administrator()?;
-    if !app.vhosts.registry(|registry| chosen.exists(registry)) {
+    if !app.vhosts.read_registry(|registry| chosen.exists(registry)) {
         return Err(Failure::missing());
     }
     query.list_by(all(app, chosen), &["vhost", "user"])
@@ -173,15 +173,15 @@ async fn set(
     };
     let patterns = [&record.configure, &record.write, &record.read].map(String::clone);
     let set = app
-        .change(move |vhosts| vhosts.change(|it| it.set_permissions(&vhost, &user, record)))
+        .write(move |vhosts| vhosts.write_registry(|it| it.set_permissions(&vhost, &user, record)))
         .await?;
     set.map(answer::put).map_err(|invalid| invalid_pattern(&invalid, &patterns))
 }
 
 async fn remove(State(app): State<Api>, caller: Caller, Path((vhost, user)): Names) -> Answer {
     caller.needs_administrator()?;
-    let removed = app.change(move |vhosts| {
-        vhosts.change(|registry| {
+    let removed = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
             let vhost = registry.vhost_mut(&vhost);
             vhost.is_some_and(|vhost| vhost.permissions.remove(&user).is_some())
         })
@@ -221,8 +221,8 @@ async fn set_topic(
         topic_permissions(&app, chosen).is_empty()
     };
     let set = app
-        .change(move |vhosts| {
-            vhosts.change(|it| it.set_topic_permissions(&vhost, &user, &exchange, record))
+        .write(move |vhosts| {
+            vhosts.write_registry(|it| it.set_topic_permissions(&vhost, &user, &exchange, record))
         })
         .await?;
     // rabbitmq: what is new is the user's first entry in the virtual host.
@@ -235,8 +235,8 @@ async fn remove_topic(
     Path((vhost, user)): Names,
 ) -> Answer {
     caller.needs_administrator()?;
-    let removed = app.change(move |vhosts| {
-        vhosts.change(|registry| {
+    let removed = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
             let vhost = registry.vhost_mut(&vhost);
             vhost.is_some_and(|vhost| vhost.topic_permissions.remove(&user).is_some())
         })
@@ -246,7 +246,7 @@ async fn remove_topic(
 
 fn needs_both(app: &AppState, vhost: &str, user: &str) -> Result<(), Failure> {
     let chosen = Chosen { vhost: Some(vhost), user: Some(user) };
-    if app.vhosts.registry(|registry| chosen.exists(registry)) {
+    if app.vhosts.read_registry(|registry| chosen.exists(registry)) {
         return Ok(());
     }
     Err(Failure::bad_request("vhost_or_user_not_found"))

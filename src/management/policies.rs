@@ -46,8 +46,8 @@ fn of_kind(path: &str, kind: PolicyKind) -> Router<Api> {
     let remove = async move |State(app): State<Api>, caller: Caller, names: Names| {
         let Path((vhost, name)) = names;
         may(kind, &app, &caller, &vhost)?;
-        let removed = app.change(move |vhosts| {
-            vhosts.change(|registry| {
+        let removed = app.write(move |vhosts| {
+            vhosts.write_registry(|registry| {
                 let vhost = registry.vhost_mut(&vhost);
                 vhost.is_some_and(|vhost| vhost.remove_policy(kind, &name))
             })
@@ -69,7 +69,7 @@ fn may(kind: PolicyKind, app: &AppState, caller: &Caller, vhost: &str) -> Result
 }
 
 fn policies(app: &AppState, kind: PolicyKind, chosen: impl Fn(&str) -> bool) -> Vec<Value> {
-    let all = app.vhosts.registry(|registry| {
+    let all = app.vhosts.read_registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
             let policies = record.policy_records(kind).iter();
@@ -105,8 +105,8 @@ async fn set(
     }
     let record = record(&body.object_with(&["pattern", "definition"])?)?;
     let set = app
-        .change(move |vhosts| {
-            vhosts.change(|registry| {
+        .write(move |vhosts| {
+            vhosts.write_registry(|registry| {
                 let vhost = registry.vhost_mut(&vhost);
                 vhost.map(|vhost| vhost.set_policy(kind, &name, record)).transpose()
             })

@@ -32,7 +32,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Whether there is such a queue, which is asked before anything is done with it.
 pub(super) fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
-    app.vhosts.vhost(vhost).is_some_and(|it| it.look(|it| it.has_queue(name.as_bytes())))
+    app.vhosts.vhost(vhost).is_some_and(|it| it.read(|it| it.has_queue(name.as_bytes())))
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
@@ -53,7 +53,7 @@ async fn of_vhost(
 }
 
 fn queues(app: &AppState, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
-    let queues = handle.look(Vhost::queues);
+    let queues = handle.read(Vhost::queues);
     let view = View::new(app, vhost, handle, &queues);
     queues.iter().map(|queue| view.shown(queue)).collect()
 }
@@ -69,7 +69,7 @@ async fn one(
     caller.needs_vhost(&app, &vhost)?;
     let handle = app.vhost(&vhost)?;
     let (queue, consumers) =
-        handle.look(|it| (it.queue(name.as_bytes()), it.consumers_of_queue(name.as_bytes())));
+        handle.read(|it| (it.queue(name.as_bytes()), it.consumers_of_queue(name.as_bytes())));
     let queue = queue.ok_or_else(Failure::missing)?;
     let view = View::new(&app, &vhost, &handle, std::slice::from_ref(&queue));
     let mut shown = view.shown(&queue);
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
         handle: &VhostHandle,
         queues: &[QueueSnapshot],
     ) -> Self {
-        let record = app.vhosts.registry(|registry| registry.vhost(vhost).cloned());
+        let record = app.vhosts.read_registry(|registry| registry.vhost(vhost).cloned());
         let has_owners = queues.iter().any(|queue| queue.owner.is_some());
         let connections = if has_owners { handle.connections() } else { Vec::new() };
         let owners = connections.into_iter().map(|(connection, peer, _)| {

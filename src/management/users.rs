@@ -24,14 +24,15 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_administrator()?;
-    let users =
-        app.vhosts.registry(|it| it.users().map(|(name, record)| user(name, record)).collect());
+    let users = app
+        .vhosts
+        .read_registry(|it| it.users().map(|(name, record)| user(name, record)).collect());
     query.list(users)
 }
 
 async fn without_permissions(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_administrator()?;
-    let users = app.vhosts.registry(|registry| {
+    let users = app.vhosts.read_registry(|registry| {
         let has_none =
             |name: &str| registry.vhosts().all(|(_, vhost)| !vhost.permissions.contains_key(name));
         let users = registry.users().filter(|(name, _)| has_none(name));
@@ -47,7 +48,7 @@ async fn one(
     query: ListQuery,
 ) -> Answer {
     caller.needs_administrator()?;
-    let found = app.vhosts.registry(|it| it.user(&name).map(|record| user(&name, record)));
+    let found = app.vhosts.read_registry(|it| it.user(&name).map(|record| user(&name, record)));
     found.map(|user| query.show(user)).ok_or_else(Failure::missing)
 }
 
@@ -66,7 +67,7 @@ async fn set(
         let limits = registry.user(&name).map(|user| user.limits.clone()).unwrap_or_default();
         registry.set_user(&name, UserRecord { password, tags, limits })
     };
-    let is_new = app.change(|vhosts| vhosts.change(set)).await?;
+    let is_new = app.write(|vhosts| vhosts.write_registry(set)).await?;
     Ok(answer::put(is_new))
 }
 
@@ -88,8 +89,8 @@ async fn bulk_delete(State(app): State<Api>, caller: Caller, body: Payload) -> A
 
 /// Deletes users and closes their connections. Says whether any was there.
 async fn delete(app: &Api, names: Vec<String>) -> Result<bool, Failure> {
-    app.change(move |vhosts| {
-        let gone: Vec<_> = vhosts.change(|registry| {
+    app.write(move |vhosts| {
+        let gone: Vec<_> = vhosts.write_registry(|registry| {
             names.into_iter().filter(|name| registry.remove_user(name)).collect()
         })?;
         gone.iter().for_each(|name| vhosts.dismiss(name));

@@ -21,7 +21,7 @@ pub(super) fn routes() -> Router<Api> {
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     let names: Vec<_> = app
         .vhosts
-        .registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
+        .read_registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
     let names = names.into_iter().filter(|name| caller.sees_vhost(&app, name));
     query.list(names.filter_map(|name: String| vhost(&app, &name)).collect())
 }
@@ -52,10 +52,10 @@ async fn set(
         .then(|| object.text("default_queue_type").map(str::to_owned))
         .transpose()?;
     let is_new = app
-        .change(move |vhosts| {
+        .write(move |vhosts| {
             let is_new = vhosts.create_vhost(&name)?;
             if description.is_some() || tags.is_some() || default_queue_type.is_some() {
-                vhosts.change(|registry| {
+                vhosts.write_registry(|registry| {
                     let Some(vhost) = registry.vhost_mut(&name) else { return };
                     vhost.description =
                         description.unwrap_or(std::mem::take(&mut vhost.description));
@@ -76,9 +76,9 @@ async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>
 }
 
 fn vhost(app: &AppState, name: &str) -> Option<Value> {
-    let record = app.vhosts.registry(|registry| registry.vhost(name).cloned())?;
+    let record = app.vhosts.read_registry(|registry| registry.vhost(name).cloned())?;
     let running = app.vhosts.vhost(name);
-    let now = running.as_ref().map(|handle| handle.look(Vhost::snapshot)).unwrap_or_default();
+    let now = running.as_ref().map(|handle| handle.read(Vhost::snapshot)).unwrap_or_default();
     let state = if running.is_some() { "running" } else { "stopped" };
     let mut metadata = json!({ "description": record.description, "tags": record.tags });
     let mut shown = json!({

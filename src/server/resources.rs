@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::store::FileDisk;
 use crate::vhosts::{DISK_RESERVE_OCTETS, Resource, Vhosts};
 
-/// How often memory is looked at; a virtual host that holds too much asks for a look at once.
+/// How often memory is checked; a virtual host that holds too much asks for a check at once.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
 
-/// How soon after a look the next one may be.
+/// How soon after a check the next one may be.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often the room on the disk is looked at.
@@ -24,13 +24,13 @@ const MEMORY_CALM_PERCENT: u64 = 90;
 /// Runs until its task is ended.
 pub(super) async fn watch(disk: Option<Arc<FileDisk>>, vhosts: Vhosts) {
     let pressure = vhosts.memory_pressure();
-    let mut next_disk_look = Instant::now();
+    let mut next_disk_check = Instant::now();
     loop {
-        look_at_memory(&vhosts);
-        let is_due = Instant::now() >= next_disk_look || vhosts.is_disk_full();
+        check_memory(&vhosts);
+        let is_due = Instant::now() >= next_disk_check || vhosts.is_disk_full();
         if let Some(disk) = disk.as_ref().filter(|_| is_due) {
-            look_at_disk(disk, &vhosts);
-            next_disk_look = Instant::now() + DISK_LOOK;
+            check_disk(disk, &vhosts);
+            next_disk_check = Instant::now() + DISK_LOOK;
         }
         let next_look = Instant::now() + MEMORY_LOOK;
         sleep(LOOK_PAUSE).await;
@@ -43,7 +43,7 @@ pub(super) async fn watch(disk: Option<Arc<FileDisk>>, vhosts: Vhosts) {
 
 /// why: without what comes of unfinished messages, which has a bound of its own. A client that is blocked is
 /// not read from, so that its own could never be finished and would keep everybody blocked.
-fn look_at_memory(vhosts: &Vhosts) {
+fn check_memory(vhosts: &Vhosts) {
     let (limit, used) = (vhosts.memory_limit(), vhosts.memory_used());
     let was_short = vhosts.is_short(Resource::Memory);
     let bound = if was_short { limit / 100 * MEMORY_CALM_PERCENT } else { limit };
@@ -60,7 +60,7 @@ fn look_at_memory(vhosts: &Vhosts) {
 }
 
 /// why: a write that finds no room makes everybody wait, confirms too; better nobody tries.
-fn look_at_disk(disk: &FileDisk, vhosts: &Vhosts) {
+fn check_disk(disk: &FileDisk, vhosts: &Vhosts) {
     let Ok(free) = disk.free_bytes() else { return };
     let needed = DISK_RESERVE_OCTETS;
     let is_short = free < needed || vhosts.is_disk_full();

@@ -242,7 +242,7 @@ impl Merge<'_> {
             let full = !page.messages.is_empty()
                 && (taken >= octets || page.messages.len() >= PAGE_MESSAGES);
             if source.next.is_none() {
-                if let Some(position) = self.look(index)? {
+                if let Some(position) = self.read_next(index)? {
                     self.order.push(Reverse((position, index)));
                 }
             } else if full {
@@ -257,12 +257,12 @@ impl Merge<'_> {
         Ok(page)
     }
 
-    /// Looks for the next message of a source and returns its position, if it is one that is wanted.
-    fn look(&mut self, index: usize) -> Result<Option<Position>, StoreError> {
+    /// Reads the next message of a source and returns its position, if it is one that is wanted.
+    fn read_next(&mut self, index: usize) -> Result<Option<Position>, StoreError> {
         let Merge { files, state, wanted, damage, name, sources, .. } = self;
         let Wanted { owner, first, last, .. } = *wanted;
         let Source { kind, key, reader, next } = &mut sources[index];
-        let look = |set: &mut SegmentSet| {
+        let read = |set: &mut SegmentSet| {
             set.change(*key, |segment| {
                 let reader =
                     reader.get_or_insert_with(|| SegmentReader::new(files, owner, name, segment));
@@ -283,7 +283,7 @@ impl Merge<'_> {
                 }
             })
         };
-        *next = state.with_segments(owner, *kind, look).flatten().transpose()?.flatten();
+        *next = state.with_segments(owner, *kind, read).flatten().transpose()?.flatten();
         Ok(next.as_ref().map(|(message, _)| message.position))
     }
 

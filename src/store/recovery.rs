@@ -49,14 +49,14 @@ pub(super) struct Opened {
 
 /// Counts what is read, and tells.
 pub(super) struct Meter<'a> {
-    tell: &'a mut dyn FnMut(Progress),
+    report_progress: &'a mut dyn FnMut(Progress),
     progress: Progress,
     told_bytes: u64,
 }
 
 impl<'a> Meter<'a> {
-    pub(super) fn new(tell: &'a mut dyn FnMut(Progress)) -> Self {
-        Meter { tell, progress: Progress::default(), told_bytes: 0 }
+    pub(super) fn new(report_progress: &'a mut dyn FnMut(Progress)) -> Self {
+        Meter { report_progress, progress: Progress::default(), told_bytes: 0 }
     }
 
     /// There is more to read.
@@ -69,7 +69,7 @@ impl<'a> Meter<'a> {
         self.progress.done_bytes += bytes;
         if self.progress.done_bytes - self.told_bytes >= TELL_BYTES {
             self.told_bytes = self.progress.done_bytes;
-            (self.tell)(self.progress);
+            (self.report_progress)(self.progress);
         }
     }
 }
@@ -78,14 +78,14 @@ impl<'a> Meter<'a> {
 pub(super) fn open(
     disk: Arc<dyn Disk>,
     options: Options,
-    tell: &mut dyn FnMut(Progress),
+    report_progress: &mut dyn FnMut(Progress),
 ) -> Result<Opened, StoreError> {
-    let mut meter = Meter::new(tell);
+    let mut meter = Meter::new(report_progress);
     let Restored { files, mut state, log, leftovers, messages, mut report } =
         restore(disk, options, &mut meter)?;
     let recovered = gather(&files, &mut state, messages, log.last, &mut report, &mut meter)?;
     meter.progress.done_bytes = meter.progress.total_bytes;
-    (meter.tell)(meter.progress);
+    (meter.report_progress)(meter.progress);
     Ok(Opened { files, state, log, leftovers, recovered, report })
 }
 

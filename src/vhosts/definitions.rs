@@ -47,7 +47,7 @@ impl Vhosts {
         for vhost in &definitions.vhosts {
             self.create_vhost(&vhost.name)?;
         }
-        self.change(|registry| import_registry(registry, definitions))??;
+        self.write_registry(|registry| import_registry(registry, definitions))??;
         for exchange in &definitions.exchanges {
             self.define(exchange.vhost.as_deref(), &exchange_definition(exchange)?)?;
         }
@@ -65,7 +65,7 @@ impl Vhosts {
         let Some(handle) = self.vhost(vhost) else {
             return Err(ImportError::NoSuchVhost(vhost.to_owned()));
         };
-        let result = handle.change(|vhost, now| vhost.handle_definition(now, definition));
+        let result = handle.write(|vhost, now| vhost.handle_definition(now, definition));
         match (result, definition) {
             (Ok(()), _) => Ok(()),
             (Err(Fault { code: ReplyCode::NotFound, .. }), Definition::Binding { .. }) => Ok(()),
@@ -83,10 +83,10 @@ impl Vhosts {
             product_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ..Definitions::default()
         };
-        self.registry(|registry| export_registry(registry, &mut definitions));
+        self.read_registry(|registry| export_registry(registry, &mut definitions));
         for (name, handle) in self.running() {
             let (exchanges, queues, bindings) =
-                handle.look(|vhost: &Vhost| (vhost.exchanges(), vhost.queues(), vhost.bindings()));
+                handle.read(|vhost: &Vhost| (vhost.exchanges(), vhost.queues(), vhost.bindings()));
             let exclusive: Vec<_> =
                 queues.iter().filter(|it| it.exclusive).map(|it| it.name.clone()).collect();
             let ours = |exchange: &ExchangeSnapshot| {

@@ -36,7 +36,7 @@ const STEPS_TO_CATCH_UP: usize = 16;
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often records that fit, and orders, are looked for meanwhile.
-const LOOKS_IN_A_PAUSE: u32 = 20;
+const CHECKS_IN_A_PAUSE: u32 = 20;
 
 /// How long a disk that cannot be read for want of means, such as open files, is left alone.
 const READ_PAUSE: Duration = Duration::from_millis(50);
@@ -255,14 +255,14 @@ impl Worker {
     /// is closed and all is written; if it is closed and records do not fit, that is an error.
     fn wait_for_room(&mut self) -> Result<Taken, StoreError> {
         // why: a stopwatch, as this is a thread's pause and no decision of the broker's.
-        let (look, watch) = (FULL_PAUSE / LOOKS_IN_A_PAUSE, Stopwatch::start());
+        let (interval, watch) = (FULL_PAUSE / CHECKS_IN_A_PAUSE, Stopwatch::start());
         while u128::from(watch.elapsed_ns()) < FULL_PAUSE.as_nanos() {
             let log = self.handle.log();
             let is_stuck = !self.records.is_empty();
             let taken = match is_stuck {
                 // why: records keep their order, and the first of these does not fit.
-                true => log.take_orders(&mut self.orders, look),
-                false => log.take(&mut self.records, &mut self.orders, Wait::AtMost(look)),
+                true => log.take_orders(&mut self.orders, interval),
+                false => log.take(&mut self.records, &mut self.orders, Wait::AtMost(interval)),
             };
             match (is_stuck, taken) {
                 (false, Taken::Closed) => return Ok(Taken::Closed),

@@ -234,7 +234,7 @@ impl Vhosts {
         vhost.handle.watch_memory(self.inner.pressure.clone());
         self.inner.running.write().insert(name.to_owned(), vhost);
         self.share_memory();
-        self.tell_alarms(name);
+        self.apply_alarms(name);
         self.apply(registry, name);
         Ok(report)
     }
@@ -246,13 +246,13 @@ impl Vhosts {
         };
         // why: patterns are read here, before the vhost is locked.
         let policies = Arc::new(record.policies());
-        let users = handle.look(Vhost::users);
+        let users = handle.read(Vhost::users);
         let rights = users.into_iter().map(|user| {
             let rights = Arc::new(registry.rights(name, &user));
             (user, rights)
         });
         let rights = rights.collect();
-        handle.change(|vhost, now| {
+        handle.write(|vhost, now| {
             vhost.handle_all_rights(now, &rights);
             vhost.handle_policies(now, policies);
             vhost.handle_max_queues(now, record.limit("max-queues"));
@@ -270,19 +270,19 @@ impl Vhosts {
         running.iter().map(|(name, vhost)| (name.clone(), vhost.handle.clone())).collect()
     }
 
-    /// Looks at users, virtual hosts and what belongs to them.
-    pub(crate) fn registry<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
-        look(&self.current())
+    /// Reads users, virtual hosts and what belongs to them.
+    pub(crate) fn read_registry<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {
+        read(&self.current())
     }
 
     /// Changes the registry, keeps the change and tells those whom it concerns.
-    pub(crate) fn change<T>(
+    pub(crate) fn write_registry<T>(
         &self,
-        change: impl FnOnce(&mut Registry) -> T,
+        write: impl FnOnce(&mut Registry) -> T,
     ) -> Result<T, VhostError> {
         let _changing = self.inner.changing.lock();
         let mut registry = Registry::clone(&self.current());
-        let result = change(&mut registry);
+        let result = write(&mut registry);
         registry.save()?;
         let registry = Arc::new(registry);
         *self.inner.registry.write() = registry.clone();
@@ -301,7 +301,7 @@ impl Vhosts {
     ) -> Result<(), VhostError> {
         let password = Some(PasswordHash::new(password, salt()));
         let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
-        self.change(|registry| {
+        self.write_registry(|registry| {
             let limits = registry.user(name).map(|user| user.limits.clone()).unwrap_or_default();
             registry.set_user(name, UserRecord { password, tags, limits });
         })
@@ -316,10 +316,10 @@ impl Vhosts {
     ) -> Result<(), VhostError> {
         let [configure, write, read] = patterns.map(str::to_owned);
         let record = PermissionRecord { configure, write, read };
-        if self.registry(|registry| registry.vhost(vhost).is_none()) {
+        if self.read_registry(|registry| registry.vhost(vhost).is_none()) {
             return Err(VhostError::NoVhost(vhost.to_owned()));
         }
-        self.change(|registry| registry.set_permissions(vhost, user, record))??;
+        self.write_registry(|registry| registry.set_permissions(vhost, user, record))??;
         Ok(())
     }
 
@@ -370,7 +370,7 @@ impl Vhosts {
     pub(crate) fn dismiss(&self, user: &str) {
         let reason = forced(format!("user '{user}' is deleted"));
         for (_, handle) in self.running() {
-            handle.change(|vhost, now| {
+            handle.write(|vhost, now| {
                 vhost.handle_close_clients(now, &reason, |client| client.user == user);
             });
         }
@@ -417,7 +417,7 @@ impl Vhosts {
         };
         let access = format!("access to vhost '{name}' refused for user '{user}'");
         if let Some(max) = record.limit("max-connections")
-            && handle.look(|vhost| vhost.connection_count() as u64) >= max
+            && handle.read(|vhost| vhost.connection_count() as u64) >= max
         {
             return Err(refused(format!("{access}: connection limit ({max}) is reached")));
         }
@@ -463,7 +463,7 @@ impl Vhosts {
             let found = handle.connections().into_iter().find(|(_, peer, _)| peer.name == name);
             if let Some((connection, ..)) = found {
                 let reason = forced(reason.to_owned());
-                handle.change(|vhost, now| {
+                handle.write(|vhost, now| {
                     vhost.handle_close_clients(now, &reason, |it| it.id == connection.id);
                 });
                 return true;

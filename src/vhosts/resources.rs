@@ -140,7 +140,7 @@ impl Vhosts {
     }
 
     /// Tells a virtual host that has just begun to run which alarms are raised.
-    pub(super) fn tell_alarms(&self, name: &str) {
+    pub(super) fn apply_alarms(&self, name: &str) {
         let alarms = self.inner.alarms.lock();
         if let Some(handle) = self.vhost(name) {
             handle.set_alarm(alarms.reason().as_deref());

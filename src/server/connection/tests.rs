@@ -90,7 +90,7 @@ impl Broker {
 
     /// Ready and unacknowledged messages of the queue `q`.
     fn counts(&self) -> (usize, usize) {
-        let queues = self.context.vhosts.vhost("/").unwrap().look(Vhost::queues);
+        let queues = self.context.vhosts.vhost("/").unwrap().read(Vhost::queues);
         let queue = queues.iter().find(|queue| queue.name == "q").unwrap();
         (queue.messages_ready, queue.messages_unacknowledged)
     }

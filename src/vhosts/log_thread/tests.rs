@@ -63,7 +63,7 @@ impl RunningVhost {
 
     /// How many of its publishes are not confirmed.
     fn unconfirmed(&self) -> u64 {
-        self.handle.look(Vhost::channels).iter().map(|it| it.messages_unconfirmed).sum()
+        self.handle.read(Vhost::channels).iter().map(|it| it.messages_unconfirmed).sum()
     }
 
     /// Publishes until the disk is full, and gives it what room that takes, so that nothing is left that
@@ -89,7 +89,7 @@ impl RunningVhost {
 
     /// Takes and acknowledges all that is in the queue.
     async fn consume(&self) {
-        let messages = self.handle.look(Vhost::queues)[0].messages_ready;
+        let messages = self.handle.read(Vhost::queues)[0].messages_ready;
         for _ in 0..messages {
             let get = basic::Get { queue: Q, ..Default::default() };
             self.apply(Method::BasicGet(get)).await;
