@@ -46,7 +46,7 @@ pub struct Config {
     pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
-    /// How much memory messages may take before publishers are blocked, in octets; a share of the
+    /// How much memory messages may take before publishers are blocked, in bytes; a share of the
     /// machine's when absent.
     pub memory_limit: Option<u64>,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.

@@ -365,14 +365,14 @@ pub enum DefinitionsError {
 impl Definitions {
     /// Reads definitions, all that are there.
     ///
-    /// rabbitmq: takes no octets at all for no definitions.
+    /// rabbitmq: takes no bytes at all for no definitions.
     pub fn parse(json: &[u8]) -> Result<Definitions, DefinitionsError> {
         read::definitions(json)
     }
 
     /// The definitions of a broker.
     ///
-    /// The same definitions are the same octets, in whatever order the entries were added.
+    /// The same definitions are the same bytes, in whatever order the entries were added.
     pub fn to_json(&self) -> Vec<u8> {
         let mut definitions = self.clone();
         definitions.sort();

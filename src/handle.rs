@@ -175,7 +175,7 @@ impl VhostHandle {
     }
 
     /// How much memory messages may take here, if there is a disk for more, and in all of the broker,
-    /// in octets.
+    /// in bytes.
     pub(crate) fn set_memory_limit(&self, share: Option<MemoryShare>, whole: u64) {
         self.with_vhost(|state, now| {
             state.vhost.handle_memory_share(now, share);
@@ -192,7 +192,7 @@ impl VhostHandle {
         self.shared.state.lock().pressure = pressure;
     }
 
-    /// About how much memory the virtual host takes, in octets: for messages that wait, that are not
+    /// About how much memory the virtual host takes, in bytes: for messages that wait, that are not
     /// acknowledged, that are on their way to a client or to the disk.
     pub(crate) fn memory(&self) -> u64 {
         let (messages, outboxes) = {
@@ -203,7 +203,7 @@ impl VhostHandle {
             let outboxes = state.vhost.outbox_memory().saturating_sub(unreported as u64);
             (state.vhost.message_memory(), outboxes)
         };
-        messages + outboxes + self.shared.log.octets() as u64
+        messages + outboxes + self.shared.log.bytes() as u64
     }
 
     /// The store failed: nothing more becomes durable.

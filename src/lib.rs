@@ -18,7 +18,7 @@
 //! # Map
 //! Imports run one way: `leveret_codec ← broker ← store ← handle ← vhosts ← {server, management, cli} ← lib ← main`.
 //! [`broker`] holds every rule of AMQP as a value without IO, clock or chance; [`store`] keeps what
-//! is durable; the handle holds the one lock; the server moves octets; management answers HTTP.
+//! is durable; the handle holds the one lock; the server moves bytes; management answers HTTP.
 //! [`perf`] measures brokers from outside.
 
 pub mod auth;
@@ -105,7 +105,7 @@ impl Broker {
         self.server.connection_count()
     }
 
-    /// Octets held in memory of messages that have begun to come and are not whole yet.
+    /// Bytes held in memory of messages that have begun to come and are not whole yet.
     pub fn partial_message_bytes(&self) -> usize {
         self.server.partial_message_bytes()
     }
@@ -190,7 +190,7 @@ impl Broker {
         self.server.vhosts().set_alarm(reason);
     }
 
-    /// About how much memory messages take, in octets: those that wait in memory, that are not
+    /// About how much memory messages take, in bytes: those that wait in memory, that are not
     /// acknowledged, that are on their way to a client or to the disk.
     pub fn memory_used(&self) -> u64 {
         self.server.vhosts().memory_used()
@@ -364,12 +364,12 @@ impl BrokerBuilder {
         self
     }
 
-    /// Proposes frames of this size to clients, in octets, and allows no larger ones. 128 KiB unless
+    /// Proposes frames of this size to clients, in bytes, and allows no larger ones. 128 KiB unless
     /// set; between 4 KiB and 16 MiB.
     #[must_use]
-    pub fn frame_max(mut self, octets: u32) -> Self {
+    pub fn frame_max(mut self, bytes: u32) -> Self {
         use broker::limits::{FRAME_LARGEST, FRAME_MIN};
-        self.config.connection.frame_max = octets.clamp(FRAME_MIN, FRAME_LARGEST);
+        self.config.connection.frame_max = bytes.clamp(FRAME_MIN, FRAME_LARGEST);
         self
     }
 
@@ -381,20 +381,20 @@ impl BrokerBuilder {
         self
     }
 
-    /// Refuses messages with a larger body than this, in octets, with 406. 128 MiB unless set; never
+    /// Refuses messages with a larger body than this, in bytes, with 406. 128 MiB unless set; never
     /// more than 512 MiB.
     #[must_use]
-    pub fn max_message_size(mut self, octets: u64) -> Self {
-        self.config.connection.max_message_size = octets.min(broker::limits::ANNOUNCED_SIZE);
+    pub fn max_message_size(mut self, bytes: u64) -> Self {
+        self.config.connection.max_message_size = bytes.min(broker::limits::ANNOUNCED_SIZE);
         self
     }
 
-    /// Lets messages take so much memory, in octets. A quarter of it is for messages that wait; beyond
+    /// Lets messages take so much memory, in bytes. A quarter of it is for messages that wait; beyond
     /// that they go to the disk, if there is a data directory. When all of it is taken, publishers are
     /// blocked until consumers have made room. 40 % of the machine's memory unless set.
     #[must_use]
-    pub fn memory_limit(mut self, octets: u64) -> Self {
-        self.config.memory_limit = Some(octets);
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.config.memory_limit = Some(bytes);
         self
     }
 

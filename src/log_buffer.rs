@@ -3,8 +3,8 @@
 //!
 //! A leaf: its lock is held for a swap or an append and nothing else is locked meanwhile.
 //!
-//! A sync costs the same for one record and for many, so whoever takes does not take too soon. Records
-//! that nobody waits for are left here for a moment. And when publishers wait for a few confirms each
+//! A sync costs the same for one record and for many, so the log thread does not take too soon. Records
+//! that no client waits for are left here for a moment. And when publishers wait for a few confirms each
 //! before they go on, what they send next is waited for:
 //!
 //! ```text
@@ -30,38 +30,38 @@ use crate::broker::record::Record;
 
 /// While more waits here, connections are not read from: publishers feel the speed of the disk
 /// instead of filling the memory with what it has not taken yet.
-const LIMIT_OCTETS: usize = 64 * 1024 * 1024;
+const LIMIT_BYTES: usize = 64 * 1024 * 1024;
 /// The same where memory is short.
-const LEAST_LIMIT_OCTETS: usize = 1024 * 1024;
+const LEAST_LIMIT_BYTES: usize = 1024 * 1024;
 
-/// About how long records that nobody waits for may wait for others.
-const LEISURE: Duration = Duration::from_millis(50);
-/// How many octets of them may.
-const LEISURE_OCTETS: usize = LEAST_LIMIT_OCTETS / 2;
+/// About how long records that no client waits for may wait for others.
+const UNAWAITED_DELAY: Duration = Duration::from_millis(50);
+/// How many bytes of them may.
+const UNAWAITED_BYTES: usize = LEAST_LIMIT_BYTES / 2;
 
 /// About how long the rest of what is in flight is waited for: about what a client nearby takes to answer.
-const GATHERING: Duration = Duration::from_micros(150);
+const GATHER_DELAY: Duration = Duration::from_micros(150);
 /// Up to how many answers in flight. More than that keep the disk busy in halves as well.
 const MOST_GATHERED: usize = 32;
-/// After so many attempts in vain in a row there is one in 2 to the power of that many occasions.
+/// After so many failed attempts in a row there is one in 2 to the power of that many opportunities.
 const MOST_DOUBLINGS: u32 = 8;
 
-/// What a record counts beside a message's own octets: the value itself and its frame in the log.
-const RECORD_OCTETS: usize = 64;
+/// What a record counts beside a message's own bytes: the value itself and its frame in the log.
+const RECORD_BYTES: usize = 64;
 
-/// Two lists that many append to and one takes from.
+/// Two lists that connections append to and the log thread takes from.
 #[derive(Debug)]
 pub(crate) struct LogBuffer {
     waiting: Mutex<Waiting>,
-    /// The octets of what waits, to be read without the lock.
-    octets: AtomicUsize,
+    /// The bytes of what waits, to be read without the lock.
+    bytes: AtomicUsize,
     /// How many may be before connections wait.
     limit: AtomicUsize,
     appended: Condvar,
     room: Notify,
-    /// [`LEISURE`] and [`GATHERING`], but in tests.
-    leisure: Duration,
-    gathering: Duration,
+    /// [`UNAWAITED_DELAY`] and [`GATHER_DELAY`], but in tests.
+    unawaited_delay: Duration,
+    gather_delay: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ struct Waiting {
     tolerated: usize,
     /// How many waited for the records that were taken last.
     taken: usize,
-    patience: Patience,
+    gather_backoff: GatherBackoff,
     closed: bool,
 }
 
@@ -84,24 +84,24 @@ impl Waiting {
     }
 }
 
-/// Learns whether waiting for what is in flight pays.
+/// Makes attempts to wait for what is in flight rare while they fail.
 #[derive(Debug, Default)]
-struct Patience {
-    /// How many attempts in a row were in vain.
+struct GatherBackoff {
+    /// How many attempts in a row failed.
     failures: u32,
-    /// How many occasions pass before the next attempt.
+    /// How many opportunities pass before the next attempt.
     passing: u32,
 }
 
-impl Patience {
-    /// There is an occasion; whether to try.
-    fn tries(&mut self) -> bool {
-        let tries = self.passing == 0;
+impl GatherBackoff {
+    /// Called at each opportunity; whether to try.
+    fn should_try(&mut self) -> bool {
+        let should_try = self.passing == 0;
         self.passing = self.passing.saturating_sub(1);
-        tries
+        should_try
     }
 
-    /// What became of an attempt.
+    /// Whether an attempt succeeded.
     fn note(&mut self, success: bool) {
         self.failures = if success { 0 } else { (self.failures + 1).min(MOST_DOUBLINGS) };
         self.passing = (1 << self.failures) - 1;
@@ -117,7 +117,7 @@ pub(crate) enum Wait {
     ForAny,
     /// The same, but so long at most.
     AtMost(Duration),
-    /// Until there is enough for a sync: something that somebody waits for, or much, or something has
+    /// Until there is enough for a sync: something that a client waits for, or much, or something has
     /// waited for a moment, or nothing will come any more.
     ForEnough,
 }
@@ -135,12 +135,12 @@ impl Default for LogBuffer {
     fn default() -> Self {
         LogBuffer {
             waiting: Mutex::default(),
-            octets: AtomicUsize::new(0),
-            limit: AtomicUsize::new(LIMIT_OCTETS),
+            bytes: AtomicUsize::new(0),
+            limit: AtomicUsize::new(LIMIT_BYTES),
             appended: Condvar::new(),
             room: Notify::new(),
-            leisure: LEISURE,
-            gathering: GATHERING,
+            unawaited_delay: UNAWAITED_DELAY,
+            gather_delay: GATHER_DELAY,
         }
     }
 }
@@ -157,9 +157,9 @@ impl LogBuffer {
         if records.is_empty() && orders.is_empty() {
             return false;
         }
-        let octets: usize = records.iter().map(octets_of).sum::<usize>()
-            + orders.iter().map(octets_of_order).sum::<usize>();
-        // A definition counts as one that somebody waits for: whoever made it goes on to use it.
+        let bytes: usize = records.iter().map(bytes_of).sum::<usize>()
+            + orders.iter().map(bytes_of_order).sum::<usize>();
+        // A definition counts as one that a client waits for: the client that made it goes on to use it.
         let definitions = records.iter().filter(|record| record.is_definition()).count();
         let mut waiting = self.waiting.lock();
         if waiting.closed {
@@ -169,7 +169,7 @@ impl LogBuffer {
         }
         let (was_empty, was_due) = (waiting.is_empty(), self.is_due(&waiting));
         let has_orders = !orders.is_empty();
-        self.octets.fetch_add(octets, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         waiting.awaited += awaited + definitions;
         waiting.orders.append(orders);
         if waiting.records.is_empty() {
@@ -177,7 +177,7 @@ impl LogBuffer {
         } else {
             waiting.records.append(records);
         }
-        // why: whoever takes is asleep only while there is nothing, or nothing that is due, or while it
+        // why: the log thread is asleep only while there is nothing, or nothing that is due, or while it
         // takes orders alone.
         was_empty || has_orders || !was_due && self.is_due(&waiting)
     }
@@ -186,7 +186,7 @@ impl LogBuffer {
     fn is_due(&self, waiting: &Waiting) -> bool {
         waiting.awaited > waiting.tolerated
             || !waiting.orders.is_empty()
-            || self.octets() >= LEISURE_OCTETS
+            || self.bytes() >= UNAWAITED_BYTES
             || waiting.closed
     }
 
@@ -217,13 +217,13 @@ impl LogBuffer {
             }
         }
         if wait == Wait::ForEnough {
-            self.wait_until_due(&mut waiting, self.leisure);
+            self.wait_until_due(&mut waiting, self.unawaited_delay);
             self.gather(&mut waiting, in_flight);
         }
         std::mem::swap(&mut waiting.records, records);
         std::mem::swap(&mut waiting.orders, orders);
         waiting.taken = std::mem::take(&mut waiting.awaited);
-        let before = self.octets.swap(0, Ordering::Relaxed);
+        let before = self.bytes.swap(0, Ordering::Relaxed);
         let closed = waiting.closed;
         drop(waiting);
         if before > self.limit() {
@@ -233,7 +233,7 @@ impl LogBuffer {
         if is_empty && closed { Taken::Closed } else { Taken::Open }
     }
 
-    /// Waits until something is due, or so long.
+    /// Waits until something is due, or for this long.
     fn wait_until_due(&self, waiting: &mut MutexGuard<'_, Waiting>, longest: Duration) {
         while !self.is_due(waiting) {
             if self.appended.wait_for(waiting, longest).timed_out() {
@@ -242,16 +242,16 @@ impl LogBuffer {
         }
     }
 
-    /// Waits for the rest of so many answers in flight, if some of them are here and that has paid.
+    /// Waits for the rest of so many answers in flight, if some of them are here and waiting has helped before.
     fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>, in_flight: usize) {
         if waiting.awaited == 0 || in_flight > MOST_GATHERED {
             return;
         }
         waiting.tolerated = in_flight.saturating_sub(1);
-        if !self.is_due(waiting) && waiting.patience.tries() {
-            self.wait_until_due(waiting, self.gathering);
+        if !self.is_due(waiting) && waiting.gather_backoff.should_try() {
+            self.wait_until_due(waiting, self.gather_delay);
             let success = self.is_due(waiting);
-            waiting.patience.note(success);
+            waiting.gather_backoff.note(success);
         }
         waiting.tolerated = 0;
     }
@@ -262,24 +262,24 @@ impl LogBuffer {
         if waiting.orders.is_empty() && !waiting.closed {
             self.appended.wait_for(&mut waiting, wait);
         }
-        let octets = waiting.orders.iter().map(octets_of_order).sum();
-        self.octets.fetch_sub(octets, Ordering::Relaxed);
+        let bytes = waiting.orders.iter().map(bytes_of_order).sum();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.room.notify_waiters();
         orders.append(&mut waiting.orders);
         if waiting.closed && orders.is_empty() { Taken::Closed } else { Taken::Open }
     }
 
-    /// Sets how much may wait before connections do, in octets, within reason.
-    pub(crate) fn set_limit(&self, octets: u64) {
-        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-        let limit = octets.clamp(LEAST_LIMIT_OCTETS, LIMIT_OCTETS);
+    /// Sets how much may wait before connections do, in bytes, within reason.
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limit = bytes.clamp(LEAST_LIMIT_BYTES, LIMIT_BYTES);
         self.limit.store(limit, Ordering::Relaxed);
         self.room.notify_waiters();
     }
 
-    /// What waits, in octets.
-    pub(crate) fn octets(&self) -> usize {
-        self.octets.load(Ordering::Relaxed)
+    /// What waits, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn limit(&self) -> usize {
@@ -299,7 +299,7 @@ impl LogBuffer {
 
     /// Whether a connection may be read from.
     pub(crate) fn has_room(&self) -> bool {
-        self.octets() <= self.limit()
+        self.bytes() <= self.limit()
     }
 
     /// Waits until [`has_room`](LogBuffer::has_room).
@@ -315,20 +315,20 @@ impl LogBuffer {
     }
 }
 
-/// About what a record occupies, in octets.
-fn octets_of(record: &Record) -> usize {
+/// About what a record occupies, in bytes.
+fn bytes_of(record: &Record) -> usize {
     match record {
-        Record::Enqueued { message, .. } => RECORD_OCTETS + message.as_bytes().len(),
-        _ => RECORD_OCTETS,
+        Record::Enqueued { message, .. } => RECORD_BYTES + message.as_bytes().len(),
+        _ => RECORD_BYTES,
     }
 }
 
-/// About what an order occupies, in octets.
-fn octets_of_order(order: &PageOrder) -> usize {
-    let octets_of = |paged: &PagedMessage| RECORD_OCTETS + paged.message.as_bytes().len();
+/// About what an order occupies, in bytes.
+fn bytes_of_order(order: &PageOrder) -> usize {
+    let bytes_of = |paged: &PagedMessage| RECORD_BYTES + paged.message.as_bytes().len();
     match order {
-        PageOrder::Out { messages, .. } => messages.iter().map(octets_of).sum(),
-        _ => RECORD_OCTETS,
+        PageOrder::Out { messages, .. } => messages.iter().map(bytes_of).sum(),
+        _ => RECORD_BYTES,
     }
 }
 

@@ -125,7 +125,7 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
 
 fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
     let builder = match limits.memory_limit {
-        Some(octets) => builder.memory_limit(octets),
+        Some(bytes) => builder.memory_limit(bytes),
         None => builder,
     };
     let builder = builder

@@ -7,14 +7,14 @@ use std::fs;
 /// rabbitmq: `vm_memory_high_watermark` 0.4, counted by the memory of the whole process.
 pub const DEFAULT_PERCENT: u64 = 40;
 
-/// The least that makes sense as a limit, in octets: of less, what waits in memory between the disk
+/// The least that makes sense as a limit, in bytes: of less, what waits in memory between the disk
 /// and the clients would have too small a part.
 pub const LEAST_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// What to go by where the system does not say how much memory it has, in octets.
+/// What to go by where the system does not say how much memory it has, in bytes.
 const UNKNOWN: u64 = 2 * 1024 * 1024 * 1024;
 
-/// The memory that this process may use, in octets: the machine's, or what its control group lets
+/// The memory that this process may use, in bytes: the machine's, or what its control group lets
 /// it have.
 pub fn available() -> u64 {
     let read = |path: &str| fs::read_to_string(path).ok();
@@ -26,14 +26,14 @@ pub fn available() -> u64 {
     limits.fold(machine, u64::min)
 }
 
-/// The limit unless told otherwise, in octets.
+/// The limit unless told otherwise, in bytes.
 pub fn default_limit() -> u64 {
     share_of(available(), DEFAULT_PERCENT)
 }
 
 /// So many percent of an amount.
-pub fn share_of(octets: u64, percent: u64) -> u64 {
-    octets / 100 * percent
+pub fn share_of(bytes: u64, percent: u64) -> u64 {
+    bytes / 100 * percent
 }
 
 fn total_of(meminfo: &str) -> Option<u64> {
@@ -42,7 +42,7 @@ fn total_of(meminfo: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// A size as a number of octets with or without a unit, such as `256MiB`, or a share such as `40%` of
+/// A size as a number of bytes with or without a unit, such as `256MiB`, or a share such as `40%` of
 /// `whole`.
 ///
 /// rabbitmq: `k`, `M`, `G` are powers of 1024 as `KiB`, `MiB`, `GiB` are; `kB`, `MB`, `GB` are powers
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn sizes_are_read_as_people_write_them() {
         let parse = |text| parse_size(text, || 1000);
-        for (text, octets) in [
+        for (text, bytes) in [
             ("1", 1),
             ("256MiB", 256 << 20),
             ("256m", 256 << 20),
@@ -86,7 +86,7 @@ mod tests {
             ("1kB", 1000),
             ("40%", 400),
         ] {
-            assert_eq!(parse(text), Ok(octets), "{text}");
+            assert_eq!(parse(text), Ok(bytes), "{text}");
         }
         for wrong in ["", "MiB", "-1", "1.5G", "1 parsec", "0%", "101%", "99999999999T"] {
             assert!(parse(wrong).is_err(), "{wrong}");

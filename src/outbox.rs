@@ -22,19 +22,19 @@ use crate::broker::limits::OUTBOX_OCTETS;
 
 /// While more waits to be taken, the client's own commands are not read. Far above what the core
 /// lets deliveries reach, so that replies alone, to a client that does not read them, get here.
-const HARD_LIMIT_OCTETS: usize = 16 * OUTBOX_OCTETS;
+const HARD_LIMIT_BYTES: usize = 16 * OUTBOX_OCTETS;
 
 /// What one item counts at most.
 ///
 /// why: a body is shared with its queue, not copied here. If one large delivery closed the way in,
 /// a client that writes a large message before it reads one would wait for us, and we for it.
-const ITEM_OCTETS: usize = OUTBOX_OCTETS;
+const ITEM_BYTES: usize = OUTBOX_OCTETS;
 
 /// An ordered list with one writer that takes it and one reader that waits for room.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
-    /// Octets that the socket has taken so far.
+    /// Bytes that the socket has taken so far.
     written: AtomicU64,
     /// What of it the core has not been told of, counted by `Outgoing::size`.
     unreported: AtomicUsize,
@@ -43,7 +43,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     outgoing: Vec<Outgoing>,
-    octets: usize,
+    bytes: usize,
     closed: bool,
     /// There while the writer sleeps, so that a wake is paid only then.
     writer: Option<Waker>,
@@ -55,13 +55,13 @@ impl Outbox {
     /// Moves `outgoing` here and leaves it empty. Returns the writer to be woken, if it sleeps, for
     /// after the vhost's lock.
     pub(crate) fn append(&self, outgoing: &mut Vec<Outgoing>) -> Option<Waker> {
-        let octets: usize = outgoing.iter().map(|item| item.size().min(ITEM_OCTETS)).sum();
+        let bytes: usize = outgoing.iter().map(|item| item.size().min(ITEM_BYTES)).sum();
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             outgoing.clear();
             return None;
         }
-        waiting.octets += octets;
+        waiting.bytes += bytes;
         if waiting.outgoing.is_empty() {
             std::mem::swap(&mut waiting.outgoing, outgoing);
         } else {
@@ -87,7 +87,7 @@ impl Outbox {
             return Poll::Pending;
         }
         std::mem::swap(&mut waiting.outgoing, into);
-        waiting.octets = 0;
+        waiting.bytes = 0;
         let reader = waiting.reader.take();
         drop(waiting);
         if let Some(reader) = reader {
@@ -124,10 +124,10 @@ impl Outbox {
         .await;
     }
 
-    /// The writer says that the socket took so many octets, and how much it has taken that the core
+    /// The writer says that the socket took so many bytes, and how much it has taken that the core
     /// has not been told of.
-    pub(crate) fn note_written(&self, octets: usize, unreported: usize) {
-        self.written.fetch_add(octets as u64, Ordering::Relaxed);
+    pub(crate) fn note_written(&self, bytes: usize, unreported: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.unreported.store(unreported, Ordering::Relaxed);
     }
 
@@ -136,7 +136,7 @@ impl Outbox {
         self.unreported.load(Ordering::Relaxed)
     }
 
-    /// How many octets the socket has taken since the beginning.
+    /// How many bytes the socket has taken since the beginning.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
@@ -152,7 +152,7 @@ impl Outbox {
 
 impl Waiting {
     fn has_room(&self) -> bool {
-        self.octets <= HARD_LIMIT_OCTETS || self.closed
+        self.bytes <= HARD_LIMIT_BYTES || self.closed
     }
 }
 
@@ -162,8 +162,8 @@ mod tests {
 
     use super::*;
 
-    fn frames(octets: usize) -> Outgoing {
-        Outgoing::Frames(vec![0; octets])
+    fn frames(bytes: usize) -> Outgoing {
+        Outgoing::Frames(vec![0; bytes])
     }
 
     fn sizes(outgoing: &[Outgoing]) -> Vec<usize> {
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn one_large_message_does_not_close_the_way_in() {
         let outbox = Outbox::default();
-        outbox.append(&mut vec![frames(2 * HARD_LIMIT_OCTETS)]);
+        outbox.append(&mut vec![frames(2 * HARD_LIMIT_BYTES)]);
         assert!(outbox.has_room());
     }
 }

@@ -1,7 +1,7 @@
 //! Passwords as RabbitMQ keeps them: hashed with a salt, so that definitions can be exchanged.
 //!
 //! ```text
-//!   base64 ( salt, 4 octets │ digest of (salt, password) )
+//!   base64 ( salt, 4 bytes │ digest of (salt, password) )
 //! ```
 //!
 //! What this module deliberately is not: it draws no salt, and it is not slow. RabbitMQ's digests
@@ -17,8 +17,8 @@ use md5::Md5;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-/// How many octets a salt has.
-pub(crate) const SALT_OCTETS: usize = 4;
+/// How many bytes a salt has.
+pub(crate) const SALT_BYTES: usize = 4;
 
 /// How a password is hashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Algorithm {
 pub(crate) struct PasswordHash {
     algorithm: Algorithm,
     /// The salt and the digest, or what was imported in their place.
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// The hash is no base64.
@@ -78,37 +78,37 @@ pub(crate) struct NotBase64;
 
 impl PasswordHash {
     /// Hashes a password in the usual way.
-    pub(crate) fn new(password: &[u8], salt: [u8; SALT_OCTETS]) -> Self {
+    pub(crate) fn new(password: &[u8], salt: [u8; SALT_BYTES]) -> Self {
         PasswordHash::with_algorithm(Algorithm::default(), password, salt)
     }
 
-    fn with_algorithm(algorithm: Algorithm, password: &[u8], salt: [u8; SALT_OCTETS]) -> Self {
-        let mut octets = salt.to_vec();
-        octets.extend(algorithm.digest(&salt, password));
-        PasswordHash { algorithm, octets }
+    fn with_algorithm(algorithm: Algorithm, password: &[u8], salt: [u8; SALT_BYTES]) -> Self {
+        let mut bytes = salt.to_vec();
+        bytes.extend(algorithm.digest(&salt, password));
+        PasswordHash { algorithm, bytes }
     }
 
     /// Reads a hash from definitions.
     ///
-    /// rabbitmq: takes octets of any number. A user with a hash that is none, or an empty one, has
+    /// rabbitmq: takes bytes of any number. A user with a hash that is none, or an empty one, has
     /// no password and cannot log in with one.
     pub(crate) fn parse(base64: &str, algorithm: Algorithm) -> Result<Self, NotBase64> {
-        let octets = STANDARD.decode(base64).map_err(|_| NotBase64)?;
-        Ok(PasswordHash { algorithm, octets })
+        let bytes = STANDARD.decode(base64).map_err(|_| NotBase64)?;
+        Ok(PasswordHash { algorithm, bytes })
     }
 
     /// Whether this is the password, in a time that does not tell how nearly.
     ///
     /// rabbitmq: the empty password never is.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
-        let Some((salt, digest)) = self.octets.split_at_checked(SALT_OCTETS) else { return false };
+        let Some((salt, digest)) = self.bytes.split_at_checked(SALT_BYTES) else { return false };
         let is_same = self.algorithm.digest(salt, password).ct_eq(digest);
         bool::from(is_same) && !password.is_empty()
     }
 
     /// The hash for definitions.
     pub(crate) fn to_base64(&self) -> String {
-        STANDARD.encode(&self.octets)
+        STANDARD.encode(&self.bytes)
     }
 
     /// The name of the algorithm in definitions.
@@ -120,12 +120,12 @@ impl PasswordHash {
 /// Whether this is the password that a hash belongs to. Without a hash nothing is, which takes as
 /// long to find out as that a password is wrong.
 pub(crate) fn verify(hash: Option<&PasswordHash>, password: &[u8]) -> bool {
-    match hash.filter(|hash| hash.octets.len() >= SALT_OCTETS) {
+    match hash.filter(|hash| hash.bytes.len() >= SALT_BYTES) {
         Some(hash) => hash.verify(password),
         None => {
             let nobodys = PasswordHash {
                 algorithm: Algorithm::default(),
-                octets: vec![0; SALT_OCTETS + NOBODYS_DIGEST_OCTETS],
+                bytes: vec![0; SALT_BYTES + NOBODYS_DIGEST_BYTES],
             };
             std::hint::black_box(nobodys.verify(password));
             false
@@ -134,7 +134,7 @@ pub(crate) fn verify(hash: Option<&PasswordHash>, password: &[u8]) -> bool {
 }
 
 /// As long as a digest of the default algorithm.
-const NOBODYS_DIGEST_OCTETS: usize = 32;
+const NOBODYS_DIGEST_BYTES: usize = 32;
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,11 +169,11 @@ mod tests {
     #[test]
     fn each_algorithm_knows_its_own_hashes() {
         let salt = [1, 2, 3, 4];
-        for (algorithm, octets) in
+        for (algorithm, bytes) in
             [(Algorithm::Sha256, 32), (Algorithm::Sha512, 64), (Algorithm::Md5, 16)]
         {
             let hash = PasswordHash::with_algorithm(algorithm, b"secret", salt);
-            assert_eq!(hash.octets.len(), SALT_OCTETS + octets);
+            assert_eq!(hash.bytes.len(), SALT_BYTES + bytes);
             let text = hash.to_base64();
             assert_eq!(PasswordHash::parse(&text, algorithm).as_ref(), Ok(&hash));
             assert_eq!(Algorithm::from_name(hash.algorithm_name()), Some(algorithm));
@@ -183,7 +183,7 @@ mod tests {
             }
         }
         let md5 = PasswordHash::with_algorithm(Algorithm::Md5, b"", *b"abcd");
-        assert_eq!(md5.octets[SALT_OCTETS..][..4], [0xe2, 0xfc, 0x71, 0x4c], "md5 of abcd");
+        assert_eq!(md5.bytes[SALT_BYTES..][..4], [0xe2, 0xfc, 0x71, 0x4c], "md5 of abcd");
     }
 
     #[test]

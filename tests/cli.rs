@@ -360,13 +360,13 @@ fn a_check_says_what_is_in_a_data_directory() {
     let (code, said) = check(&data_dir);
     assert_eq!(code, 0, "{said}");
     for line in [
-        "virtual host \"/\", in vhosts/0: 0 exchanges, 0 bindings, 1 queues, 3 messages of 11 octets",
-        "  queue \"kept\": 3 messages of 11 octets, 3 of them in the log; 0 segments of 0 bytes",
+        "virtual host \"/\", in vhosts/0: 0 exchanges, 0 bindings, 1 queues, 3 messages of 11 bytes",
+        "  queue \"kept\": 3 messages of 11 bytes, 3 of them in the log; 0 segments of 0 bytes",
         "whole: a start would go on and change no file",
     ] {
         assert!(said.lines().any(|said| said == line), "{line}\n{said}");
     }
-    assert!(said.contains("total: 1 users, 1 virtual hosts, 1 queues, 3 messages of 11 octets"));
+    assert!(said.contains("total: 1 users, 1 virtual hosts, 1 queues, 3 messages of 11 bytes"));
 
     // A copy has no lock, and nobody may write there.
     fs::remove_file(data_dir.join("lock")).unwrap();
@@ -389,7 +389,7 @@ fn a_check_names_damage_and_what_a_start_would_do() {
     let path = log.strip_prefix(&data_dir).unwrap().display();
     assert!(said.starts_with(&format!("damaged: {path}, ")), "{said}");
     assert!(said.contains(&format!("a start would do: {path}: cut to ")), "{said}");
-    assert!(said.contains("queue \"kept\": 2 messages of 6 octets"), "{said}");
+    assert!(said.contains("queue \"kept\": 2 messages of 6 bytes"), "{said}");
     assert!(said.contains("DAMAGED in 1 place: a start would go on and change"), "{said}");
 
     fs::write(&log, whole).unwrap();
@@ -411,7 +411,7 @@ fn a_check_names_damage_and_what_a_start_would_do() {
     let (code, said) = check(&data_dir);
     assert_eq!(code, 1, "{said}");
     assert!(said.starts_with("damaged: registry.json: missing; "), "{said}");
-    assert!(said.contains("queue \"kept\": 3 messages of 11 octets"), "{said}");
+    assert!(said.contains("queue \"kept\": 3 messages of 11 bytes"), "{said}");
     assert!(said.contains("DAMAGED in 1 place: a start would go on"), "{said}");
 }
 

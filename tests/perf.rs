@@ -268,7 +268,7 @@ fn why_it_cannot_begin_is_one_line() {
 fn tls_needs_an_authority_that_is_right() {
     let authority = Authority::new("leveret's tests");
     let Identity { certificate, key } = authority.server("broker");
-    let tls = Tls::new(Pem::octets(certificate), Pem::octets(key));
+    let tls = Tls::new(Pem::bytes(certificate), Pem::bytes(key));
     let builder = Broker::builder().in_memory().tls(tls);
     let broker = Embedded::start(builder.tls_listen("127.0.0.1:0".parse().unwrap()));
     let uri = format!("amqps://{}", broker.broker().tls_addresses()[0]);

@@ -49,7 +49,7 @@ impl Fixture {
     /// One that asks clients for certificates of the same authority.
     async fn asking(change: impl FnOnce(Tls) -> Tls) -> Self {
         Fixture::start_as(Broker::builder(), |tls, authority| {
-            change(tls.client_ca(Pem::octets(authority.pem())))
+            change(tls.client_ca(Pem::bytes(authority.pem())))
         })
         .await
     }
@@ -57,7 +57,7 @@ impl Fixture {
     async fn start_as(builder: BrokerBuilder, change: impl FnOnce(Tls, &Authority) -> Tls) -> Self {
         let authority = Authority::new("leveret's tests");
         let Identity { certificate, key } = authority.server("broker");
-        let tls = change(Tls::new(Pem::octets(certificate), Pem::octets(key)), &authority);
+        let tls = change(Tls::new(Pem::bytes(certificate), Pem::bytes(key)), &authority);
         let builder = builder.in_memory().tls(tls).tls_listen("127.0.0.1:0".parse().unwrap());
         let broker = builder.start().await.unwrap();
         assert_eq!(broker.addresses(), []);
@@ -237,7 +237,7 @@ fn refusal(mut client: Client<Secure>) -> String {
 async fn management_shows_how_a_connection_is_secured() {
     let builder = Broker::builder().management("127.0.0.1:0".parse().unwrap());
     let fixture = Fixture::start_as(builder, |tls, authority| {
-        tls.client_ca(Pem::octets(authority.pem())).user_from(UserFrom::CommonName)
+        tls.client_ca(Pem::bytes(authority.pem())).user_from(UserFrom::CommonName)
     })
     .await;
     let config = fixture.authority.trusted_by(Some(&fixture.authority.client("guest")), &[&TLS13]);
@@ -331,8 +331,8 @@ async fn a_reload_that_fails_changes_nothing() {
 async fn der_is_taken_too() {
     let authority = Authority::new("leveret's tests");
     let Identity { certificate, key } = authority.server("broker");
-    let tls = Tls::new(Pem::octets(der(&certificate)), Pem::octets(der(&key)))
-        .client_ca(Pem::octets(der(&authority.pem())));
+    let tls = Tls::new(Pem::bytes(der(&certificate)), Pem::bytes(der(&key)))
+        .client_ca(Pem::bytes(der(&authority.pem())));
     let builder = Broker::builder().in_memory().tls(tls);
     builder.tls_listen("127.0.0.1:0".parse().unwrap()).start().await.unwrap();
 }

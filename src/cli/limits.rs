@@ -13,17 +13,17 @@ use crate::memory;
 pub struct Limits {
     /// Connections open at once; as many as the limit of open files allows when absent.
     pub max_connections: Option<usize>,
-    /// Memory that messages may take, in octets; the usual share of the machine's when absent.
+    /// Memory that messages may take, in bytes; the usual share of the machine's when absent.
     pub memory_limit: Option<u64>,
     /// Channels open at once on a connection.
     pub channel_max: u16,
-    /// Largest frame, in octets.
+    /// Largest frame, in bytes.
     pub frame_max: u32,
     /// Heartbeat timeout that is proposed, in seconds.
     pub heartbeat_secs: u16,
     /// How long a connection may take to be open.
     pub handshake_timeout: Duration,
-    /// Largest message body that is taken, in octets.
+    /// Largest message body that is taken, in bytes.
     pub max_message_size: u64,
 }
 
@@ -57,10 +57,10 @@ pub(super) struct LimitArguments {
     )]
     channel_max: u16,
 
-    /// Largest frame that is taken, proposed to clients, in octets: 4096 to 16777216.
+    /// Largest frame that is taken, proposed to clients, in bytes: 4096 to 16777216.
     #[arg(
         long,
-        value_name = "OCTETS",
+        value_name = "BYTES",
         env = "LEVERET_FRAME_MAX",
         hide_env_values = true,
         default_value_t = limits::FRAME_MAX,
@@ -92,10 +92,10 @@ pub(super) struct LimitArguments {
     )]
     handshake_timeout: u64,
 
-    /// Largest message body that is taken, in octets.
+    /// Largest message body that is taken, in bytes.
     #[arg(
         long,
-        value_name = "OCTETS",
+        value_name = "BYTES",
         env = "LEVERET_MAX_MESSAGE_SIZE",
         hide_env_values = true,
         default_value_t = limits::MESSAGE_SIZE,
@@ -133,11 +133,11 @@ impl Default for Limits {
 }
 
 fn parse_memory_limit(text: &str) -> Result<u64, String> {
-    let octets = memory::parse_size(text, memory::available)?;
-    if octets < memory::LEAST_LIMIT {
+    let bytes = memory::parse_size(text, memory::available)?;
+    if bytes < memory::LEAST_LIMIT {
         return Err(format!("a broker needs {}MiB at least", memory::LEAST_LIMIT >> 20));
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 /// Lets this process have as many open files as the system allows it: each client is one.

@@ -59,9 +59,9 @@ pub(super) struct PerfArguments {
     #[arg(long)]
     keep: bool,
 
-    /// Octets in the body of a message. From 8 on they begin with the time it was published at, and
+    /// Bytes in the body of a message. From 8 on they begin with the time it was published at, and
     /// latencies of deliveries are measured.
-    #[arg(long, short = 's', value_name = "OCTETS", default_value_t = 16,
+    #[arg(long, short = 's', value_name = "BYTES", default_value_t = 16,
         value_parser = clap::value_parser!(u64).range(..=512 << 20))]
     size: u64,
 
@@ -248,7 +248,7 @@ fn argument(text: &str) -> Result<(String, Argument), String> {
         return Err("name=value is expected".to_owned());
     };
     if name.len() > 255 {
-        return Err("a name has at most 255 octets".to_owned());
+        return Err("a name has at most 255 bytes".to_owned());
     }
     let value = match (value, value.parse()) {
         ("true", _) => Argument::Bool(true),

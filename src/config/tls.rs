@@ -75,8 +75,8 @@ impl Tls {
 pub enum Pem {
     /// In this file.
     File(PathBuf),
-    /// These octets.
-    Octets(Vec<u8>),
+    /// These bytes.
+    Bytes(Vec<u8>),
 }
 
 impl Pem {
@@ -85,9 +85,9 @@ impl Pem {
         Pem::File(path.into())
     }
 
-    /// These octets.
-    pub fn octets(octets: impl Into<Vec<u8>>) -> Self {
-        Pem::Octets(octets.into())
+    /// These bytes.
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Pem::Bytes(bytes.into())
     }
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Pem::File(path) => f.debug_tuple("File").field(path).finish(),
-            Pem::Octets(_) => f.debug_tuple("Octets").finish_non_exhaustive(),
+            Pem::Bytes(_) => f.debug_tuple("Bytes").finish_non_exhaustive(),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_key_is_not_shown() {
-        let tls = Tls::new(Pem::file("server.pem"), Pem::octets("-----BEGIN PRIVATE KEY-----"));
+        let tls = Tls::new(Pem::file("server.pem"), Pem::bytes("-----BEGIN PRIVATE KEY-----"));
         let shown = format!("{tls:?}");
         assert!(shown.contains("server.pem") && !shown.contains("PRIVATE"), "{shown}");
     }

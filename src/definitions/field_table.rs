@@ -24,8 +24,8 @@ use serde_json::{Map, Number, Value as Json};
 /// Why an object can be no field table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTable {
-    /// A name has more octets than a short string.
-    #[error("the name '{0}' is longer than 255 octets")]
+    /// A name has more bytes than a short string.
+    #[error("the name '{0}' is longer than 255 bytes")]
     LongName(String),
     /// Objects and arrays lie in each other too deep.
     #[error("objects and arrays lie in each other more than {MAX_DEPTH} deep")]
@@ -101,7 +101,7 @@ fn json(value: Value<'_>) -> Json {
         Value::F32(value) => float(value.into()),
         Value::F64(value) => float(value),
         Value::Decimal { scale, value } => float(f64::from(value) / 10_f64.powi(scale.into())),
-        Value::LongStr(octets) | Value::Bytes(octets) => Json::String(text(octets)),
+        Value::LongStr(bytes) | Value::Bytes(bytes) => Json::String(text(bytes)),
         Value::Timestamp(seconds) => seconds.into(),
         Value::Table(table) => Json::Object(to_json(table)),
         Value::Array(array) => array.iter().map(json).collect(),
@@ -116,15 +116,15 @@ fn json(value: Value<'_>) -> Json {
     }
 }
 
-/// Octets as a text.
+/// Bytes as a text.
 ///
 /// rabbitmq: says of those that are none what they are. They do not come back from that.
-fn text(octets: &[u8]) -> String {
+fn text(bytes: &[u8]) -> String {
     const LINE: usize = 76;
-    if let Ok(text) = std::str::from_utf8(octets) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
         return text.to_owned();
     }
-    let encoded = STANDARD.encode(octets);
+    let encoded = STANDARD.encode(bytes);
     let mut text = "Not UTF-8, base64 is: ".to_owned();
     for (index, character) in encoded.chars().enumerate() {
         if index > 0 && index % LINE == 0 {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_that_are_no_text_are_said_to_be_none() {
+    fn bytes_that_are_no_text_are_said_to_be_none() {
         assert_eq!(shown(Value::Bytes(b"abc")), json!("abc"));
         assert_eq!(shown(Value::LongStr(b"a\xff")), json!("Not UTF-8, base64 is: Yf8="));
         let long = shown(Value::LongStr(&[0xff; 58]));

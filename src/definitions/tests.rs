@@ -127,7 +127,7 @@ fn the_categories_are_written_in_rabbitmqs_order() {
 }
 
 #[test]
-fn the_same_definitions_are_the_same_octets() {
+fn the_same_definitions_are_the_same_bytes() {
     let names = ["c", "a", "b"];
     let in_order = |names: &[&str]| {
         let of = |entry: &dyn Fn(&str) -> Value| names.iter().map(|name| entry(name)).collect();

@@ -101,9 +101,9 @@ impl Session {
         self.handle.read(|vhost| vhost.has_ended(self.connection))
     }
 
-    /// Notes how many octets the client has sent since the beginning.
-    pub(crate) fn note_received(&self, octets: u64) {
-        self.peer.received.store(octets, Ordering::Relaxed);
+    /// Notes how many bytes the client has sent since the beginning.
+    pub(crate) fn note_received(&self, bytes: u64) {
+        self.peer.received.store(bytes, Ordering::Relaxed);
     }
 
     /// Waits until the client may be read from as far as the disk is concerned: while too much is on its
@@ -155,12 +155,12 @@ pub(crate) struct WriteReceipts {
 }
 
 impl WriteReceipts {
-    /// So many octets, counted by `Outgoing::size`, are written.
-    pub(crate) fn written(&self, octets: usize) {
+    /// So many bytes, counted by `Outgoing::size`, are written.
+    pub(crate) fn written(&self, bytes: usize) {
         self.handle.with_vhost(|state, now| {
             let current = state.slots.get(self.connection.index()).and_then(Option::as_ref);
             if current.is_some_and(|slot| slot.connection == self.connection) {
-                state.vhost.handle_written(now, self.connection, octets);
+                state.vhost.handle_written(now, self.connection, bytes);
             }
         });
     }
@@ -181,7 +181,7 @@ pub(crate) struct ConnectionPeer {
     pub(crate) mechanism: &'static str,
     /// How it is secured, if it is.
     pub(crate) security: Option<Arc<Security>>,
-    /// Octets it has sent since the beginning.
+    /// Bytes it has sent since the beginning.
     pub(crate) received: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! What waits here, for how long, and who is woken.
+//! What waits here, for how long, and which task is woken.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -82,8 +82,8 @@ fn the_taker_waits_for_records_and_is_woken() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_taken_with_what_somebody_does() {
-    let buffer = Arc::new(LogBuffer { leisure: LONG, ..LogBuffer::default() });
+fn what_no_client_waits_for_is_taken_with_what_a_client_waits_for() {
+    let buffer = Arc::new(LogBuffer { unawaited_delay: LONG, ..LogBuffer::default() });
     let low = |number| buffer.append(&mut vec![record(number)], &mut Vec::new(), 0);
     assert!(low(1), "whoever takes has to know from when on");
     let taker = std::thread::spawn({
@@ -97,12 +97,12 @@ fn what_nobody_waits_for_is_taken_with_what_somebody_does() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_taken_after_a_while_and_not_before() {
-    let buffer = LogBuffer { leisure: Duration::from_millis(1), ..LogBuffer::default() };
+fn what_no_client_waits_for_is_taken_after_a_while_and_not_before() {
+    let buffer = LogBuffer { unawaited_delay: Duration::from_millis(1), ..LogBuffer::default() };
     buffer.append(&mut vec![record(1)], &mut Vec::new(), 0);
     assert_eq!(take(&buffer, Wait::ForEnough).1, [record(1)]);
 
-    let buffer = Arc::new(LogBuffer { leisure: LONG, ..LogBuffer::default() });
+    let buffer = Arc::new(LogBuffer { unawaited_delay: LONG, ..LogBuffer::default() });
     buffer.append(&mut vec![record(1)], &mut Vec::new(), 0);
     let taker = std::thread::spawn({
         let buffer = buffer.clone();
@@ -117,7 +117,7 @@ fn what_nobody_waits_for_is_taken_after_a_while_and_not_before() {
 
 #[test]
 fn whoever_wants_anything_waits_for_no_company() {
-    let buffer = LogBuffer { leisure: LONG, gathering: LONG, ..LogBuffer::default() };
+    let buffer = LogBuffer { unawaited_delay: LONG, gather_delay: LONG, ..LogBuffer::default() };
     for number in 1..=2 {
         buffer.append(&mut vec![record(number)], &mut Vec::new(), 0);
         assert_eq!(take(&buffer, Wait::ForAny).1, [record(number)]);
@@ -128,25 +128,25 @@ fn whoever_wants_anything_waits_for_no_company() {
 
 #[test]
 fn a_definition_is_due() {
-    let buffer = LogBuffer { leisure: LONG, ..LogBuffer::default() };
+    let buffer = LogBuffer { unawaited_delay: LONG, ..LogBuffer::default() };
     let definition = Record::QueueDeleted { id: DurableQueueId(1) };
     buffer.append(&mut vec![definition.clone()], &mut Vec::new(), 0);
     assert_eq!(take(&buffer, Wait::ForEnough).1, [definition]);
 }
 
 #[test]
-fn much_that_nobody_waits_for_is_due() {
+fn much_that_no_client_waits_for_is_due() {
     let buffer = LogBuffer::default();
     let low = |count| buffer.append(&mut vec![record(0); count], &mut Vec::new(), 0);
     assert!(low(1));
     assert!(!low(1));
-    assert!(low(LEISURE_OCTETS / RECORD_OCTETS));
+    assert!(low(UNAWAITED_BYTES / RECORD_BYTES));
     assert!(!low(1), "whoever takes is awake");
 }
 
 #[test]
 fn what_is_in_flight_is_taken_together() {
-    let buffer = Arc::new(LogBuffer { gathering: LONG, ..LogBuffer::default() });
+    let buffer = Arc::new(LogBuffer { gather_delay: LONG, ..LogBuffer::default() });
     append(&buffer, &mut vec![record(1)]);
     take(&buffer, Wait::ForEnough);
     // One was answered and one waits: two are in flight.
@@ -171,36 +171,36 @@ fn what_is_not_in_flight_after_all_is_not_waited_for_long() {
         append(&buffer, &mut vec![record(number)]);
         assert_eq!(take(&buffer, Wait::ForEnough).1, [record(number)]);
     }
-    assert_eq!(buffer.waiting.lock().patience.failures, 1, "one of two was tried");
+    assert_eq!(buffer.waiting.lock().gather_backoff.failures, 1, "one of two was tried");
 }
 
 #[test]
 fn patience_is_lost_by_failures_and_won_back_by_a_success() {
-    let mut patience = Patience::default();
-    let attempts_among = |patience: &mut Patience, occasions, success| {
+    let mut gather_backoff = GatherBackoff::default();
+    let attempts_among = |gather_backoff: &mut GatherBackoff, occasions, success| {
         let tried = |_: &u32| {
-            let tries = patience.tries();
-            if tries {
-                patience.note(success);
+            let should_try = gather_backoff.should_try();
+            if should_try {
+                gather_backoff.note(success);
             }
-            tries
+            should_try
         };
         (0..occasions).filter(tried).count()
     };
-    assert_eq!(attempts_among(&mut patience, 10, true), 10);
-    assert_eq!(attempts_among(&mut patience, 1 + 2 + 4 + 8, false), 4);
+    assert_eq!(attempts_among(&mut gather_backoff, 10, true), 10);
+    assert_eq!(attempts_among(&mut gather_backoff, 1 + 2 + 4 + 8, false), 4);
     let occasions = 1000 << MOST_DOUBLINGS;
-    assert!((1000..=1004).contains(&attempts_among(&mut patience, occasions, false)));
-    while !patience.tries() {}
-    patience.note(true);
-    assert_eq!(attempts_among(&mut patience, 10, true), 10);
+    assert!((1000..=1004).contains(&attempts_among(&mut gather_backoff, occasions, false)));
+    while !gather_backoff.should_try() {}
+    gather_backoff.note(true);
+    assert_eq!(attempts_among(&mut gather_backoff, 10, true), 10);
 }
 
 #[tokio::test]
 async fn a_full_buffer_makes_connections_wait_until_it_is_taken() {
     let buffer = LogBuffer::default();
     buffer.wait_for_room().await;
-    append(&buffer, &mut vec![record(0); LIMIT_OCTETS / RECORD_OCTETS + 1]);
+    append(&buffer, &mut vec![record(0); LIMIT_BYTES / RECORD_BYTES + 1]);
     assert!(!buffer.has_room());
 
     let mut waiting = std::pin::pin!(buffer.wait_for_room());
@@ -213,7 +213,7 @@ async fn a_full_buffer_makes_connections_wait_until_it_is_taken() {
 async fn a_higher_limit_lets_those_who_wait_go_on() {
     let buffer = LogBuffer::default();
     buffer.set_limit(0);
-    append(&buffer, &mut vec![record(0); LEAST_LIMIT_OCTETS / RECORD_OCTETS + 1]);
+    append(&buffer, &mut vec![record(0); LEAST_LIMIT_BYTES / RECORD_BYTES + 1]);
     let mut waiting = std::pin::pin!(buffer.wait_for_room());
     assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
     buffer.set_limit(u64::MAX);

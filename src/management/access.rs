@@ -149,7 +149,7 @@ fn basic(header: &[u8]) -> Option<Credentials> {
         return None;
     }
     let decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
-    let colon = decoded.iter().position(|octet| *octet == b':')?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
     let user = String::from_utf8(decoded[..colon].to_vec()).ok()?;
     Some(Credentials { mechanism: "PLAIN", user, password: decoded[colon + 1..].to_vec() })
 }

@@ -3,7 +3,7 @@
 //! A binding's name in paths is its routing key, quoted, `~` for an empty one; with arguments, `~`
 //! and a hash of them follow.
 //!
-//! rabbitmq: hashes the arguments as Erlang writes them; here it is their octets. Nobody can
+//! rabbitmq: hashes the arguments as Erlang writes them; here it is their bytes. Nobody can
 //! compute either, the name comes from a list or from the answer to a POST.
 
 use axum::Router;

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Failure;
 
-/// The largest body of a request, in octets.
+/// The largest body of a request, in bytes.
 ///
 /// rabbitmq: its default `max_http_body_size`.
-const LIMIT_OCTETS: usize = 20_000_000;
+const LIMIT_BYTES: usize = 20_000_000;
 
 /// How long a body may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ impl<S: Sync> FromRequest<S> for Payload {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let reading = to_bytes(request.into_body(), LIMIT_OCTETS);
+        let reading = to_bytes(request.into_body(), LIMIT_BYTES);
         match tokio::time::timeout(TIMEOUT, reading).await {
             Ok(Ok(bytes)) => Ok(Payload(bytes)),
             Ok(Err(_)) => Err(Failure::bad_request("Exceeded HTTP request body size limit")),

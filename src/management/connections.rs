@@ -33,7 +33,7 @@ pub(super) struct Found {
     pub(super) peer: Arc<ConnectionPeer>,
     /// Whether an alarm keeps it from being read.
     blocked: bool,
-    /// Octets that it was sent.
+    /// Bytes that it was sent.
     sent: u64,
 }
 

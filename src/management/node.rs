@@ -18,7 +18,7 @@ use super::overview::contexts;
 use super::{Answer, Api, AppState};
 use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
-use crate::vhosts::DISK_RESERVE_OCTETS;
+use crate::vhosts::DISK_RESERVE_BYTES;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/nodes", get(list)).route("/nodes/{node}", get(one))
@@ -61,7 +61,7 @@ fn node(app: &AppState) -> Value {
         "sockets_used": sockets,
         "mem_alarm": app.alarms().contains(&"memory"),
         "disk_free_alarm": app.alarms().contains(&"disk"),
-        "disk_free_limit": DISK_RESERVE_OCTETS,
+        "disk_free_limit": DISK_RESERVE_BYTES,
         "mem_limit": app.vhosts.memory_limit(),
         // What the limit is about; `mem_used` is all of the process.
         "mem_messages": app.vhosts.memory_used(),

@@ -23,7 +23,7 @@ use super::AppState;
 use crate::broker::limits::HTTP_CONNECTIONS;
 use crate::tls::{self, Acceptor};
 
-/// How long the head of a request may take, the wait for its first octet included.
+/// How long the head of a request may take, the wait for its first byte included.
 ///
 /// rabbitmq: its idle timeout is a minute.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,8 +31,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the handshake of TLS may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is kept of a request's head at most, in octets.
-const HEAD_OCTETS: usize = 64 * 1024;
+/// What is kept of a request's head at most, in bytes.
+const HEAD_BYTES: usize = 64 * 1024;
 
 /// How long requests may go on when the broker stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -176,7 +176,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         router.call(request)
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_OCTETS);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -7,9 +7,9 @@ use crate::broker::statistics::MessageStatistics;
 use crate::broker::time::Time;
 use crate::definitions::field_table;
 
-/// The octets as a text; what is no UTF-8 is replaced.
-pub(super) fn text(octets: &[u8]) -> Value {
-    String::from_utf8_lossy(octets).into()
+/// The bytes as a text; what is no UTF-8 is replaced.
+pub(super) fn text(bytes: &[u8]) -> Value {
+    String::from_utf8_lossy(bytes).into()
 }
 
 /// A field table.

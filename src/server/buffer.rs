@@ -1,4 +1,4 @@
-//! The octets that were read and not used up yet: small for a connection that says little, large
+//! The bytes that were read and not used up yet: small for a connection that says little, large
 //! for one that sends fast.
 
 use bytes::{Buf, BytesMut};
@@ -12,7 +12,7 @@ const LARGEST: usize = 256 * 1024;
 
 /// A buffer that is read into at its end and used up from its front.
 pub(super) struct ReadBuffer {
-    octets: BytesMut,
+    bytes: BytesMut,
     /// How much it holds before it grows.
     size: usize,
     /// How much it may come to hold.
@@ -24,11 +24,11 @@ pub(super) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    /// One that stays small, however fast its client sends: it is a stranger yet.
+    /// One that stays small, however fast its client sends: the client has not logged in yet.
     pub(super) fn new() -> Self {
-        let octets = BytesMut::with_capacity(SMALLEST);
+        let bytes = BytesMut::with_capacity(SMALLEST);
         let (size, largest, allocated) = (SMALLEST, SMALLEST, SMALLEST);
-        ReadBuffer { octets, size, largest, allocated, before: 0 }
+        ReadBuffer { bytes, size, largest, allocated, before: 0 }
     }
 
     /// From now on it grows with its client.
@@ -38,12 +38,12 @@ impl ReadBuffer {
 
     /// What has been read and not used up.
     pub(super) fn filled(&self) -> &[u8] {
-        &self.octets
+        &self.bytes
     }
 
-    /// The first `octets` of what is filled are done with.
-    pub(super) fn consume(&mut self, octets: usize) {
-        self.octets.advance(octets);
+    /// The first `bytes` of what is filled are done with.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
     }
 
     /// Where to read to, behind what is filled; it has room.
@@ -51,32 +51,32 @@ impl ReadBuffer {
     /// A part of a frame that is left over may move to the front. How much that is, is bounded: the
     /// decoder refuses a frame above `frame_max` by its header.
     pub(super) fn space(&mut self) -> &mut BytesMut {
-        self.before = self.octets.len();
+        self.before = self.bytes.len();
         let room = self.size.saturating_sub(self.before).max(SMALLEST);
-        self.octets.reserve(room);
-        self.allocated = self.allocated.max(self.octets.capacity());
-        &mut self.octets
+        self.bytes.reserve(room);
+        self.allocated = self.allocated.max(self.bytes.capacity());
+        &mut self.bytes
     }
 
     /// Something was read to [`space`](ReadBuffer::space): how much. Grows when it left nothing
     /// free: there is more where it came from.
     pub(super) fn fill(&mut self) -> usize {
-        if self.octets.len() == self.octets.capacity() && self.size < self.largest {
+        if self.bytes.len() == self.bytes.capacity() && self.size < self.largest {
             self.size *= 2;
         }
-        self.octets.len() - self.before
+        self.bytes.len() - self.before
     }
 
     /// Gives back the memory of faster times, but for what is in it: a part of a frame at most.
     pub(super) fn shrink(&mut self) {
         self.size = SMALLEST;
-        if self.allocated <= 2 * SMALLEST.max(self.octets.len()) {
+        if self.allocated <= 2 * SMALLEST.max(self.bytes.len()) {
             return;
         }
-        self.allocated = SMALLEST.max(self.octets.len());
-        let mut octets = BytesMut::with_capacity(self.allocated);
-        octets.extend_from_slice(&self.octets);
-        self.octets = octets;
+        self.allocated = SMALLEST.max(self.bytes.len());
+        let mut bytes = BytesMut::with_capacity(self.allocated);
+        bytes.extend_from_slice(&self.bytes);
+        self.bytes = bytes;
     }
 }
 
@@ -87,10 +87,10 @@ mod tests {
     use super::*;
 
     /// As a socket does that has more than fits.
-    fn read(buffer: &mut ReadBuffer, octet: u8) -> usize {
+    fn read(buffer: &mut ReadBuffer, byte: u8) -> usize {
         let space = buffer.space();
         let room = space.capacity() - space.len();
-        space.put_bytes(octet, room);
+        space.put_bytes(byte, room);
         assert_eq!(buffer.fill(), room);
         room
     }
@@ -123,11 +123,11 @@ mod tests {
         assert!(buffer.allocated >= LARGEST);
         buffer.shrink();
         assert_eq!(buffer.filled(), [1, 1, 1]);
-        assert!(buffer.octets.capacity() < 2 * SMALLEST);
+        assert!(buffer.bytes.capacity() < 2 * SMALLEST);
     }
 
     #[test]
-    fn it_stays_small_for_a_stranger() {
+    fn it_stays_small_before_the_login() {
         let mut buffer = ReadBuffer::new();
         for _ in 0..100 {
             read(&mut buffer, 1);

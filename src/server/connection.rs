@@ -1,11 +1,11 @@
-//! A connection's reader: from octets to commands, and the life of the socket around them.
+//! A connection's reader: from bytes to commands, and the life of the socket around them.
 //!
 //! It owns the core's `Connection`, which knows the protocol; here is only when to read, what to do
 //! with a batch and when to stop. Everything that one read brought is decoded into one batch of
 //! commands and applied under one lock.
 //!
 //! ```text
-//! accepted ── handshake ──► open ── read, decode, apply ──► ended ── last octets out ──► closed
+//! accepted ── handshake ──► open ── read, decode, apply ──► ended ── last bytes out ──► closed
 //!               │ refused, 10 s passed                        ▲ the client went, was silent or
 //!               └────────────────► closed                     │ broke the protocol, or the core
 //!                                                             └ said its last word
@@ -37,7 +37,7 @@ use crate::outbox::Outbox;
 use crate::tls::{self, Security};
 use crate::vhosts::{ConnectionEnd, Vhosts};
 
-/// How long a socket stays half open after our last octet, for the client to read it.
+/// How long a socket stays half open after our last byte, for the client to read it.
 ///
 /// why: closing a socket that has unread input resets it, and a reset makes the client's side throw
 /// away what it has not read yet: the very message that says what was wrong.
@@ -47,7 +47,7 @@ const LINGER: Duration = Duration::from_secs(1);
 ///
 /// why: the task that a batch woke waits on this very thread; reading on would make it wait for
 /// many batches.
-const LARGE_BATCH_OCTETS: usize = 32 * 1024;
+const LARGE_BATCH_BYTES: usize = 32 * 1024;
 
 /// How often a blocked connection is looked at.
 const BLOCKED_LOOK: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub(super) struct Context {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// What is known of a client before its first octet of AMQP.
+/// What is known of a client before its first byte of AMQP.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
@@ -152,7 +152,7 @@ struct Reader<R> {
     /// What `connection` holds of messages that are not whole.
     share: ConnectionShare,
     buffer: ReadBuffer,
-    /// Octets since the beginning.
+    /// Bytes since the beginning.
     received: u64,
 }
 
@@ -181,7 +181,7 @@ impl<R: Incoming> Reader<R> {
         }
     }
 
-    /// From the first octet to an open connection. The core's answers go straight to the socket:
+    /// From the first byte to an open connection. The core's answers go straight to the socket:
     /// there is no writer yet.
     async fn shake_hands<W: AsyncWrite + Unpin>(
         &mut self,
@@ -363,7 +363,7 @@ impl<R: Incoming> Reader<R> {
                 }
                 monitor.reset();
             }
-            if used >= LARGE_BATCH_OCTETS {
+            if used >= LARGE_BATCH_BYTES {
                 tokio::task::yield_now().await;
             }
             loop {
@@ -423,7 +423,7 @@ impl<R: Incoming> Reader<R> {
 
     /// Reads more, but not while the client lets too much wait or the disk has too much to write.
     ///
-    /// May be dropped at any time without losing octets.
+    /// May be dropped at any time without losing bytes.
     async fn read_when_there_is_room(
         &mut self,
         session: &Session,
@@ -436,12 +436,12 @@ impl<R: Incoming> Reader<R> {
         result
     }
 
-    /// Reads what is there, at least one octet; false at the end of the stream.
+    /// Reads what is there, at least one byte; false at the end of the stream.
     async fn read(&mut self) -> io::Result<bool> {
         self.socket.read_buf(self.buffer.space()).await?;
-        let octets = self.buffer.fill();
-        self.received += octets as u64;
-        Ok(octets > 0)
+        let bytes = self.buffer.fill();
+        self.received += bytes as u64;
+        Ok(bytes > 0)
     }
 
     /// Whether the heartbeat monitor gives the client up.

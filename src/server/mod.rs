@@ -120,8 +120,8 @@ impl Server {
         clock: Arc<dyn Clock>,
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
-        let strangers = authenticator.is_some();
-        let (vhosts, reports, disk) = open(&config, clock.clone(), strangers).await?;
+        let allow_unknown_users = authenticator.is_some();
+        let (vhosts, reports, disk) = open(&config, clock.clone(), allow_unknown_users).await?;
         if config.storage != Storage::Memory {
             reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
         }
@@ -185,7 +185,7 @@ impl Server {
         self.context.connection_slots.open_count()
     }
 
-    /// Octets that all connections hold of messages which are not whole yet.
+    /// Bytes that all connections hold of messages which are not whole yet.
     pub(crate) fn partial_message_bytes(&self) -> usize {
         self.context.partial_messages.bytes()
     }
@@ -265,7 +265,7 @@ pub(crate) async fn export_definitions(
 async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
-    strangers: bool,
+    allow_unknown_users: bool,
 ) -> Result<(Vhosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
     let Config { storage, seed, users, loopback_users, memory_limit, .. } = config.clone();
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
@@ -279,7 +279,7 @@ async fn open(
         };
         let memory = MemoryPlan { limit: memory_limit, has_disk: directory.is_some() };
         let (vhosts, reports) =
-            Vhosts::start(disk, memory, clock, seed, &users, &loopback_users, strangers)?;
+            Vhosts::start(disk, memory, clock, seed, &users, &loopback_users, allow_unknown_users)?;
         Ok((vhosts, reports, directory))
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

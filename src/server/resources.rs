@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::store::FileDisk;
-use crate::vhosts::{DISK_RESERVE_OCTETS, Resource, Vhosts};
+use crate::vhosts::{DISK_RESERVE_BYTES, Resource, Vhosts};
 
 /// How often memory is checked; a virtual host that holds too much asks for a check at once.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ fn check_memory(vhosts: &Vhosts) {
 /// why: a write that finds no room makes everybody wait, confirms too; better nobody tries.
 fn check_disk(disk: &FileDisk, vhosts: &Vhosts) {
     let Ok(free) = disk.free_bytes() else { return };
-    let needed = DISK_RESERVE_OCTETS;
+    let needed = DISK_RESERVE_BYTES;
     let is_short = free < needed || vhosts.is_disk_full();
     if is_short == vhosts.is_short(Resource::Disk) {
         return;

@@ -19,10 +19,10 @@ use crate::outbox::Outbox;
 
 /// What is written at once. Large enough to make the system call cheap, small enough to be still
 /// in the cache when the kernel copies it.
-const CHUNK_OCTETS: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What the encoding buffer may keep: a chunk, and a frame above it.
-const KEPT_OCTETS: usize = 4 * CHUNK_OCTETS;
+const KEPT_BYTES: usize = 4 * CHUNK_BYTES;
 
 /// The core is told of what was written in portions of this size, of which it lets twice as much
 /// wait: the other half keeps the writer busy meanwhile.
@@ -95,7 +95,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
             *unreported += item.size();
             item.encode(buffer, self.frame_max);
-            if buffer.len() >= CHUNK_OCTETS {
+            if buffer.len() >= CHUNK_BYTES {
                 self.flush(buffer, unreported).await?;
             }
         }
@@ -111,7 +111,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         let portion = if due { std::mem::take(unreported) } else { 0 };
         self.outbox.note_written(buffer.len(), *unreported);
         buffer.clear();
-        buffer.shrink_to(KEPT_OCTETS);
+        buffer.shrink_to(KEPT_BYTES);
         if due {
             self.write_receipts.written(portion);
         }

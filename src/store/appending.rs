@@ -48,7 +48,7 @@ pub(super) struct Arrival<F> {
     /// The length of what `fill` adds.
     pub(super) length: usize,
     /// How long the body in it is.
-    pub(super) octets: u64,
+    pub(super) body_bytes: u64,
     /// Writes the payload of its frame: expiry and message.
     pub(super) fill: F,
 }
@@ -86,10 +86,10 @@ impl Batch {
     where
         F: FnOnce(&mut Vec<u8>),
     {
-        let Arrival { owner, kind, position, length, octets, fill } = arrival;
+        let Arrival { owner, kind, position, length, body_bytes, fill } = arrival;
         let (length, limit) = (frame_length(length), files.options.segment_bytes);
         let appended =
-            state.with_segments(owner, kind, |set| set.append(position, length, octets, limit));
+            state.with_segments(owner, kind, |set| set.append(position, length, body_bytes, limit));
         let Some(appended) = appended else { return false };
         let part = self.parts.entry((owner, kind, appended.key)).or_insert_with(|| {
             let mut bytes = Vec::new();
@@ -246,7 +246,7 @@ mod tests {
             let owner = PageOwner::Durable(DurableQueueId(queue));
             let fill = |out: &mut Vec<u8>| out.extend_from_slice(&[0; 10]);
             let arrival =
-                Arrival { owner, kind: Kind::Durable, position, length: 10, octets: 3, fill };
+                Arrival { owner, kind: Kind::Durable, position, length: 10, body_bytes: 3, fill };
             assert!(batch.put(&files, state, arrival));
         };
         for id in (1..=5).map(DurableQueueId) {

@@ -117,8 +117,8 @@ fn put_queue_state(out: &mut Vec<u8>, queue: &Queue) {
     let is_named = |segment: &&Segment| !segment.live.is_empty() && segment.named.messages > 0;
     put_u32(out, queue.segments.iter().filter(is_named).count() as u32);
     for segment in queue.segments.iter().filter(is_named) {
-        let Extent { last, length, messages, octets } = segment.named;
-        let numbers = [segment.number, segment.first, last, length, messages, octets];
+        let Extent { last, length, messages, body_bytes } = segment.named;
+        let numbers = [segment.number, segment.first, last, length, messages, body_bytes];
         numbers.iter().for_each(|&number| put_u64(out, number));
         put_u64(out, segment.settled_length);
     }
@@ -260,7 +260,7 @@ impl Catalog {
                 last: fields.u64()?,
                 length: fields.u64()?,
                 messages: fields.u64()?,
-                octets: fields.u64()?,
+                body_bytes: fields.u64()?,
             };
             if extent.last < first || extent.messages == 0 {
                 return Err(Malformed("a segment that ends before it begins"));

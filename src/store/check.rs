@@ -58,8 +58,8 @@ pub struct QueueCheck {
     pub name: String,
     /// Messages that live.
     pub messages: u64,
-    /// Octets of their bodies.
-    pub octets: u64,
+    /// Bytes of their bodies.
+    pub body_bytes: u64,
     /// How many of the messages are in the log.
     pub messages_in_log: u64,
     /// Segments.
@@ -89,7 +89,7 @@ pub fn check(disk: Arc<dyn Disk>) -> Result<Check, StoreError> {
         let mut found = QueueCheck { name: queue.name().to_string(), ..QueueCheck::default() };
         for message in messages.get(&id).into_iter().flat_map(|messages| messages.values()) {
             found.messages += 1;
-            found.octets += message.message.body().len() as u64;
+            found.body_bytes += message.message.body().len() as u64;
         }
         found.messages_in_log = found.messages;
         found.read_segments(&files, id, queue, &mut report)?;
@@ -107,9 +107,9 @@ impl Check {
         self.queues.iter().map(|queue| queue.messages).sum()
     }
 
-    /// Octets of the bodies of all messages, counted once for each queue.
-    pub fn octets(&self) -> u64 {
-        self.queues.iter().map(|queue| queue.octets).sum()
+    /// Bytes of the bodies of all messages, counted once for each queue.
+    pub fn body_bytes(&self) -> u64 {
+        self.queues.iter().map(|queue| queue.body_bytes).sum()
     }
 
     /// Segments of all queues.
@@ -185,7 +185,7 @@ impl QueueCheck {
             }
             let sum = segments::read(files, owner, &name, segment, &mut report.cuts);
             self.messages += sum.messages;
-            self.octets += sum.octets;
+            self.body_bytes += sum.body_bytes;
             let twice = segments::count_known(&mut seen, segment);
             if twice > 0 {
                 let what = format!("{twice} messages of queue {name:?} are in another segment too");

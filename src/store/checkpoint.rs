@@ -253,7 +253,7 @@ fn move_one(
 ) -> Result<bool, StoreError> {
     let message = enqueued.message;
     // A message that cannot be read was reported when the store was opened, and lives nowhere.
-    let Ok(octets) = body_length(message) else { return Ok(true) };
+    let Ok(body_bytes) = body_length(message) else { return Ok(true) };
     for &Placement { queue: id, position, expires_at } in &enqueued.placements {
         let queue = ground.state.queues.get(&id);
         if !queue.is_some_and(|queue| queue.live.contains(position)) {
@@ -267,7 +267,7 @@ fn move_one(
             kind: Kind::Durable,
             position,
             length: expiry_length(expires_at) + message.len(),
-            octets,
+            body_bytes,
             fill: |out: &mut Vec<u8>| {
                 put_expiry(out, expires_at);
                 out.extend_from_slice(message);

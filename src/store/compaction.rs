@@ -97,13 +97,13 @@ impl Compaction {
             };
             let (position, mark, payload) = (found.position, found.mark, found.payload);
             match payload_body_length(payload) {
-                Ok(octets) => {
+                Ok(body_bytes) => {
                     let arrival = Arrival {
                         owner,
                         kind,
                         position,
                         length: payload.len(),
-                        octets,
+                        body_bytes,
                         fill: |out: &mut Vec<u8>| out.extend_from_slice(payload),
                     };
                     if let Err(error) = batch.ask_room(files, arrival.bound()) {

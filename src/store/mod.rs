@@ -239,7 +239,7 @@ impl Store {
     }
 
     /// Reads the messages of a queue that live in segments from `first` to `last`, themselves
-    /// included: one at least, if there is one, until there are about `octets` octets of them.
+    /// included: one at least, if there is one, until there are about `max_bytes` of them.
     ///
     /// It works on a poisoned store too. What turns out to be lost is left out and can be asked for
     /// with [`take_damage`](Store::take_damage). An error changes nothing; the same can be asked
@@ -249,9 +249,9 @@ impl Store {
         owner: PageOwner,
         first: Position,
         last: Position,
-        octets: usize,
+        max_bytes: usize,
     ) -> Result<Page, StoreError> {
-        let wanted = Wanted { owner, first, last, octets };
+        let wanted = Wanted { owner, first, last, max_bytes };
         let page = self.cursors.page_in(&self.files, &mut self.state, wanted, &mut self.damage);
         self.state.bury_pages(owner);
         page

@@ -51,7 +51,7 @@ pub(super) fn page_out(
             kind,
             position,
             length: expiry_length(expires_at) + message_length(message),
-            octets: message.body().len() as u64,
+            body_bytes: message.body().len() as u64,
             fill: |out: &mut Vec<u8>| {
                 put_expiry(out, expires_at);
                 put_message(out, message);
@@ -97,7 +97,7 @@ pub(super) struct Wanted {
     pub(super) owner: PageOwner,
     pub(super) first: Position,
     pub(super) last: Position,
-    pub(super) octets: usize,
+    pub(super) max_bytes: usize,
 }
 
 impl Cursors {
@@ -234,13 +234,13 @@ impl Merge<'_> {
     }
 
     fn page(&mut self) -> Result<Page, StoreError> {
-        let Wanted { owner, octets, .. } = self.wanted;
+        let Wanted { owner, max_bytes, .. } = self.wanted;
         let mut page = Page { owner, messages: Vec::new(), next: None };
         let mut taken = 0;
         while let Some((position, index)) = self.nearest() {
             let source = &mut self.sources[index];
             let full = !page.messages.is_empty()
-                && (taken >= octets || page.messages.len() >= PAGE_MESSAGES);
+                && (taken >= max_bytes || page.messages.len() >= PAGE_MESSAGES);
             if source.next.is_none() {
                 if let Some(position) = self.read_next(index)? {
                     self.order.push(Reverse((position, index)));

@@ -176,9 +176,9 @@ fn gather(
         } else {
             cold = queues::sum_up(files, id, queue, report, meter)?;
         }
-        let Cold { messages: count, octets, .. } = cold.unwrap_or_default();
+        let Cold { messages: count, octets: body_bytes, .. } = cold.unwrap_or_default();
         report.messages += count + messages.len() as u64;
-        report.message_bytes += octets
+        report.message_bytes += body_bytes
             + messages.iter().map(|found| found.message.as_bytes().len() as u64).sum::<u64>();
         queue.forget_returns_of_the_lost();
         queues.push(RecoveredQueue {

@@ -77,8 +77,8 @@ pub(super) struct Extent {
     pub(super) length: u64,
     /// How many messages were appended.
     pub(super) messages: u64,
-    /// How many octets their bodies have together.
-    pub(super) octets: u64,
+    /// How many bytes their bodies have together.
+    pub(super) body_bytes: u64,
 }
 
 /// What finds a segment in its set: neither number ever changes.
@@ -137,12 +137,12 @@ impl Segment {
     }
 
     /// Notes a message at the end of it.
-    pub(super) fn appended(&mut self, position: Position, bytes: u64, octets: u64) {
+    pub(super) fn appended(&mut self, position: Position, bytes: u64, body_bytes: u64) {
         let whole = &mut self.whole;
         debug_assert!(position > whole.last || whole.messages == 0, "positions rise");
         let before = std::mem::replace(&mut whole.last, position);
         whole.length += bytes;
-        whole.octets += octets;
+        whole.body_bytes += body_bytes;
         whole.messages += 1;
         if whole.messages > 1 && position > before + 1 {
             self.note_unwritten(before + 1, position - 1);
@@ -301,7 +301,8 @@ mod tests {
         for position in [5, 6, 9] {
             segment.appended(position, 100, 60);
         }
-        let end = Extent { last: 9, length: HEADER_LENGTH as u64 + 300, messages: 3, octets: 180 };
+        let end =
+            Extent { last: 9, length: HEADER_LENGTH as u64 + 300, messages: 3, body_bytes: 180 };
         assert_eq!((segment.live.len(), segment.whole), (3, end));
         assert_eq!(segment.unwritten, [(7, 8)]);
         assert_eq!(segment.settle(5, 5), 1);

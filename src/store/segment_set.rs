@@ -174,7 +174,7 @@ impl SegmentSet {
         &mut self,
         position: Position,
         bytes: u64,
-        octets: u64,
+        body_bytes: u64,
         limit: u64,
     ) -> Appended {
         let last =
@@ -184,7 +184,7 @@ impl SegmentSet {
             let index = self.index(key).expect("invariant: what is open is there");
             let offset = self.segments[index].whole.length;
             if offset + bytes <= limit {
-                self.change_at(index, |segment| segment.appended(position, bytes, octets));
+                self.change_at(index, |segment| segment.appended(position, bytes, body_bytes));
                 self.raise_reach(index);
                 return Appended { key, offset, starts_file: false };
             }
@@ -193,7 +193,7 @@ impl SegmentSet {
         let mut segment = Segment::new(self.kind, self.next_number, position);
         self.next_number += 1;
         let (key, offset) = (segment.key(), segment.whole.length);
-        segment.appended(position, bytes, octets);
+        segment.appended(position, bytes, body_bytes);
         self.insert(segment);
         if self.open.len() >= OPEN_SEGMENTS {
             self.open.remove(0);

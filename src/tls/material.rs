@@ -53,7 +53,7 @@ impl Place {
     fn of(pem: &Pem) -> Self {
         match pem {
             Pem::File(path) => Place::File(path.clone()),
-            Pem::Octets(_) => Place::Memory,
+            Pem::Bytes(_) => Place::Memory,
         }
     }
 }
@@ -152,11 +152,11 @@ fn content(role: Role, pem: &Pem) -> Result<Vec<u8>, TlsError> {
     match pem {
         Pem::File(path) => std::fs::read(path)
             .map_err(|error| TlsError::new(role, pem, format!("cannot be read: {error}"))),
-        Pem::Octets(octets) => Ok(octets.clone()),
+        Pem::Bytes(bytes) => Ok(bytes.clone()),
     }
 }
 
-/// why: the library's own words show octets of the file, which may be those of a key.
+/// why: the library's own words show bytes of the file, which may be those of a key.
 fn damage(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "it is cut off: an END line is missing",

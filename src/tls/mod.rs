@@ -1,7 +1,7 @@
 //! TLS between a socket and whoever serves it.
 //!
 //! ```text
-//!  files, octets ─► material ─► Acceptor ── accept(socket) ──► encrypted socket, Security
+//!  files, bytes ─► material ─► Acceptor ── accept(socket) ──► encrypted socket, Security
 //!                                  ▲                            (who the client has shown to be)
 //!                                  └ reload
 //! ```
@@ -69,7 +69,7 @@ pub(crate) fn is_foreign(error: &io::Error) -> bool {
     matches!(inner, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
-/// Whether these first octets of a client are the begin of TLS: a record of its handshake.
-pub(crate) fn begins_tls(octets: &[u8]) -> bool {
-    octets.starts_with(&[0x16, 0x03])
+/// Whether these first bytes of a client are the begin of TLS: a record of its handshake.
+pub(crate) fn begins_tls(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x16, 0x03])
 }

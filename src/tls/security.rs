@@ -13,7 +13,7 @@ pub(crate) struct Security {
     pub(crate) protocol: &'static str,
     /// How the keys were agreed upon.
     pub(crate) key_exchange: String,
-    /// How octets are encrypted.
+    /// How bytes are encrypted.
     pub(crate) cipher: String,
     /// The verified certificate of the client, if it showed one.
     pub(crate) certificate: Option<Certified>,

@@ -110,10 +110,10 @@ fn attribute(attribute: &AttributeTypeAndValue) -> String {
         Some(value) => format!("{name}={}", escaped(&value)),
         // spec: RFC 4514, 2.4.
         None => {
-            let octets = attribute.value.value().iter();
-            octets.fold(format!("{name}=#"), |mut hex, octet| {
+            let bytes = attribute.value.value().iter();
+            bytes.fold(format!("{name}=#"), |mut hex, byte| {
                 // A text takes whatever is written to it.
-                let _ = write!(hex, "{octet:02x}");
+                let _ = write!(hex, "{byte:02x}");
                 hex
             })
         }
@@ -122,15 +122,15 @@ fn attribute(attribute: &AttributeTypeAndValue) -> String {
 
 /// A value as text, if it is one.
 fn text(value: &Any) -> Option<String> {
-    let octets = value.value();
+    let bytes = value.value();
     match value.tag() {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString => {
-            String::from_utf8(octets.to_vec()).ok()
+            String::from_utf8(bytes.to_vec()).ok()
         }
         // rabbitmq: taken for Latin 1.
-        Tag::TeletexString => Some(octets.iter().copied().map(char::from).collect()),
+        Tag::TeletexString => Some(bytes.iter().copied().map(char::from).collect()),
         Tag::BmpString => {
-            let units = octets.chunks(2).map(|unit| match *unit {
+            let units = bytes.chunks(2).map(|unit| match *unit {
                 [high, low] => Some(u16::from_be_bytes([high, low])),
                 _ => None,
             });
@@ -140,23 +140,23 @@ fn text(value: &Any) -> Option<String> {
     }
 }
 
-/// spec: RFC 4514, 2.4. rabbitmq: what is no printable ASCII, and `~`, is escaped as well, octet by
-/// octet.
+/// spec: RFC 4514, 2.4. rabbitmq: what is no printable ASCII, and `~`, is escaped as well, byte by
+/// byte.
 fn escaped(value: &str) -> String {
     let last = value.len().saturating_sub(1);
     let mut out = String::with_capacity(value.len());
-    for (at, octet) in value.bytes().enumerate() {
-        match octet {
+    for (at, byte) in value.bytes().enumerate() {
+        match byte {
             b' ' if at == 0 || at == last => out.push_str("\\ "),
             b'#' if at == 0 => out.push_str("\\#"),
             b'"' | b'+' | b',' | b';' | b'<' | b'>' | b'\\' => {
                 out.push('\\');
-                out.push(octet.into());
+                out.push(byte.into());
             }
-            0x20..=0x7d => out.push(octet.into()),
+            0x20..=0x7d => out.push(byte.into()),
             _ => {
                 // A text takes whatever is written to it.
-                let _ = write!(out, "\\{octet:02X}");
+                let _ = write!(out, "\\{byte:02X}");
             }
         }
     }

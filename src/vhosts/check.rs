@@ -181,13 +181,13 @@ impl fmt::Display for DataDirCheck {
         self.vhosts.iter().try_for_each(|vhost| write!(f, "{vhost}"))?;
         writeln!(
             f,
-            "total: {} users, {} virtual hosts, {} queues, {} messages of {} octets, \
+            "total: {} users, {} virtual hosts, {} queues, {} messages of {} bytes, \
              {} bytes of log, {} bytes of segments",
             self.users,
             self.vhosts.len(),
             self.sum(|store| store.queues.len() as u64),
             self.sum(Check::messages),
-            self.sum(Check::octets),
+            self.sum(Check::body_bytes),
             self.sum(|store| store.log_bytes),
             self.sum(Check::segment_bytes),
         )?;
@@ -204,12 +204,12 @@ impl fmt::Display for VhostCheck {
         let Ok(store) = &self.store else { return writeln!(f, "not known") };
         writeln!(
             f,
-            "{} exchanges, {} bindings, {} queues, {} messages of {} octets",
+            "{} exchanges, {} bindings, {} queues, {} messages of {} bytes",
             store.exchanges,
             store.bindings,
             store.queues.len(),
             store.messages(),
-            store.octets()
+            store.body_bytes()
         )?;
         for queue in &store.queues {
             match queue.name.as_str() {
@@ -218,9 +218,9 @@ impl fmt::Display for VhostCheck {
             }
             writeln!(
                 f,
-                "{} messages of {} octets, {} of them in the log; {} segments of {} bytes",
+                "{} messages of {} bytes, {} of them in the log; {} segments of {} bytes",
                 queue.messages,
-                queue.octets,
+                queue.body_bytes,
                 queue.messages_in_log,
                 queue.segments,
                 queue.segment_bytes

@@ -287,7 +287,7 @@ fn export_vhost(name: &str, vhost: &VhostRecord, definitions: &mut Definitions) 
 
 fn short(text: &str, place: &str) -> Result<ShortString, ImportError> {
     ShortString::new(text.as_bytes())
-        .map_err(|_| invalid(place, format!("'{text}' is longer than 255 octets")))
+        .map_err(|_| invalid(place, format!("'{text}' is longer than 255 bytes")))
 }
 
 fn exchange_definition(entry: &ExchangeEntry) -> Result<Definition, ImportError> {

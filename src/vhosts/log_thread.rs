@@ -187,8 +187,8 @@ impl Worker {
     fn carry_out(&mut self, order: PageOrder) -> Result<(), StoreError> {
         match order {
             PageOrder::Out { owner, messages } => self.page_out(owner, messages)?,
-            PageOrder::In { owner, first, last, octets } => {
-                self.page_in(owner, first, last, octets);
+            PageOrder::In { owner, first, last, octets: max_bytes } => {
+                self.page_in(owner, first, last, max_bytes);
             }
             PageOrder::Done { owner, first, last } => self.store.pages_done(owner, first, last),
             PageOrder::Forget { queue } => self.store.forget_pages(queue),
@@ -217,8 +217,8 @@ impl Worker {
     }
 
     /// Every order for a page is answered: somebody may wait for it.
-    fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, octets: usize) {
-        let page = self.store.page_in(owner, first, last, octets).unwrap_or_else(|error| {
+    fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, max_bytes: usize) {
+        let page = self.store.page_in(owner, first, last, max_bytes).unwrap_or_else(|error| {
             tracing::error!(%error, "messages on the disk cannot be read now, trying again");
             std::thread::sleep(READ_PAUSE);
             // The core will ask for the same once more.
@@ -319,8 +319,8 @@ impl Worker {
                     PageOrder::Out { owner, messages } => {
                         self.handle.page_refused(owner, messages);
                     }
-                    PageOrder::In { owner, first, last, octets } if may_read => {
-                        self.page_in(owner, first, last, octets);
+                    PageOrder::In { owner, first, last, octets: max_bytes } if may_read => {
+                        self.page_in(owner, first, last, max_bytes);
                     }
                     PageOrder::In { owner, .. } => {
                         self.handle.page(Page { owner, messages: Vec::new(), next: None });

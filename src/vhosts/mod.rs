@@ -36,7 +36,7 @@ pub(crate) use self::registry::{
     PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
 };
 use self::resources::Alarms;
-pub(crate) use self::resources::{DISK_RESERVE_OCTETS, MemoryPlan, Resource};
+pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
 use crate::broker::connection::ConnectionInfo;
@@ -170,8 +170,8 @@ struct Inner {
 impl Vhosts {
     /// Starts every virtual host there is on the disk, which keeps what is durable in them if the plan
     /// says so; on an empty one the virtual host `/` with the user guest, or those of `users` in its
-    /// place. Those of `loopback_users` are let in from this machine alone. With `strangers`, users
-    /// that are not in the registry may do everything: somebody else lets them in. Also what was
+    /// place. Those of `loopback_users` may connect from this machine alone. With `allow_unknown_users`, users
+    /// that are not in the registry may do everything: the authenticator checks them. Also what was
     /// found, as one report for each.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
@@ -180,12 +180,12 @@ impl Vhosts {
         seed: Option<u64>,
         users: &[(String, Vec<u8>)],
         loopback_users: &[String],
-        strangers: bool,
+        allow_unknown_users: bool,
     ) -> Result<(Self, Vec<(String, Report)>), VhostError> {
         let mut registry = Registry::open(disk.clone())?;
         registry.add_first_users(users)?;
-        if strangers {
-            registry.open_to_strangers();
+        if allow_unknown_users {
+            registry.allow_unknown_users();
         }
         let vhosts = Vhosts {
             inner: Arc::new(Inner {

@@ -56,8 +56,9 @@ pub(crate) struct Registry {
     next_number: u64,
     /// Whether there was none on the disk.
     fresh: bool,
-    /// Whether users that it does not know may do everything: somebody else lets them in.
-    open_to_strangers: bool,
+    /// Whether users that are not in the registry may do everything: the authenticator of the embedding
+    /// program checks them.
+    allow_unknown_users: bool,
 }
 
 impl Registry {
@@ -75,7 +76,7 @@ impl Registry {
             global_parameters: BTreeMap::new(),
             next_number: 0,
             fresh: content.is_none(),
-            open_to_strangers: false,
+            allow_unknown_users: false,
         };
         if let Some(content) = content {
             let saved: Saved = serde_json::from_slice(&content)
@@ -180,9 +181,10 @@ impl Registry {
         if self.fresh || !users.is_empty() { self.save() } else { Ok(()) }
     }
 
-    /// Lets users that are not in the registry in everywhere: somebody else checks them.
-    pub(super) fn open_to_strangers(&mut self) {
-        self.open_to_strangers = true;
+    /// Lets users that are not in the registry do everything: the authenticator of the embedding program
+    /// checks them.
+    pub(super) fn allow_unknown_users(&mut self) {
+        self.allow_unknown_users = true;
     }
 
     /// The user of this name.
@@ -292,13 +294,13 @@ impl Registry {
     /// Whether a user may open a connection to a virtual host.
     pub(crate) fn may_enter(&self, vhost: &str, user: &str) -> bool {
         let permitted = self.vhosts.get(vhost).is_some_and(|it| it.permissions.contains_key(user));
-        permitted || self.is_welcome_stranger(user)
+        permitted || self.is_allowed_unknown_user(user)
     }
 
     /// What a user may do in a virtual host.
     pub(crate) fn rights(&self, vhost: &str, user: &str) -> Rights {
         let max_channels = self.users.get(user).and_then(|user| user.limit("max-channels"));
-        if self.is_welcome_stranger(user) {
+        if self.is_allowed_unknown_user(user) {
             return Rights::default();
         }
         let record = self.vhosts.get(vhost);
@@ -317,8 +319,8 @@ impl Registry {
         Rights { permissions: Some(permissions), topics, max_channels }
     }
 
-    fn is_welcome_stranger(&self, user: &str) -> bool {
-        self.open_to_strangers && !self.users.contains_key(user)
+    fn is_allowed_unknown_user(&self, user: &str) -> bool {
+        self.allow_unknown_users && !self.users.contains_key(user)
     }
 }
 

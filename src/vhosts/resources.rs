@@ -50,12 +50,12 @@ impl Alarms {
 ///
 /// rabbitmq: its default `disk_free_limit` is 50 MB. A few log files more are on their way here when
 /// publishers are told.
-pub(crate) const DISK_RESERVE_OCTETS: u64 = 128 * 1024 * 1024;
+pub(crate) const DISK_RESERVE_BYTES: u64 = 128 * 1024 * 1024;
 
 /// How much memory messages may take.
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryPlan {
-    /// All of them, in octets.
+    /// All of them, in bytes.
     pub(crate) limit: u64,
     /// Whether they may go to a disk.
     pub(crate) has_disk: bool,
@@ -67,7 +67,7 @@ impl MemoryPlan {
     /// why: a start takes up what lives in the log, all of it, before it can go to the disk again.
     pub(super) fn store_options(&self, vhosts: usize) -> Options {
         let usual = Options::default();
-        let log_bytes = (self.limit / LOG_SHARE / vhosts.max(1) as u64).max(LEAST_LOG_OCTETS);
+        let log_bytes = (self.limit / LOG_SHARE / vhosts.max(1) as u64).max(LEAST_LOG_BYTES);
         let log_file_bytes = usual.log_file_bytes.min(log_bytes / usual.log_files as u64);
         Options { log_file_bytes, ..usual }
     }
@@ -75,8 +75,8 @@ impl MemoryPlan {
 
 /// The share of the memory that the log's files may be as large as: one in so many.
 const LOG_SHARE: u64 = 4;
-/// The least that all log files together may be, in octets.
-const LEAST_LOG_OCTETS: u64 = 8 * 1024 * 1024;
+/// The least that all log files together may be, in bytes.
+const LEAST_LOG_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The share of the memory that is for messages that wait: one in so many.
 const WAITING_SHARE: u64 = 4;
@@ -93,12 +93,12 @@ impl Vhosts {
         }
     }
 
-    /// How much memory messages may take, in octets.
+    /// How much memory messages may take, in bytes.
     pub(crate) fn memory_limit(&self) -> u64 {
         self.inner.memory.limit
     }
 
-    /// About how much they take, in octets.
+    /// About how much they take, in bytes.
     pub(crate) fn memory_used(&self) -> u64 {
         self.running().iter().map(|(_, handle)| handle.memory()).sum()
     }

@@ -18,7 +18,7 @@ use crate::store::MemoryDisk;
 use crate::vhosts::MemoryPlan;
 
 /// What a duplex holds each way: as little as a socket's buffers ever do.
-const SOCKET_OCTETS: usize = 64 * 1024;
+const SOCKET_BYTES: usize = 64 * 1024;
 
 #[test]
 fn a_recycled_list_keeps_its_memory() {
@@ -72,8 +72,8 @@ impl Broker {
     }
 
     /// A client that has said nothing.
-    fn stranger(&self) -> Wire {
-        let (client, server) = tokio::io::duplex(SOCKET_OCTETS);
+    fn connect(&self) -> Wire {
+        let (client, server) = tokio::io::duplex(SOCKET_BYTES);
         let (reading, writing) = tokio::io::split(server);
         let arrival = self.arrival();
         let serving = tokio::spawn(serve(self.context.clone(), reading, writing, arrival));
@@ -82,7 +82,7 @@ impl Broker {
 
     /// A client with channel 1 open.
     async fn client(&self, heartbeat: u16) -> Wire {
-        let mut wire = self.stranger();
+        let mut wire = self.connect();
         assert!(wire.shake_hands(heartbeat).await.starts_with("connection.open-ok"));
         wire.call(&channel::Open::default()).await;
         wire
@@ -104,8 +104,8 @@ struct Wire {
 }
 
 impl Wire {
-    async fn send(&mut self, octets: &[u8]) {
-        self.socket.write_all(octets).await.unwrap();
+    async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
     }
 
     /// The next frame that is no heartbeat; none at the end of the stream.
@@ -158,13 +158,13 @@ impl Wire {
 
     /// Publishes to `q`, and waits until the broker has it.
     async fn publish(&mut self, bodies: impl IntoIterator<Item = Vec<u8>>) {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for body in bodies {
-            octets.extend(encoded(1, &to_q()));
-            encode::content_header(&mut octets, 1, body.len() as u64, &[0, 0]);
-            encode::body(&mut octets, 1, &body, 131_072);
+            bytes.extend(encoded(1, &to_q()));
+            encode::content_header(&mut bytes, 1, body.len() as u64, &[0, 0]);
+            encode::body(&mut bytes, 1, &body, 131_072);
         }
-        self.send(&octets).await;
+        self.send(&bytes).await;
         self.declare().await;
     }
 
@@ -212,19 +212,19 @@ fn start_ok() -> connection::StartOk<'static> {
 }
 
 fn encoded(channel: u16, method: &impl Encode) -> Vec<u8> {
-    let mut octets = Vec::new();
-    encode::method(&mut octets, channel, method);
-    octets
+    let mut bytes = Vec::new();
+    encode::method(&mut bytes, channel, method);
+    bytes
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_drips_ends_at_its_timeout() {
     let broker = Broker::new();
-    let mut wire = broker.stranger();
+    let mut wire = broker.connect();
     let began = Instant::now();
     let handshake = [frame::PROTOCOL_HEADER.to_vec(), encoded(0, &start_ok())].concat();
-    for octet in handshake {
-        if wire.socket.write_all(&[octet]).await.is_err() {
+    for byte in handshake {
+        if wire.socket.write_all(&[byte]).await.is_err() {
             break;
         }
         sleep(Duration::from_secs(1)).await;
@@ -386,7 +386,7 @@ async fn one_connection_too_many_is_told_so_and_gets_in_later() {
     let broker = Broker::with(Some(1), usize::MAX);
     let first = broker.client(0).await;
     let full = "530 NOT_ALLOWED - connection refused: node connection limit (1) is reached";
-    assert_eq!(broker.stranger().shake_hands(0).await, full);
+    assert_eq!(broker.connect().shake_hands(0).await, full);
     drop(first.socket);
     first.serving.await.unwrap();
     assert_eq!(broker.context.connection_slots.open_count(), 0);
@@ -396,7 +396,7 @@ async fn one_connection_too_many_is_told_so_and_gets_in_later() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_ends_when_its_place_is_needed() {
     let broker = Broker::new();
-    let (client, server) = tokio::io::duplex(SOCKET_OCTETS);
+    let (client, server) = tokio::io::duplex(SOCKET_BYTES);
     let (reading, writing) = tokio::io::split(server);
     let arrival = broker.arrival();
     let leave = arrival.slot.leave();

@@ -16,14 +16,14 @@ use super::super::segment::{Segment, header};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) messages: u64,
-    /// Octets of their bodies.
-    pub(super) octets: u64,
+    /// Bytes of their bodies.
+    pub(super) body_bytes: u64,
 }
 
 impl Sum {
-    fn add(&mut self, octets: u64) {
+    fn add(&mut self, body_bytes: u64) {
         self.messages += 1;
-        self.octets += octets;
+        self.body_bytes += body_bytes;
     }
 }
 
@@ -106,7 +106,7 @@ impl Reading<'_> {
                     self.expected = key.saturating_add(1);
                     let bytes = payload.len() as u64;
                     match body_length(payload) {
-                        Ok(octets) => self.take(key, octets),
+                        Ok(body_bytes) => self.take(key, body_bytes),
                         Err(Malformed(what)) => self.lose_malformed(key, offset, bytes, what),
                     }
                 }
@@ -116,10 +116,10 @@ impl Reading<'_> {
         }
     }
 
-    fn take(&mut self, position: Position, octets: u64) {
-        self.all.add(octets);
+    fn take(&mut self, position: Position, body_bytes: u64) {
+        self.all.add(body_bytes);
         if self.segment.live.contains(position) {
-            self.living.add(octets);
+            self.living.add(body_bytes);
         }
     }
 
@@ -175,12 +175,14 @@ impl Reading<'_> {
 
     /// Whether the counts are those of the catalog.
     fn compare(&mut self) {
-        let named =
-            Sum { messages: self.segment.whole.messages, octets: self.segment.whole.octets };
+        let named = Sum {
+            messages: self.segment.whole.messages,
+            body_bytes: self.segment.whole.body_bytes,
+        };
         if self.is_whole && self.all != named {
             let what = format!(
-                "{} messages of {} octets are there, where the catalog says {} of {}",
-                self.all.messages, self.all.octets, named.messages, named.octets
+                "{} messages of {} bytes are there, where the catalog says {} of {}",
+                self.all.messages, self.all.body_bytes, named.messages, named.body_bytes
             );
             self.note(0, 0, &what);
         }

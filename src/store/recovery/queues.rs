@@ -225,14 +225,14 @@ pub(super) fn sum_up(
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<Option<Cold>, StoreError> {
-    let mut octets = 0;
+    let mut body_bytes = 0;
     let mut add = |_, payload: &[u8]| {
-        octets += payload_body_length(payload)?;
+        body_bytes += payload_body_length(payload)?;
         Ok(())
     };
     let mut survey = Survey { files, id, report, meter };
     survey.each_living(queue, |segment| !segment.is_whole(), &mut add)?;
-    let mut cold = Cold { first: Position::MAX, octets, ..Cold::default() };
+    let mut cold = Cold { first: Position::MAX, octets: body_bytes, ..Cold::default() };
     for segment in queue.segments.iter().filter(|segment| !segment.unreadable) {
         let (Some(first), Some(last)) = (segment.live.first(), segment.live.last()) else {
             continue;
@@ -241,7 +241,7 @@ pub(super) fn sum_up(
         cold.last = cold.last.max(last);
         cold.messages += segment.live.len();
         if segment.is_whole() {
-            cold.octets += segment.whole.octets;
+            cold.octets += segment.whole.body_bytes;
         }
     }
     Ok((cold.messages > 0).then_some(cold))

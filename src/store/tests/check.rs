@@ -56,8 +56,8 @@ fn agrees_with_a_start(disk: &MemoryDisk) {
     let body = |queue: &crate::broker::record::RecoveredQueue| {
         queue.messages.iter().map(|it| it.message.body().len() as u64).sum::<u64>()
     };
-    let octets: u64 = recovered.queues.iter().map(body).sum();
-    assert_eq!(found.octets(), octets);
+    let body_bytes: u64 = recovered.queues.iter().map(body).sum();
+    assert_eq!(found.body_bytes(), body_bytes);
     assert_eq!(found.exchanges, recovered.exchanges.len() as u64);
     assert_eq!(found.bindings, recovered.bindings.len() as u64);
     for cut in &report.cuts {
@@ -250,7 +250,7 @@ fn counts_that_do_not_agree_are_named() {
     };
     let mut state = state;
     let segment = state.queues.get_mut(&QUEUE).unwrap().segments.iter_mut().next().unwrap();
-    segment.named.octets += 5;
+    segment.named.body_bytes += 5;
     let bytes = catalog::encode(files.salt, &state, Lsn(0), Lsn(0));
     catalog::write_first(&files, &bytes).unwrap();
     catalog::write_copy(&files, &bytes).unwrap();

@@ -308,12 +308,12 @@ pub(super) fn warm_up(store: &mut Store, recovered: &mut Recovered) {
         let paged = page_in_all(store, owner, cold.first, cold.last);
         let damage = store.take_damage();
         if damage.is_empty() {
-            let octets = paged.iter().map(|paged| paged.message.body().len() as u64).sum();
+            let body_bytes = paged.iter().map(|paged| paged.message.body().len() as u64).sum();
             let found = Cold {
                 first: paged.first().map_or(0, |paged| paged.position),
                 last: paged.last().map_or(0, |paged| paged.position),
                 messages: paged.len() as u64,
-                octets,
+                octets: body_bytes,
             };
             assert_eq!(found, cold, "{owner:?}");
         }

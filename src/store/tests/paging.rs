@@ -407,7 +407,7 @@ fn a_start_reads_nothing_of_what_lies_whole_in_segments() {
         publish(&mut store, start..start + 100, 100);
         while store.checkpoint_step().unwrap() {}
     }
-    // The first segment is settled in part, so that its octets have to be counted.
+    // The first segment is settled in part, so that its bytes have to be counted.
     store.write(&[Record::Settled { queue: QUEUE, first: 1, last: 50 }]).unwrap();
     store.close().unwrap();
     let in_log: u64 = (disk.paths().iter().filter(|path| path.starts_with("log/")))

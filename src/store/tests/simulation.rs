@@ -233,14 +233,16 @@ impl Life {
         let owner = self.some_owner();
         let first = self.dice.below(60);
         let last = first + self.dice.below(80);
-        let octets = self.dice.below(400) as usize;
-        let page = running.store.page_in(owner, first, last, octets).expect("it can be read");
+        let max_bytes = self.dice.below(400) as usize;
+        let page = running.store.page_in(owner, first, last, max_bytes).expect("it can be read");
         assert_eq!(page.owner, owner);
         let end = page.next.map_or(last, |next| next - 1);
         assert!(page.next.is_none_or(|next| next <= last && !page.messages.is_empty()));
         if let Some((_, all_but_one)) = page.messages.split_last() {
             let size = |message: &PagedMessage| message.message.as_bytes().len();
-            assert!(all_but_one.is_empty() || all_but_one.iter().map(size).sum::<usize>() < octets);
+            assert!(
+                all_but_one.is_empty() || all_but_one.iter().map(size).sum::<usize>() < max_bytes
+            );
         }
         self.check_page(owner, first, end, &page.messages);
         assert!(running.store.take_damage().is_empty());
