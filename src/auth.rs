@@ -1,4 +1,4 @@
-//! Who may connect: from a name and a password to a [`User`].
+//! Which clients may connect: from a name and a password to a [`User`].
 //!
 //! The core asks through the connection's task and waits for the answer as for any other input, so
 //! an [`Authenticator`] may take its time (a directory, a token service). What a user may do once

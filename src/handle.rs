@@ -1,7 +1,7 @@
 //! The one place that locks a vhost.
 //!
 //! Every input takes the same way, [`VhostHandle::with_vhost`]: lock, apply, drain, append,
-//! unlock, wake. The clock is read before the lock and wakes are paid after it; in between there is
+//! unlock, wake. The clock is read before the lock and wakes follow after it; in between there is
 //! no await, no system call, no log line.
 //!
 //! invariant: the lock order is vhost, then (outbox or log buffer). Both are leaves.
@@ -30,7 +30,7 @@ use crate::outbox::Outbox;
 
 pub(crate) use session::{ConnectionPeer, OnClose, Session, WriteReceipts};
 
-/// The way to a virtual host, for whoever has input for it. Cloning it copies a pointer.
+/// Access to a virtual host, for every part that has input for it. Cloning it copies a pointer.
 #[derive(Clone)]
 pub(crate) struct VhostHandle {
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ struct Shared {
     /// How many pages have come from the store.
     pages: watch::Sender<u64>,
     disk_is_full: AtomicBool,
-    /// Told when the next deadline moved nearer than what the timer sleeps for.
+    /// Notified when the next deadline is earlier than the one that the timer sleeps for.
     timer: Notify,
 }
 
@@ -62,7 +62,7 @@ struct State {
     /// Empty between inputs; kept for their memory.
     records: Vec<Record>,
     page_orders: Vec<PageOrder>,
-    /// How much memory messages may take, and whom to tell when they take more.
+    /// How much memory messages may take, and what is notified when they take more.
     memory_limit: u64,
     pressure: Arc<Notify>,
     /// How many pages have come from the store.
@@ -187,7 +187,7 @@ impl VhostHandle {
         }
     }
 
-    /// Whom to tell when messages take more than the limit.
+    /// Sets what is notified when messages take more than the limit.
     pub(crate) fn watch_memory(&self, pressure: Arc<Notify>) {
         self.shared.state.lock().pressure = pressure;
     }
@@ -198,7 +198,7 @@ impl VhostHandle {
         let (messages, outboxes) = {
             let state = self.shared.state.lock();
             let outboxes = state.slots.iter().flatten().map(|slot| &slot.outbox);
-            // why: the core hears of what is written in portions, and of the last one perhaps never.
+            // why: what is written is reported to the core in portions, the last one perhaps never.
             let unreported: usize = outboxes.map(|outbox| outbox.unreported()).sum();
             let outboxes = state.vhost.outbox_memory().saturating_sub(unreported as u64);
             (state.vhost.message_memory(), outboxes)
@@ -216,7 +216,7 @@ impl VhostHandle {
         self.with_vhost(|state, now| state.vhost.handle_timeout(now));
     }
 
-    /// The virtual host stops: every client is told why, and nobody else gets in.
+    /// The virtual host stops: every client is told why, and no new one gets in.
     pub(crate) fn shutdown(&self, reason: &Fault) {
         self.with_vhost(|state, now| {
             state.stopping = true;
@@ -235,7 +235,7 @@ impl VhostHandle {
         self.shared.alarm.send_replace(reason.map(str::to_owned));
     }
 
-    /// Looks at what is there now.
+    /// Reads what is there now.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Vhost) -> T) -> T {
         read(&self.shared.state.lock().vhost)
     }
@@ -320,16 +320,16 @@ impl VhostHandle {
     }
 }
 
-/// Logs what an operator should hear of.
+/// Logs what an operator should know.
 fn log_notice(notice: &Notice) {
     match notice {
         Notice::UnknownArgument { queue, argument, meant: Some(meant) } => tracing::warn!(
             queue,
             argument,
-            "nobody obeys this argument of a queue; was {meant} meant?"
+            "this argument of a queue has no effect; was {meant} meant?"
         ),
         Notice::UnknownArgument { queue, argument, meant: None } => {
-            tracing::warn!(queue, argument, "nobody obeys this argument of a queue");
+            tracing::warn!(queue, argument, "this argument of a queue has no effect");
         }
         Notice::MessagesLost { queue, messages } => {
             tracing::error!(queue, messages, "messages that were on the disk cannot be read");
@@ -337,7 +337,7 @@ fn log_notice(notice: &Notice) {
     }
 }
 
-/// The deadline, if whoever sleeps for `armed` would miss it.
+/// The deadline, if a timer that sleeps until `armed` would miss it.
 fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
     deadline.filter(|deadline| armed.is_none_or(|armed| *deadline < armed))
 }

@@ -122,7 +122,7 @@ impl Broker {
     }
 
     /// Makes a virtual host with the predeclared exchanges, unless it is there. Says whether it is
-    /// new. Nobody may enter it before [`set_permissions`](Broker::set_permissions).
+    /// new. No user may enter it before [`set_permissions`](Broker::set_permissions).
     ///
     /// # Errors
     /// When it could not be kept or its store not be opened.
@@ -241,7 +241,7 @@ pub fn check_data_dir(data_dir: impl AsRef<Path>) -> Result<DataDirCheck, StartE
     server::check_data_dir(data_dir.as_ref())
 }
 
-/// What a broker is to be like. Unless told otherwise it listens on 127.0.0.1:5672, keeps
+/// The settings of a broker. By default it listens on 127.0.0.1:5672, keeps
 /// everything in memory and lets in guest with the password guest, from this machine alone.
 #[derive(Default)]
 pub struct BrokerBuilder {
@@ -315,7 +315,7 @@ impl BrokerBuilder {
         self
     }
 
-    /// Lets these users in from this machine alone: guest unless set, nobody with an empty list.
+    /// Lets these users in from this machine alone: guest unless set, no user with an empty list.
     ///
     /// rabbitmq: `loopback_users`.
     #[must_use]
@@ -324,8 +324,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// Asks this authenticator who may connect, instead of the broker's own registry. Users that the
-    /// registry does not know may do everything in every virtual host. It is not asked while too
+    /// Checks logins with this authenticator instead of the broker's own registry. Users that are not
+    /// in the registry may do everything in every virtual host. It is not asked while too
     /// many logins from the client's address have failed.
     #[must_use]
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {

@@ -1,21 +1,21 @@
 //! Passwords cannot be tried out faster by trying many at once.
 //!
 //! ```text
-//!  login ─► may this address be wrong once more? ── yes ──► authenticator ─► right: as if it had not asked
-//!                     │ no: wait, but not for long                        └► wrong: once less
-//!                     └ in vain ──► refused, unseen
+//!  login ─► may this address fail once more? ── yes ──► authenticator ─► right: nothing is counted
+//!                     │ no: wait, but not for long                    └► wrong: one failure
+//!                     └ still no ──► refused, the password is not checked
 //! ```
 //!
-//! Every address may be wrong [`FAILURES`] times at once, and again once every
+//! Every address may fail [`FAILURES`] times at once, and again once every
 //! [`RECOVERY_MS`]: as often as a single client that is held for that long after each failure. A
-//! login takes its place before the password is looked at, so that a thousand at the same moment
-//! are no more than one after another; a right one gives it back.
+//! login counts as a failure before its password is checked, so that a thousand at the same moment
+//! get no more attempts than one after another; a right one is subtracted again.
 //!
-//! A user that has logged in from an address before has a count of its own there. So whoever shares
-//! the address of somebody who guesses (a proxy, this machine) still gets in, unless it is this
-//! very user that is guessed.
+//! A user that has logged in from an address before has a count of its own there. So a client that
+//! shares the address of an attacker (a proxy, this machine) still gets in, unless the attacker tries
+//! this very user.
 //!
-//! What this module deliberately is not: it does not lock anybody out, and it knows no passwords.
+//! What this module deliberately is not: it locks no user out, and it knows no passwords.
 //! Logins by certificate have nothing to guess and pass.
 
 use std::collections::HashMap;
@@ -55,12 +55,12 @@ const ENTRIES: usize = 10_000;
 /// rabbitmq: none is longer.
 const NAME_BYTES: usize = 255;
 
-/// An authenticator that is not asked too often by those who ask wrongly.
+/// An authenticator that passes on only so many logins of an address while they fail.
 pub(crate) struct LoginThrottle {
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
     table: Mutex<Table>,
-    /// Told when an account that was used up is no more.
+    /// Notified when an account that had no failures left has some again.
     relieved: Notify,
 }
 
@@ -78,7 +78,7 @@ impl LoginThrottle {
     async fn admit(&self, origin: &Origin) -> Result<Account, AuthenticationFailure> {
         let deadline = self.clock.now().plus_millis(MAX_WAIT_MS);
         loop {
-            // why: before the look, so that nothing that comes behind it is missed.
+            // why: before the table is read, so that no notification after that is missed.
             let mut relieved = pin!(self.relieved.notified());
             relieved.as_mut().enable();
             let now = self.clock.now();
@@ -113,13 +113,13 @@ impl Authenticator for LoginThrottle {
             return self.authenticator.authenticate(credentials, peer).await;
         }
         let origin = Origin { network: network(peer), user: credentials.user.clone() };
-        // why: a login that is given up while it waits for the answer has been wrong: whoever hangs
-        // up must not get the place back.
+        // why: a login that is given up while it waits for the answer counts as failed: a client
+        // must not get the attempt back by closing the socket.
         let account = self.admit(&origin).await?;
         let result = self.authenticator.authenticate(credentials, peer).await;
         match &result {
             Ok(_) => self.settle(&account, Some(origin)),
-            // Nobody has looked at the password.
+            // The password was not checked.
             Err(AuthenticationFailure::Unavailable) => self.settle(&account, None),
             Err(_) => {}
         }
@@ -127,7 +127,7 @@ impl Authenticator for LoginThrottle {
     }
 }
 
-/// Where a login comes from, and whose it is said to be.
+/// Where a login comes from, and the user that it names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Origin {
     network: IpAddr,
@@ -148,7 +148,7 @@ enum Account {
 struct Table {
     /// Until when an account has made good for its failures: each costs [`RECOVERY_MS`].
     debts: HashMap<Account, Time>,
-    /// Who has logged in from where, and when last.
+    /// Which user has logged in from where, and when last.
     known: HashMap<Origin, Time>,
 }
 
@@ -371,7 +371,7 @@ mod tests {
             guesses.push(fixture.begin(HERE, "a", "never").await);
         }
         assert_eq!(fixture.asked(), FAILURES as usize);
-        // Who hangs up gets nothing back.
+        // A client that closes the socket gets nothing back.
         guesses.iter().for_each(tokio::task::JoinHandle::abort);
         tokio::task::yield_now().await;
         let _guess = fixture.begin(HERE, "a", "never").await;

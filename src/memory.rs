@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// The share of the machine's memory that messages may take unless told otherwise, in percent.
+/// The share of the machine's memory that messages may take by default, in percent.
 ///
 /// rabbitmq: `vm_memory_high_watermark` 0.4, counted by the memory of the whole process.
 pub const DEFAULT_PERCENT: u64 = 40;
@@ -11,7 +11,7 @@ pub const DEFAULT_PERCENT: u64 = 40;
 /// and the clients would have too small a part.
 pub const LEAST_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// What to go by where the system does not say how much memory it has, in bytes.
+/// What is assumed where the system does not say how much memory it has, in bytes.
 const UNKNOWN: u64 = 2 * 1024 * 1024 * 1024;
 
 /// The memory that this process may use, in bytes: the machine's, or what its control group lets
@@ -26,7 +26,7 @@ pub fn available() -> u64 {
     limits.fold(machine, u64::min)
 }
 
-/// The limit unless told otherwise, in bytes.
+/// The default limit, in bytes.
 pub fn default_limit() -> u64 {
     share_of(available(), DEFAULT_PERCENT)
 }

@@ -36,7 +36,7 @@ pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Bytes that the socket has taken so far.
     written: AtomicU64,
-    /// What of it the core has not been told of, counted by `Outgoing::size`.
+    /// What of it is not yet reported to the core, counted by `Outgoing::size`.
     unreported: AtomicUsize,
 }
 
@@ -45,7 +45,7 @@ struct Waiting {
     outgoing: Vec<Outgoing>,
     bytes: usize,
     closed: bool,
-    /// There while the writer sleeps, so that a wake is paid only then.
+    /// There while the writer sleeps, so that a wake happens only then.
     writer: Option<Waker>,
     /// There while the reader waits for room.
     reader: Option<Waker>,
@@ -124,14 +124,14 @@ impl Outbox {
         .await;
     }
 
-    /// The writer says that the socket took so many bytes, and how much it has taken that the core
-    /// has not been told of.
+    /// Notes that the socket took so many bytes, and how much of what it took is not yet reported to
+    /// the core.
     pub(crate) fn note_written(&self, bytes: usize, unreported: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.unreported.store(unreported, Ordering::Relaxed);
     }
 
-    /// What the core takes to be on its way and is written, counted by `Outgoing::size`.
+    /// What is written and not yet reported to the core, counted by `Outgoing::size`.
     pub(crate) fn unreported(&self) -> usize {
         self.unreported.load(Ordering::Relaxed)
     }

@@ -97,7 +97,7 @@ impl PasswordHash {
         Ok(PasswordHash { algorithm, bytes })
     }
 
-    /// Whether this is the password, in a time that does not tell how nearly.
+    /// Whether this is the password, in a time that does not depend on how much of it is right.
     ///
     /// rabbitmq: the empty password never is.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
@@ -123,18 +123,18 @@ pub(crate) fn verify(hash: Option<&PasswordHash>, password: &[u8]) -> bool {
     match hash.filter(|hash| hash.bytes.len() >= SALT_BYTES) {
         Some(hash) => hash.verify(password),
         None => {
-            let nobodys = PasswordHash {
+            let unknown_users = PasswordHash {
                 algorithm: Algorithm::default(),
-                bytes: vec![0; SALT_BYTES + NOBODYS_DIGEST_BYTES],
+                bytes: vec![0; SALT_BYTES + UNKNOWN_USERS_DIGEST_BYTES],
             };
-            std::hint::black_box(nobodys.verify(password));
+            std::hint::black_box(unknown_users.verify(password));
             false
         }
     }
 }
 
 /// As long as a digest of the default algorithm.
-const NOBODYS_DIGEST_BYTES: usize = 32;
+const UNKNOWN_USERS_DIGEST_BYTES: usize = 32;
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

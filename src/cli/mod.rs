@@ -92,8 +92,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "LEVERET_DEFINITIONS", hide_env_values = true)]
     definitions: Option<PathBuf>,
 
-    /// Users that may connect from this machine alone, with commas; none is nobody, so that guest
-    /// gets in from anywhere.
+    /// Users that may connect from this machine alone, with commas; with an empty list, guest may
+    /// connect from anywhere.
     #[arg(
         long,
         value_name = "NAMES",
@@ -238,7 +238,7 @@ impl Options {
     }
 }
 
-/// How much a choice weighs: what was typed beats the environment, that beats a default.
+/// Which choice counts: an option beats the environment, which beats a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Default,

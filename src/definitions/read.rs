@@ -153,7 +153,7 @@ pub(super) fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Map<String, V
 
 /// A text, or none.
 ///
-/// invariant: what it is instead is not told, as it may be somebody's password.
+/// invariant: the wrong value is not shown, as it may be a password.
 pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     match Value::deserialize(from)? {
         Value::Null => Ok(None),

@@ -1,6 +1,6 @@
-//! A connection's side of a virtual host: what it is told by the tasks that read and write.
+//! A connection's side of a virtual host: input from the tasks that read and write.
 //!
-//! All of it goes through [`VhostHandle::with_vhost`], but for a glance at what is there.
+//! All of it goes through [`VhostHandle::with_vhost`], except for reads of what is there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::tls::Security;
 
 /// One open connection's side of the handle.
 ///
-/// invariant: the core hears of the disconnect exactly once, whatever becomes of the connection's
-/// task: when this is dropped.
+/// invariant: the core gets the disconnect exactly once, however the connection's task ends: when
+/// this is dropped.
 pub(crate) struct Session {
     handle: VhostHandle,
     connection: ConnectionId,
@@ -48,7 +48,7 @@ impl Session {
             match self.apply_ready(commands) {
                 Applied::All { blocked } => return blocked,
                 Applied::Waiting { pages } => self.wait_for_page(pages).await,
-                // why: this is where others get their turn.
+                // why: here other connections get the lock.
                 Applied::Again => tokio::task::yield_now().await,
             }
         }
@@ -91,12 +91,12 @@ impl Session {
         let _ = alarm.wait_for(Option::is_none).await;
     }
 
-    /// Whether the client is blocked still; one that is on its way to its end is not.
+    /// Whether the client is still blocked; one that is being closed is not.
     pub(crate) fn is_blocked(&self) -> bool {
         self.handle.read(|vhost| vhost.is_blocked(self.connection))
     }
 
-    /// Whether the last word to the client is said, be it written or not.
+    /// Whether the last frame to the client is in its outbox, be it written or not.
     pub(crate) fn has_ended(&self) -> bool {
         self.handle.read(|vhost| vhost.has_ended(self.connection))
     }
@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// Waits until the client may be read from as far as the disk is concerned: while too much is on its
-    /// way there, nobody is, but for those who do not publish during an alarm.
+    /// way there, no client is, except those that do not publish during an alarm.
     pub(crate) async fn wait_for_log(&self) {
         let shared = &self.handle.shared;
         if shared.log.has_room() {
@@ -121,7 +121,7 @@ impl Session {
         }
     }
 
-    /// What the connection's writer tells the core through.
+    /// For the connection's writer, to report to the core what is written.
     pub(crate) fn write_receipts(&self) -> WriteReceipts {
         WriteReceipts { handle: self.handle.clone(), connection: self.connection }
     }
@@ -148,7 +148,7 @@ impl Drop for Session {
     }
 }
 
-/// Tells the core what a connection's socket took. May outlive the [`Session`]; has no effect then.
+/// Reports to the core what a connection's socket took. May outlive the [`Session`]; has no effect then.
 pub(crate) struct WriteReceipts {
     handle: VhostHandle,
     connection: ConnectionId,

@@ -1,4 +1,4 @@
-//! Who asks, and what that user may see.
+//! The user that sends a request, and what it may see.
 //!
 //! rabbitmq: the tags of a user say what it may do here: `management` its own things,
 //! `policymaker` policies and parameters as well, `monitoring` see everything, `administrator` do
@@ -15,9 +15,9 @@ use super::server::Ends;
 use super::{Api, AppState};
 use crate::auth::{AuthenticationFailure, Credentials, User};
 
-/// What a user is told that may not have this object.
+/// The answer to a user that may not have this object.
 const NO_OBJECT: &str = "User not authorised to access object";
-/// What a user is told that may not enter this virtual host.
+/// The answer to a user that may not enter this virtual host.
 const NO_VHOST: &str = "User not authorised to access virtual host";
 
 /// A user that has logged in and may use the API.
@@ -85,7 +85,7 @@ impl Caller {
         or(self.is_monitor(), "Not monitor user")
     }
 
-    /// For what belongs to a virtual host. One that is not there is nobody's secret.
+    /// For what belongs to a virtual host. One that is not there is no secret.
     pub(super) fn needs_vhost(&self, app: &AppState, vhost: &str) -> Result<(), Failure> {
         or(self.is_administrator() || self.may_look_up(app, vhost), NO_VHOST)
     }

@@ -50,13 +50,13 @@ impl Failure {
         Failure::new(StatusCode::UNAUTHORIZED, "not_authorised", reason)
     }
 
-    /// Nobody has shown who he is.
+    /// The request has no valid login.
     pub(super) fn login_failed() -> Self {
         let failure = Failure::new(StatusCode::UNAUTHORIZED, "not_authorized", "Login failed");
         Failure { challenge: true, ..failure }
     }
 
-    /// Too many were not who they said they were.
+    /// Too many logins have failed.
     pub(super) fn too_many_logins() -> Self {
         let reason = "Too many failed logins from this address";
         Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", reason)

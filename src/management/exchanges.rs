@@ -79,7 +79,7 @@ async fn one(
     caller.needs_vhost(&app, &vhost)?;
     let found = app.vhost(&vhost)?.read(|it| it.exchange(from_path(&name).as_bytes()));
     let mut shown = shown(&vhost, &found.ok_or_else(Failure::missing)?);
-    // rabbitmq: what went in from which channel and out to which queue, which nobody counts.
+    // rabbitmq: what went in from which channel and out to which queue, which is not counted.
     shown["incoming"] = json!([]);
     shown["outgoing"] = json!([]);
     Ok(query.show(shown))

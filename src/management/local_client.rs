@@ -26,7 +26,7 @@ use crate::broker::message::Message;
 use crate::handle::{ConnectionPeer, OnClose, Session};
 use crate::outbox::Outbox;
 
-/// The mechanism that nobody else uses: it had not to log in to AMQP.
+/// A mechanism that no other client has: this one did not log in with AMQP.
 const MECHANISM: &str = "direct";
 
 /// The one channel of such a client.

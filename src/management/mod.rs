@@ -1,18 +1,18 @@
 //! The management API: RabbitMQ's HTTP API at the edge of the broker.
 //!
 //! ```text
-//!  request ─► who is it? ─► room (queues, users, …) ─┬─► Vhosts: registry, snapshots ─► JSON
+//!  request ─► which user? ─► room (queues, users, …) ─┬─► Vhosts: registry, snapshots ─► JSON
 //!             access                                 └─► LocalClient: commands ─► the core's answer
 //! ```
 //!
 //! - What is shown comes from snapshots, taken when it is asked for: nothing is sampled, nothing
-//!   lags.
+//!   is late.
 //! - What a client of AMQP could do (declare, bind, publish, get …) is done by a client without a
 //!   socket, see [`local_client`], so that every rule, permission and text is the core's own.
 //! - Paths, status codes, names and texts are RabbitMQ's.
 //!
 //! rabbitmq: beside each counter `x` stands `x_details` with a rate. Here the rate is always 0.0:
-//! who wants one makes it of two readings, which are exact.
+//! a client computes it from two readings, which are exact.
 //!
 //! What this module deliberately is not: it keeps no state of its own and has no page for browsers.
 
@@ -59,7 +59,7 @@ use crate::vhosts::{VhostError, Vhosts};
 pub(crate) struct AppState {
     /// The virtual hosts, and who may do what in them.
     vhosts: Vhosts,
-    /// Who checks passwords.
+    /// What checks passwords.
     authenticator: Arc<dyn Authenticator>,
     /// Where clients of AMQP are listened for.
     listeners: Vec<SocketAddr>,
@@ -118,7 +118,7 @@ impl AppState {
         ["memory", "disk"].into_iter().filter(|resource| reason.contains(resource)).collect()
     }
 
-    /// Does what waits for the disk, on a thread where that stops nobody.
+    /// Does what waits for the disk, on a thread where that blocks no other task.
     async fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce(&Vhosts) -> Result<T, VhostError> + Send + 'static,

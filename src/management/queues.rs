@@ -84,7 +84,7 @@ struct View<'a> {
     app: &'a AppState,
     vhost: &'a str,
     record: Option<VhostRecord>,
-    /// Who owns exclusive queues.
+    /// The connections that own exclusive queues.
     owners: HashMap<ConnectionId, Value>,
 }
 

@@ -27,7 +27,7 @@ pub(super) fn counters<const N: usize>(counters: [(&str, u64); N]) -> Value {
     Value::Object(shown)
 }
 
-/// A rate, which nobody measures.
+/// A rate, which is not measured.
 pub(super) fn rate() -> Value {
     json!({ "rate": 0.0 })
 }

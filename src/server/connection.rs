@@ -8,7 +8,7 @@
 //! accepted ── handshake ──► open ── read, decode, apply ──► ended ── last bytes out ──► closed
 //!               │ refused, 10 s passed                        ▲ the client went, was silent or
 //!               └────────────────► closed                     │ broke the protocol, or the core
-//!                                                             └ said its last word
+//!                                                             └ has closed it
 //! ```
 
 use std::io;
@@ -90,7 +90,7 @@ where
     let handshake = timeout_at(deadline, reader.shake_hands(&mut writing, &outbox));
     let opened = tokio::select! {
         opened = handshake => opened,
-        // why: no line each: whoever needs the slot has logged that there are too many.
+        // why: not logged each time: the refusal of slots has logged that there are too many.
         () = leave.notified() => return,
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
@@ -134,7 +134,7 @@ enum Ended {
     /// The client broke the protocol in a way that leaves nothing to read; it is to be dismissed
     /// after a delay.
     Dismissed { delay: Duration },
-    /// The writer has written the last word.
+    /// The writer has written the last frame.
     Written,
     /// The writer's socket failed.
     WriteFailed,
@@ -288,7 +288,7 @@ impl<R: Incoming> Reader<R> {
         security.user().map(str::to_owned)
     }
 
-    /// From the open connection to its end. The core hears of the end when `session` is dropped.
+    /// From the open connection to its end. The core gets the disconnect when `session` is dropped.
     async fn run<W>(&mut self, session: Session, outbox: Arc<Outbox>, socket: W)
     where
         W: AsyncWrite + Unpin + Send + 'static,
@@ -378,7 +378,7 @@ impl<R: Incoming> Reader<R> {
                             self.buffer.shrink();
                             commands = Vec::new();
                         }
-                        // why: a client that does not read never gets the last word; without
+                        // why: a client that does not read never gets the last frame; without
                         // heartbeats nothing else would end it.
                         if session.has_ended() && std::mem::replace(&mut is_over, true) {
                             return Ended::WriteFailed;
@@ -423,7 +423,7 @@ impl<R: Incoming> Reader<R> {
 
     /// Reads more, but not while the client lets too much wait or the disk has too much to write.
     ///
-    /// May be dropped at any time without losing bytes.
+    /// May be dropped at any time; no bytes are lost.
     async fn read_when_there_is_room(
         &mut self,
         session: &Session,

@@ -1,8 +1,8 @@
 //! How many clients there may be, and which one is closed when there are too many.
 //!
 //! Two limits: sockets, of which there are as many as the limit of open files allows when some are
-//! left for the store, and open connections, which an operator may limit. If there is
-//! no room, the client whose handshake has taken longest is closed to make room.
+//! left for the store, and open connections, which an operator may limit. If there is no room, the
+//! client whose handshake has taken longest is closed to make room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn open_connections_are_never_told_to_go() {
+    fn open_connections_are_never_closed_for_others() {
         let slots = Arc::new(ConnectionSlots::of(2, None));
         let mut open = [(); 2].map(|()| slots.take().unwrap());
         for slot in &mut open {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_heartbeats_nobody_is_given_up() {
+    async fn without_heartbeats_no_client_is_given_up() {
         let mut never = HeartbeatMonitor::new(0, 8);
         assert!((0..99).all(|_| !never.is_lost(8)));
     }

@@ -9,7 +9,7 @@ pub(super) trait Incoming: AsyncRead + Unpin {
     /// Whether the other end is known to be gone, though there may be bytes to read before its end.
     ///
     /// why: a client that an alarm blocks is not read from, and what it holds would stay for as long
-    /// as the alarm if nobody noticed that it left; the alarm could be about just that.
+    /// as the alarm if its end were not noticed; the alarm could be about just its messages.
     fn is_hung_up(&self) -> bool;
 }
 
@@ -20,7 +20,7 @@ impl Incoming for OwnedReadHalf {
     }
 }
 
-/// One that is secured by TLS, or in a test: there the end is behind bytes that nobody can see
+/// One that is secured by TLS, or in a test: there the end is behind bytes that cannot be seen
 /// through.
 impl<T: AsyncRead + Unpin> Incoming for ReadHalf<T> {
     fn is_hung_up(&self) -> bool {

@@ -210,7 +210,7 @@ impl Server {
         Ok(true)
     }
 
-    /// Who says who a client is, for whatever it logs in to.
+    /// What checks logins, of AMQP and of the HTTP API.
     pub(crate) fn authenticator(&self) -> Arc<dyn Authenticator> {
         self.context.authenticator.clone()
     }
@@ -225,7 +225,7 @@ impl Server {
         &self.vhosts
     }
 
-    /// Stops in order: nobody new gets in, clients are told and have a few seconds to answer, then
+    /// Stops in order: no new client gets in, clients are told and have a few seconds to answer, then
     /// everything durable is synced and the stores are closed.
     pub(crate) async fn stop(mut self) -> Result<(), StoreError> {
         self.stopping.send_replace(true);
@@ -352,7 +352,7 @@ async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Dur
         }
     }
     drop(listener);
-    // Without an orderly stop the sender is gone and nobody has told the clients to go.
+    // Without an orderly stop the sender is gone and no client was told to close.
     if *stopping.borrow() {
         let all_ended = async {
             while let Some(ended) = connections.join_next().await {
@@ -412,7 +412,7 @@ fn note_failed_handshake(peer: SocketAddr, error: &io::Error) {
     } else if error.kind() == io::ErrorKind::InvalidData {
         tracing::warn!(%peer, %error, "TLS handshake failed, connection closed");
     } else {
-        // why: whoever looks whether the port is open goes like this, too.
+        // why: a program that checks whether the port is open ends like this, too.
         tracing::debug!(%peer, %error, "client left during the TLS handshake");
     }
 }

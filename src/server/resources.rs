@@ -42,7 +42,7 @@ pub(super) async fn watch(disk: Option<Arc<FileDisk>>, vhosts: Vhosts) {
 }
 
 /// why: without what comes of unfinished messages, which has a bound of its own. A client that is blocked is
-/// not read from, so that its own could never be finished and would keep everybody blocked.
+/// not read from, so that its own could never be finished and would keep all clients blocked.
 fn check_memory(vhosts: &Vhosts) {
     let (limit, used) = (vhosts.memory_limit(), vhosts.memory_used());
     let was_short = vhosts.is_short(Resource::Memory);
@@ -59,7 +59,7 @@ fn check_memory(vhosts: &Vhosts) {
     vhosts.set_short(Resource::Memory, is_short);
 }
 
-/// why: a write that finds no room makes everybody wait, confirms too; better nobody tries.
+/// why: a write that finds no room makes all clients wait, confirms too; it is better not to try.
 fn check_disk(disk: &FileDisk, vhosts: &Vhosts) {
     let Ok(free) = disk.free_bytes() else { return };
     let needed = DISK_RESERVE_BYTES;

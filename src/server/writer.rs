@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// What the encoding buffer may keep: a chunk, and a frame above it.
 const KEPT_BYTES: usize = 4 * CHUNK_BYTES;
 
-/// The core is told of what was written in portions of this size, of which it lets twice as much
+/// What was written is reported to the core in portions of this size, of which it lets twice as much
 /// wait: the other half keeps the writer busy meanwhile.
 const RECEIPT_BYTES: usize = OUTBOX_OCTETS / 2;
 
@@ -46,12 +46,12 @@ pub(super) struct Writer<W> {
 enum Round {
     /// All is written, more may come.
     Open,
-    /// The core's last word to this client is written.
+    /// The last frame to this client is written.
     End,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
-    /// Runs until the outbox is closed, the core has said its last word or the socket fails; then
+    /// Runs until the outbox is closed, the core's last frame is written or the socket fails; then
     /// the client sees the end of the stream.
     pub(super) async fn run(mut self) -> io::Result<()> {
         let mut outgoing = Vec::new();
@@ -80,7 +80,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         }
     }
 
-    /// Writes everything in the list, up to and including the core's last word.
+    /// Writes everything in the list, up to and including the core's last frame.
     async fn write(
         &mut self,
         outgoing: &mut Vec<Outgoing>,

@@ -5,7 +5,7 @@
 //! lengths, is still in the log, and is cut off by the next start.
 //!
 //! why: there are two copies, written one after the other. A store without its catalog would be
-//! segments of queues nobody knows; a flipped bit must not do that.
+//! segments of unknown queues; a flipped bit must not do that.
 
 use std::io;
 use std::sync::Arc;

@@ -74,8 +74,8 @@ pub struct QueueCheck {
 /// What a start would be refused with.
 pub fn check(disk: Arc<dyn Disk>) -> Result<Check, StoreError> {
     let overlay = OverlayDisk::new(disk);
-    let mut untold = |_| {};
-    let mut meter = Meter::new(&mut untold);
+    let mut unreported = |_| {};
+    let mut meter = Meter::new(&mut unreported);
     let restored = restore(Arc::new(overlay.clone()), Options::default(), &mut meter)?;
     let Restored { files, mut state, log, leftovers, messages, mut report } = restored;
     let mut check = Check {
@@ -122,7 +122,7 @@ impl Check {
         self.queues.iter().map(|queue| queue.segment_bytes).sum()
     }
 
-    /// Reads each record of the log files that stay. Replaying has told what is not whole, and has
+    /// Reads each record of the log files that stay. Replaying has reported what is not whole, and has
     /// read only what still has a meaning.
     fn read_log(
         &mut self,
@@ -146,9 +146,9 @@ impl Check {
                     Item::End => break,
                 };
                 self.log_records += 1;
-                let is_told = |it: &Damage| it.path == path && it.offset == offset;
+                let is_reported = |it: &Damage| it.path == path && it.offset == offset;
                 if let Some(malformed) = malformed
-                    && !report.cuts.iter().any(is_told)
+                    && !report.cuts.iter().any(is_reported)
                 {
                     let what = format!(
                         "record {key} cannot be read: {malformed}; it is not needed any more"

@@ -78,7 +78,7 @@ pub trait DiskFile: Send {
 
     /// Makes durable all that was appended, also through an earlier opening of the file.
     ///
-    /// why: nobody may call it again after an error: the system may have dropped the pages that
+    /// why: it may not be called again after an error: the system may have dropped the pages that
     /// it could not write and then answers that all is well.
     fn sync(&mut self) -> io::Result<()>;
 

@@ -1,6 +1,6 @@
 //! The disk with what every file of a store has in common.
 //!
-//! A full disk is told before it is one: who is about to write asks for room. What frees the disk in
+//! A full disk is found before a write fails: every writer asks for room first. What frees the disk in
 //! the end may use what others must leave: messages that only change their place leave the most, the
 //! log leaves what a checkpoint needs, and a checkpoint's commit takes what there is.
 
@@ -34,7 +34,7 @@ pub(super) struct Files {
 impl Files {
     /// How many bytes may be written now.
     pub(super) fn room(&self, purpose: Purpose) -> u64 {
-        // A disk that cannot tell will say no when it is written to.
+        // A disk that does not know its free room refuses the write itself.
         let free = self.disk.free().unwrap_or(u64::MAX);
         let reserve = match purpose {
             Purpose::Move => 2 * self.options.segment_bytes,

@@ -2,7 +2,7 @@
 //!
 //! A file is a header and frames behind each other; see the module above for the drawing. Each
 //! frame carries a key that rises through the file (a record's number, a message's position), by
-//! which a reader that lost its way tells what is missing.
+//! which a reader that skipped damage finds out what is missing.
 //!
 //! why: the checksum starts from the store's salt, a random number that no client sees. A message
 //! is a publisher's bytes, and those could look like frames; without the salt, a damaged frame

@@ -2,7 +2,7 @@
 //! the messages that the core has no room for, until it wants them back.
 //!
 //! It knows queues, positions and messages and nothing of what they mean. It has no thread, reads
-//! no clock and logs nothing: another calls it, and what it finds it returns as a value. All it
+//! no clock and logs nothing: the log thread calls it, and what it finds it returns as a value. All it
 //! asks of a disk is in [`disk`].
 //!
 //! # Files
@@ -73,7 +73,7 @@
 //! - Replacing the catalog is the only moment at which a checkpoint takes effect. Below the lengths
 //!   that it names, segments and settlements never change; beyond them nothing counts. It names only
 //!   what is synced, and of a segment no more than its settlement file knows the gaps of.
-//! - A log file goes only with a catalog that names all that lives in it, whoever moved it.
+//! - A log file goes only with a catalog that names all that lives in it, whatever moved it.
 //! - Nothing is removed before a catalog that does without it, or the record that its queue was
 //!   deleted, is durable. What is transient no catalog names.
 //! - Positions rise in a queue as records of it follow each other in the log. Queue ids, and the
@@ -165,7 +165,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store on `disk`, a new one if there is none, and tells what is in it.
+    /// Opens the store on `disk`, a new one if there is none, and returns what is in it.
     pub fn open(
         disk: Arc<dyn Disk>,
         options: Options,

@@ -31,7 +31,7 @@ mod replay;
 mod settlements;
 
 /// How much is read between two reports of the progress.
-const TELL_BYTES: u64 = 4 * 1024 * 1024;
+const REPORT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The messages that live in the log, by queue and position.
 pub(super) type Messages = BTreeMap<DurableQueueId, BTreeMap<Position, RecoveredMessage>>;
@@ -47,16 +47,16 @@ pub(super) struct Opened {
     pub(super) report: Report,
 }
 
-/// Counts what is read, and tells.
+/// Counts what is read, and reports progress.
 pub(super) struct Meter<'a> {
     report_progress: &'a mut dyn FnMut(Progress),
     progress: Progress,
-    told_bytes: u64,
+    reported_bytes: u64,
 }
 
 impl<'a> Meter<'a> {
     pub(super) fn new(report_progress: &'a mut dyn FnMut(Progress)) -> Self {
-        Meter { report_progress, progress: Progress::default(), told_bytes: 0 }
+        Meter { report_progress, progress: Progress::default(), reported_bytes: 0 }
     }
 
     /// There is more to read.
@@ -67,8 +67,8 @@ impl<'a> Meter<'a> {
     /// Some of it has been read.
     fn read(&mut self, bytes: u64) {
         self.progress.done_bytes += bytes;
-        if self.progress.done_bytes - self.told_bytes >= TELL_BYTES {
-            self.told_bytes = self.progress.done_bytes;
+        if self.progress.done_bytes - self.reported_bytes >= REPORT_BYTES {
+            self.reported_bytes = self.progress.done_bytes;
             (self.report_progress)(self.progress);
         }
     }

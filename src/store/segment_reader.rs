@@ -163,7 +163,7 @@ impl SegmentReader {
         self.expected = first.max(last.saturating_add(1));
         let gap = self.gap.take();
         let lost = if first <= last { segment.settle(first, last) } else { 0 };
-        // Damage that costs nothing any more is nobody's concern.
+        // Damage that loses no message is not reported.
         if lost > 0 {
             let (offset, bytes) = gap.map_or((offset, 0), |gap| (gap.offset, gap.bytes));
             let what = format!("not whole; {lost} messages of queue {:?} are lost", self.name);

@@ -1,4 +1,4 @@
-//! TLS between a socket and whoever serves it.
+//! TLS between a socket and the task that serves it.
 //!
 //! ```text
 //!  files, bytes ─► material ─► Acceptor ── accept(socket) ──► encrypted socket, Security
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What this module deliberately is not: it listens nowhere, measures no time, logs nothing, and
-//! lets no user in. A [`Security`] says whom a verified certificate names; the authenticator decides.
+//! lets no user in. A [`Security`] says which user a verified certificate names; the authenticator decides.
 
 mod material;
 mod security;

@@ -6,7 +6,7 @@ use super::subject::Subject;
 use crate::auth::AuthenticationFailure;
 use crate::config::Tls;
 
-/// How a connection is secured, and whom its client's certificate names.
+/// How a connection is secured, and which user its client's certificate names.
 #[derive(Clone, Debug)]
 pub(crate) struct Security {
     /// The version, in Erlang's words, which management shows.
@@ -65,7 +65,7 @@ impl Security {
     /// The user that the client's certificate names.
     ///
     /// # Errors
-    /// When it showed none, or the certificate names nobody.
+    /// When it showed none, or the certificate names no user.
     pub(crate) fn user(&self) -> Result<&str, AuthenticationFailure> {
         self.user.as_deref().map_err(|failure| *failure)
     }

@@ -1,4 +1,4 @@
-//! What a certificate says of whom it is for, as text.
+//! The subject of a certificate, as text.
 //!
 //! rabbitmq: `rabbit_cert_info`: the form of RFC 4514 with names of its own for some attributes, and
 //! with everything escaped that is no printable ASCII.
@@ -78,7 +78,7 @@ impl Subject {
         let all = self.0.tbs_certificate().subject().iter();
         let names = all.filter(|it| it.oid == COMMON_NAME).map(|it| text(&it.value));
         let names: Option<Vec<_>> = names.collect();
-        // why: what is no text is no name, and must not become one that somebody else has.
+        // why: what is no text is no name, and must not become the name of another user.
         names.map(|names| names.join(","))
     }
 

@@ -216,7 +216,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Every order for a page is answered: somebody may wait for it.
+    /// Every order for a page is answered: a command may wait for it.
     fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, max_bytes: usize) {
         let page = self.store.page_in(owner, first, last, max_bytes).unwrap_or_else(|error| {
             tracing::error!(%error, "messages on the disk cannot be read now, trying again");

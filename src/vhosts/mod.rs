@@ -2,12 +2,12 @@
 //!
 //! [`Vhosts`] is what listeners, management and an embedding program talk to: it lets clients in, makes
 //! and deletes virtual hosts and users, and keeps the [`Registry`] of all that on the disk. Each
-//! virtual host works for itself: a core behind its handle, a store, a log thread, a timer.
+//! virtual host has its own parts: a core behind its handle, a store, a log thread, a timer.
 //!
-//! Nothing here is on the way of a message.
+//! No message passes through here.
 //!
 //! invariant: the lock order is changing, admission, registry, running vhosts, then a vhost. Waiting for
-//! a disk is done with `changing` alone held: whoever only looks at the registry never waits.
+//! a disk is done with `changing` alone held: a reader of the registry never waits.
 
 mod check;
 mod definitions;
@@ -151,7 +151,7 @@ struct Inner {
     disk: Arc<dyn Disk>,
     /// Replaced whole by a change, once that is kept.
     registry: RwLock<Arc<Registry>>,
-    /// Held by whoever changes the registry, so that one change follows another.
+    /// Held while the registry is changed, so that one change follows another.
     changing: Mutex<()>,
     /// Held while a connection is let in, so that no two of them take the last place.
     admission: Mutex<()>,
@@ -239,7 +239,7 @@ impl Vhosts {
         Ok(report)
     }
 
-    /// Tells a running virtual host what the registry says of it.
+    /// Gives a running virtual host its rights, policies and limits from the registry.
     fn apply(&self, registry: &Registry, name: &str) {
         let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
             return;
@@ -275,7 +275,7 @@ impl Vhosts {
         read(&self.current())
     }
 
-    /// Changes the registry, keeps the change and tells those whom it concerns.
+    /// Changes the registry, saves it and passes the change on to the running virtual hosts.
     pub(crate) fn write_registry<T>(
         &self,
         write: impl FnOnce(&mut Registry) -> T,
@@ -350,7 +350,7 @@ impl Vhosts {
         self.share_memory();
         if let Some(vhost) = vhost {
             vhost.handle.shutdown(&forced(format!("vhost '{name}' is deleted")));
-            // why: what its store still says is of no interest.
+            // why: an error of a store that is removed does not matter.
             let _ = vhost.stop().await;
         }
         let disk = self.inner.disk.clone();
@@ -366,7 +366,7 @@ impl Vhosts {
         Ok(true)
     }
 
-    /// Closes the connections of a user who is no more.
+    /// Closes the connections of a user that is deleted.
     pub(crate) fn dismiss(&self, user: &str) {
         let reason = forced(format!("user '{user}' is deleted"));
         for (_, handle) in self.running() {
@@ -385,7 +385,7 @@ impl Vhosts {
         let registry = self.current();
         let Credentials { user: name, password, .. } = credentials;
         let user = registry.user(name);
-        // why: also for a user that is not there, so that the time tells nobody who is.
+        // why: also for a user that is not there, so that the time does not show which users are.
         let proved = credentials.is_external()
             || passwords::verify(user.and_then(|user| user.password.as_ref()), password);
         let Some(user) = user.filter(|_| proved) else {
@@ -477,14 +477,14 @@ impl Vhosts {
         self.inner.clock.now()
     }
 
-    /// The broker stops: every client is told, and nobody else gets in.
+    /// The broker stops: every client is told, and no new one gets in.
     pub(crate) fn shutdown(&self) {
         for (_, handle) in self.running() {
             handle.shutdown(&handshake::shutdown_fault());
         }
     }
 
-    /// Waits until everything durable is on the disk. The first failure is told.
+    /// Waits until everything durable is on the disk. Returns the first failure.
     pub(crate) async fn stop(&self) -> Result<(), StoreError> {
         let vhosts = std::mem::take(&mut *self.inner.running.write());
         let mut result = Ok(());

@@ -2,7 +2,7 @@
 //! parameters.
 //!
 //! Plain values, all in one small file of the data directory that is replaced whole at every
-//! change. The file is JSON, for whoever must look into it.
+//! change. The file is JSON, so that people can read it.
 
 mod records;
 

@@ -108,7 +108,7 @@ impl Vhosts {
         self.running().iter().any(|(_, handle)| handle.is_disk_full())
     }
 
-    /// Told when a virtual host alone holds more than the limit: somebody should look.
+    /// Notified when a virtual host alone holds more than the limit: the sum is to be checked.
     pub(crate) fn memory_pressure(&self) -> Arc<Notify> {
         self.inner.pressure.clone()
     }
@@ -127,7 +127,7 @@ impl Vhosts {
     }
 
     fn change_alarms(&self, change: impl FnOnce(&mut Alarms)) {
-        // why: held meanwhile, so that what virtual hosts hear last is how it is.
+        // why: held meanwhile, so that the last alarms that virtual hosts get are the present ones.
         let mut alarms = self.inner.alarms.lock();
         let before = alarms.reason();
         change(&mut alarms);
@@ -139,7 +139,7 @@ impl Vhosts {
         }
     }
 
-    /// Tells a virtual host that has just begun to run which alarms are raised.
+    /// Gives a virtual host that has just begun to run the alarms that are raised.
     pub(super) fn apply_alarms(&self, name: &str) {
         let alarms = self.inner.alarms.lock();
         if let Some(handle) = self.vhost(name) {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_hear_of_all_that_is_short() {
+    fn clients_are_told_all_that_is_short() {
         let mut alarms = Alarms::default();
         assert_eq!(alarms.reason(), None);
         alarms.disk = true;

@@ -15,7 +15,7 @@ pub(super) async fn run(handle: VhostHandle) {
         tokio::select! {
             () = passed => {
                 handle.timeout();
-                // why: an expiry run in steps is due again at once and must not starve others.
+                // why: an expiry run in steps is due again at once and must not keep others from the lock.
                 tokio::task::yield_now().await;
             }
             () = handle.wait_for_nearer_deadline() => {}

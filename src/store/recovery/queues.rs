@@ -168,7 +168,7 @@ fn living(segment: &Segment, settled: &mut [(Position, Position)]) -> Option<Ran
 }
 
 /// Removes the files that an unfinished checkpoint made, or a finished one had yet to remove, and
-/// says which directories belong to nobody.
+/// returns the directories that belong to no queue.
 pub(super) fn sort_out_directories(
     files: &Files,
     state: &mut State,
