@@ -175,7 +175,7 @@ fn what_is_not_in_flight_after_all_is_not_waited_for_long() {
 }
 
 #[test]
-fn patience_is_lost_by_failures_and_won_back_by_a_success() {
+fn failures_make_attempts_rare_and_a_success_makes_them_frequent() {
     let mut gather_backoff = GatherBackoff::default();
     let attempts_among = |gather_backoff: &mut GatherBackoff, occasions, success| {
         let tried = |_: &u32| {

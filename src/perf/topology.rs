@@ -10,7 +10,7 @@ use super::options::{Argument, Options, Routing};
 use super::{Shared, Stop};
 
 /// How long the broker may take for all bindings, or to delete a queue with all that is in it.
-const PATIENCE_NS: u64 = 600 * SECOND_NS;
+const MAX_WAIT_NS: u64 = 600 * SECOND_NS;
 /// So many octets of bindings are sent at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -93,7 +93,7 @@ impl Topology {
             let name = shared.options.queue_name(index);
             let queue = ShortStr::truncated(name.as_bytes());
             connection.tell(CHANNEL, &queue::Delete { queue, ..Default::default() });
-            connection.answered(PATIENCE_NS, |method| {
+            connection.answered(MAX_WAIT_NS, |method| {
                 matches!(method, Method::QueueDeleteOk(_)).then_some(())
             })?;
         }
@@ -190,7 +190,7 @@ fn bind_queues(
         }
     }
     connection
-        .answered(PATIENCE_NS, |method| matches!(method, Method::QueueBindOk(_)).then_some(()))
+        .answered(MAX_WAIT_NS, |method| matches!(method, Method::QueueBindOk(_)).then_some(()))
 }
 
 fn arguments(options: &Options) -> TableBuf {
