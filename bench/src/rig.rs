@@ -1,12 +1,12 @@
 //! A virtual host and one client of it, without what is between them.
 
 use leveret::broker::access::User;
-use leveret::broker::command::{Command, Outgoing};
+use leveret::broker::command::{Command, Handled, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::message::Message;
 use leveret::broker::record::{Lsn, Record};
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Readiness, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret_codec::method::{basic, channel, connection, queue};
 use leveret_codec::table::Table;
 use leveret_codec::{Encode, Method, encode, frame};
@@ -136,8 +136,10 @@ impl Rig {
     }
 
     fn apply(&mut self, command: Command<'_>) {
-        while self.vhost.prepare(NOW, self.id, &command) != Readiness::Ready {}
-        self.vhost.handle_command(NOW, self.id, command);
+        let mut handled = self.vhost.handle_command(NOW, self.id, command);
+        while let Handled::Waits { command, .. } = handled {
+            handled = self.vhost.handle_command(NOW, self.id, command);
+        }
     }
 
     /// Drains outputs and records until there is nothing any more, since room in the outbox lets

@@ -14,15 +14,10 @@ use std::collections::BTreeMap;
 use leveret_codec::ShortString;
 
 use super::confirm::Confirms;
-use super::consumer::ConsumerId;
-use super::id::Id;
+use super::ids::{ConnectionId, ConsumerId, QueueId};
 use super::statistics::MessageStatistics;
 use super::transaction::Transaction;
 use super::unacked::UnackedList;
-use super::vhost::{ConnectionId, Purge};
-
-/// Refers to a channel of a virtual host.
-pub type ChannelId = Id<Channel>;
 
 /// Whether a channel is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +35,17 @@ pub struct ReplyConsumer {
     pub tag: ShortString,
     /// What answers are published to: `amq.rabbitmq.reply-to.` and something that nobody guesses.
     pub address: ShortString,
+}
+
+/// A purge that takes several turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Purge {
+    /// The queue.
+    pub queue: QueueId,
+    /// How many are still to go.
+    pub left: usize,
+    /// How many are gone.
+    pub purged: u32,
 }
 
 /// A channel of a connection.

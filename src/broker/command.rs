@@ -52,6 +52,38 @@ pub enum Command<'a> {
     Abort,
 }
 
+/// What became of a command.
+#[derive(Debug)]
+#[must_use]
+pub enum Handled<'a> {
+    /// It is done.
+    Done,
+    /// It cannot be done yet, or only a part of it is. It is to be given again, before any other of its
+    /// connection.
+    Waits {
+        /// The command.
+        command: Command<'a>,
+        /// For what it waits.
+        wait: Wait,
+    },
+}
+
+impl Handled<'_> {
+    /// Whether the command is done.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Handled::Done)
+    }
+}
+
+/// What a command waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The turn of others: part of its work is done, and the rest goes on at once after them.
+    Turn,
+    /// What is on the disk: the next [`handle_page`](super::vhost::Vhost::handle_page).
+    Page,
+}
+
 impl From<AtFault> for Command<'_> {
     fn from(AtFault { fault, class_id, method_id }: AtFault) -> Self {
         Command::Fault { fault, class_id, method_id, input_ends: false }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::record::Lsn;
+use super::ids::Lsn;
 
 /// A stretch of publishes that are answered together.
 #[derive(Debug)]

@@ -5,13 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use leveret_codec::{ShortString, TableBuf};
 
-use super::channel::ChannelId;
-use super::id::Id;
-use super::queue::QueueId;
-use super::vhost::ConnectionId;
-
-/// Refers to a consumer of a virtual host.
-pub type ConsumerId = Id<Consumer>;
+use super::ids::{ChannelId, ConnectionId, ConsumerId, QueueId};
 
 /// A subscription of a channel to a queue.
 #[derive(Debug)]

@@ -5,10 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::exchange::ExchangeId;
-use super::queue::QueueId;
+use super::ids::{ConnectionId, ExchangeId, QueueId};
 use super::time::Time;
-use super::vhost::ConnectionId;
 
 /// Whose time comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +57,7 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::id::Id;
+    use crate::broker::ids::Id;
 
     #[test]
     fn what_is_taken_out_does_not_come_and_the_rest_comes_in_order() {

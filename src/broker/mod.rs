@@ -17,8 +17,10 @@
 //! invariant: the same sequence of (now, connection, command) gives the same output.
 
 pub mod access;
+pub mod arena;
 pub mod arguments;
 pub mod channel;
+pub mod client;
 pub mod command;
 pub mod confirm;
 pub mod connection;
@@ -31,13 +33,14 @@ pub mod expiry;
 mod frame_fault;
 pub mod handshake;
 pub mod headers;
-pub mod id;
+pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod names;
 pub mod paging;
 pub mod policy;
 pub mod queue;
+pub mod queues;
 pub mod ready;
 pub mod record;
 pub mod runs;

@@ -9,8 +9,8 @@
 //! Orders are handed to the store in the core's order, and behind every record that was made before
 //! them.
 
+use super::ids::{DurableQueueId, Position};
 use super::message::Message;
-use super::record::{DurableQueueId, Position};
 use super::time::Time;
 
 /// Whose messages a page holds.

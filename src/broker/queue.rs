@@ -7,20 +7,15 @@
 use leveret_codec::{ShortString, Value};
 
 use super::arguments::{Overflow, QueueArguments, QueueType};
-use super::channel::ChannelId;
 use super::consumer::Rotation;
 use super::exchange::BindingSet;
-use super::id::Id;
+use super::ids::{ChannelId, ConnectionId, DurableQueueId, Position};
 use super::message::{Message, with_header};
 use super::paging::{Kept, PageOwner};
 use super::ready::{Entry, Ready};
-use super::record::{DurableQueueId, Placement, Position};
+use super::record::Placement;
 use super::statistics::MessageStatistics;
 use super::time::Time;
-use super::vhost::ConnectionId;
-
-/// Refers to a queue of a virtual host.
-pub type QueueId = Id<Queue>;
 
 /// A queue.
 #[derive(Debug)]
@@ -59,12 +54,8 @@ pub struct Queue {
     pub statistics: MessageStatistics,
     /// What its pages are known by, once there are any or if it is durable.
     pub pages: Option<PageOwner>,
-    /// What its messages in memory weighed when they were weighed last, in octets.
-    pub weighed: u64,
-    /// Whether they are to be weighed again.
-    pub touched: bool,
     /// Whether it stands among those that wait for memory.
-    pub starved: bool,
+    pub waits_for_memory: bool,
     /// The channel that purges it, while that takes several turns: nothing else leaves it meanwhile.
     pub purged_by: Option<ChannelId>,
     unacknowledged_weight: u64,
@@ -101,9 +92,7 @@ impl Queue {
             armed: Time::NEVER,
             statistics: MessageStatistics::default(),
             pages: durable.map(PageOwner::Durable),
-            weighed: 0,
-            touched: false,
-            starved: false,
+            waits_for_memory: false,
             purged_by: None,
             unacknowledged_weight: 0,
             next_position: 1,

@@ -23,8 +23,8 @@ use leveret_codec::ShortString;
 
 use self::cold::ColdPart;
 pub use self::cold::Wanted;
+use super::ids::Position;
 use super::message::Message;
-use super::record::Position;
 use super::runs::Runs;
 use super::time::Time;
 

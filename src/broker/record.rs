@@ -7,22 +7,11 @@
 use leveret_codec::{ShortString, TableBuf};
 use smallvec::SmallVec;
 
-use super::exchange::delayed::keeper_of;
+use super::exchange::delayed::delayed_exchange_of;
+pub use super::ids::{DurableQueueId, Lsn, Position};
 use super::message::Message;
 use super::paging::Cold;
 use super::time::Time;
-
-/// The place of a record in the core's order, counted from 1. A confirm waits for its record's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-/// Identifies a durable queue for ever; a queue declared again under the same name has another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DurableQueueId(pub u64);
-
-/// The place of a message in its queue: rises by one with each message enqueued there, whether
-/// durable or not, and is kept when the message is requeued.
-pub type Position = u64;
 
 /// A change to what is durable.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,7 +137,7 @@ impl QueueDefinition {
     /// priorities, and those that a delayed exchange holds. No part of it is ever cold.
     pub fn is_kept_in_memory(&self) -> bool {
         self.arguments.as_table().find(b"x-max-priority").is_some()
-            || keeper_of(self.name.as_bytes(), &self.arguments).is_some()
+            || delayed_exchange_of(self.name.as_bytes(), &self.arguments).is_some()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::Position;
+use super::ids::Position;
 
 /// A set of positions.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@
 
 use leveret_codec::TableBuf;
 
+use super::ids::ConnectionId;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
-use super::vhost::ConnectionId;
 
 /// A queue at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,8 @@
 
 use leveret_codec::ShortString;
 
-use super::exchange::ExchangeId;
+use super::ids::{ExchangeId, Lsn};
 use super::message::Message;
-use super::record::Lsn;
 use super::unacked::Unacked;
 
 /// What becomes of a message that was delivered.
@@ -33,15 +32,15 @@ pub struct HeldPublish {
     /// Where it goes, as far as these queues are there when it is committed.
     pub queues: Vec<ShortString>,
     /// The exchanges that delay it from the commit on, each with the message as it was published.
-    pub holders: Vec<(ExchangeId, Message)>,
+    pub delayed_by: Vec<(ExchangeId, Message)>,
 }
 
 impl HeldPublish {
     /// About how much memory it takes, in octets.
     pub fn weight(&self) -> u64 {
         let queues = self.queues.len() * size_of::<ShortString>();
-        let holders = self.holders.len() * size_of::<(ExchangeId, Message)>();
-        HELD_OCTETS + (self.message.as_bytes().len() + queues + holders) as u64
+        let delayed_by = self.delayed_by.len() * size_of::<(ExchangeId, Message)>();
+        HELD_OCTETS + (self.message.as_bytes().len() + queues + delayed_by) as u64
     }
 }
 

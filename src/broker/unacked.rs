@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::consumer::ConsumerId;
-use super::queue::QueueId;
+use super::ids::{ConsumerId, QueueId};
 use super::ready::Entry;
 use super::time::Time;
 

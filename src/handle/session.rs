@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::VhostHandle;
-use crate::broker::command::Command;
+use crate::broker::command::{Command, Handled, Wait};
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, Readiness};
+use crate::broker::vhost::ConnectionId;
 use crate::tls::Security;
 
 /// One open connection's side of the handle.
@@ -60,13 +60,11 @@ impl Session {
         self.handle.with_vhost(|state, now| {
             let mut rest = commands.drain(..);
             while let Some(command) = rest.next() {
-                let applied = match state.vhost.prepare(now, self.connection, &command) {
-                    Readiness::Ready => {
-                        state.vhost.handle_command(now, self.connection, command);
-                        continue;
-                    }
-                    Readiness::Again => Applied::Again,
-                    Readiness::AfterPage => Applied::Waiting { pages: state.pages },
+                let handled = state.vhost.handle_command(now, self.connection, command);
+                let Handled::Waits { command, wait } = handled else { continue };
+                let applied = match wait {
+                    Wait::Turn => Applied::Again,
+                    Wait::Page => Applied::Waiting { pages: state.pages },
                 };
                 let unapplied = std::iter::once(command).chain(rest).collect();
                 *commands = unapplied;

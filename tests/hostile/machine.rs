@@ -2,12 +2,12 @@
 //! when something in it does not add up.
 
 use leveret::broker::access::{AuthenticationFailure, User};
-use leveret::broker::command::Outgoing;
+use leveret::broker::command::{Handled, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
 use leveret::broker::record::{Lsn, Record};
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Readiness, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::{Decoder, Method, Properties, ReplyCode, frame};
 
@@ -179,8 +179,10 @@ impl Wire {
             if let Some(id) = self.id {
                 for command in commands.drain(..) {
                     // Nothing is on a disk, so that no command waits for one.
-                    while vhost.prepare(now, id, &command) != Readiness::Ready {}
-                    vhost.handle_command(now, id, command);
+                    let mut handled = vhost.handle_command(now, id, command);
+                    while let Handled::Waits { command, .. } = handled {
+                        handled = vhost.handle_command(now, id, command);
+                    }
                 }
             }
             assert!(commands.is_empty(), "a command before the connection is open");

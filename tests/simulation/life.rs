@@ -9,7 +9,6 @@ use leveret::broker::message::Message;
 use leveret::broker::paging::{PageOrder, PageOwner};
 use leveret::broker::record::{BoundTo, Record, Recovered, RecoveredMessage};
 use leveret::broker::time::Time;
-use leveret::broker::vhost::Readiness;
 use leveret::store::{Fault, FaultyDisk, MemoryDisk, Operation, Options, Store};
 use leveret_codec::method::{basic, channel, confirm, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
@@ -577,7 +576,7 @@ impl Life {
             let outputs = self.core.apply(now, &input);
             self.journal.note(now, input.clone(), &outputs);
             self.orders.extend(self.core.take_page_orders());
-            if self.core.readiness == Readiness::Ready {
+            if self.core.is_handled {
                 self.observe(outputs, expected);
                 break;
             }

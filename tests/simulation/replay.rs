@@ -9,7 +9,7 @@ use leveret::broker::message::Message;
 use leveret::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
 use leveret::broker::record::{Lsn, Record, Recovered};
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Readiness, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, ShortStr, Value, encode, frame};
@@ -55,7 +55,7 @@ pub(crate) struct Core {
     pub(crate) vhost: Vhost,
     ids: BTreeMap<u64, ConnectionId>,
     /// Whether the last method was handled; it is to be put in again otherwise.
-    pub(crate) readiness: Readiness,
+    pub(crate) is_handled: bool,
 }
 
 impl Core {
@@ -63,13 +63,13 @@ impl Core {
         Core {
             vhost: Vhost::new("/", &VhostSettings { seed: 1, ..Default::default() }),
             ids: BTreeMap::new(),
-            readiness: Readiness::Ready,
+            is_handled: true,
         }
     }
 
     /// Puts one input in and takes out what clients get.
     pub(crate) fn apply(&mut self, now: Time, input: &Input) -> Vec<Output> {
-        self.readiness = Readiness::Ready;
+        self.is_handled = true;
         match input {
             Input::Recover(recovered) => {
                 *self = Core::new();
@@ -84,10 +84,7 @@ impl Core {
                 let method = Method::decode(octets).expect("methods of our own can be decoded");
                 let command = Command::Method { channel: *channel, method };
                 let id = self.ids[client];
-                self.readiness = self.vhost.prepare(now, id, &command);
-                if self.readiness == Readiness::Ready {
-                    self.vhost.handle_command(now, id, command);
-                }
+                self.is_handled = self.vhost.handle_command(now, id, command).is_done();
             }
             Input::Publish(client, channel, message) => {
                 let command = Command::Publish {
@@ -96,7 +93,8 @@ impl Core {
                     immediate: false,
                     message: message.clone(),
                 };
-                self.vhost.handle_command(now, self.ids[client], command);
+                let handled = self.vhost.handle_command(now, self.ids[client], command);
+                self.is_handled = handled.is_done();
             }
             Input::Disconnect(client) => {
                 let id = self.ids.remove(client).expect("it was connected");

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, Rights, User};
-use leveret::broker::command::Outgoing;
+use leveret::broker::command::{Handled, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
 use leveret::broker::handshake;
@@ -25,7 +25,7 @@ use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
 use leveret::broker::snapshot::QueueSnapshot;
 use leveret::broker::time::Time;
-use leveret::broker::vhost::{ConnectionId, Definition, Notice, Readiness, Vhost, VhostSettings};
+use leveret::broker::vhost::{ConnectionId, Definition, Notice, Vhost, VhostSettings};
 use leveret::store::{MemoryDisk, Options, Store};
 use leveret_codec::method::{basic, channel, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
@@ -720,10 +720,11 @@ impl Client {
         let mut inner = self.world.inner.borrow_mut();
         let now = inner.now;
         for command in commands {
-            while inner.vhost.prepare(now, id, &command) != Readiness::Ready {
+            let mut handled = inner.vhost.handle_command(now, id, command);
+            while let Handled::Waits { command, .. } = handled {
                 inner.finish();
+                handled = inner.vhost.handle_command(now, id, command);
             }
-            inner.vhost.handle_command(now, id, command);
         }
         if !inner.in_batch {
             inner.finish();

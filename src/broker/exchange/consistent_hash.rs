@@ -140,7 +140,7 @@ mod tests {
     use leveret_codec::Table;
 
     use super::*;
-    use crate::broker::queue::QueueId;
+    use crate::broker::ids::QueueId;
 
     fn destinations(count: usize) -> Vec<Destination> {
         (0..count).map(|index| Destination::Queue(QueueId::numbered(index as u32))).collect()

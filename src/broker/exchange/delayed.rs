@@ -11,14 +11,14 @@ use leveret_codec::{Properties, Table, TableBuf, Value};
 
 use super::ExchangeType;
 use crate::broker::error::{Checked, Fault};
+use crate::broker::ids::{DurableQueueId, Position};
 use crate::broker::message::{Message, with_properties};
-use crate::broker::record::{DurableQueueId, Position};
 use crate::broker::time::Time;
 
 const DELAY: &[u8] = b"x-delay";
 const TYPE: &[u8] = b"x-delayed-type";
 /// Names the exchange in the arguments of the queue that the store keeps for it.
-const KEEPER: &[u8] = b"x-delayed-exchange";
+const DELAYED_QUEUE: &[u8] = b"x-delayed-exchange";
 
 /// rabbitmq: longer delays are taken for none.
 const LONGEST_DELAY_MS: i64 = 4_294_967_295;
@@ -103,7 +103,7 @@ impl Delayed {
     }
 
     /// Whether the store keeps nothing for it.
-    pub fn is_homeless(&self) -> bool {
+    pub fn has_no_queue(&self) -> bool {
         self.durable.is_none()
     }
 
@@ -184,15 +184,15 @@ pub fn delay_of(message: &Message) -> Option<(u64, Message)> {
 }
 
 /// The arguments of the queue that the store keeps for a delayed exchange.
-pub fn keeper_arguments(exchange: &[u8]) -> TableBuf {
+pub fn delayed_queue_arguments(exchange: &[u8]) -> TableBuf {
     let mut table = TableBuilder::default();
-    table.push(KEEPER, &Value::LongStr(exchange));
+    table.push(DELAYED_QUEUE, &Value::LongStr(exchange));
     table.finish()
 }
 
 /// The exchange that a queue of the store is kept for, if it is none that clients know.
-pub fn keeper_of(name: &[u8], arguments: &TableBuf) -> Option<Vec<u8>> {
-    let exchange = arguments.as_table().find(KEEPER)?.as_bytes()?;
+pub fn delayed_exchange_of(name: &[u8], arguments: &TableBuf) -> Option<Vec<u8>> {
+    let exchange = arguments.as_table().find(DELAYED_QUEUE)?.as_bytes()?;
     name.is_empty().then(|| exchange.to_vec())
 }
 

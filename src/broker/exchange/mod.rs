@@ -13,20 +13,17 @@ use std::collections::BTreeSet;
 use hashbrown::HashMap;
 use leveret_codec::{Properties, ShortString, Table, TableBuf};
 
+use super::arena::Arena;
 use super::arguments::ExchangeArguments;
 use super::error::Checked;
 use super::headers::HeadersMatch;
-use super::id::{Arena, Id};
-use super::queue::QueueId;
+use super::ids::{ExchangeId, QueueId, kind};
 use super::statistics::ExchangeStatistics;
 use super::time::Time;
 use super::topic::TopicTable;
 use consistent_hash::Ring;
 use deduplication::Seen;
 use delayed::{Delayed, delayed_type, is_delayed};
-
-/// Refers to an exchange of a virtual host.
-pub type ExchangeId = Id<Exchange>;
 
 /// How an exchange chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,14 +163,14 @@ pub struct Routes {
     /// The queues; one may be there more than once.
     pub queues: Vec<QueueId>,
     /// The exchanges that hold it back.
-    pub holders: Vec<ExchangeId>,
+    pub delaying: Vec<ExchangeId>,
 }
 
 impl Routes {
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.queues.clear();
-        self.holders.clear();
+        self.delaying.clear();
     }
 }
 
@@ -384,7 +381,7 @@ impl std::fmt::Debug for Exchange {
 /// All exchanges of a virtual host but the default one, which is no more than the queues' names.
 #[derive(Default)]
 pub struct Exchanges {
-    arena: Arena<Exchange>,
+    arena: Arena<kind::Exchange, Exchange>,
     names: HashMap<ShortString, ExchangeId>,
     /// Exchanges met while one message is routed; kept for its memory.
     met: Vec<ExchangeId>,
@@ -451,7 +448,7 @@ impl Exchanges {
             next += 1;
             // rabbitmq: wherever it is met, be it first or on the way.
             if exchange.delayed.is_some() && is_delayed(message.properties) {
-                routes.holders.push(id);
+                routes.delaying.push(id);
                 continue;
             }
             let mut found_any = false;

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use super::{Entry, Ready};
+use crate::broker::ids::Position;
 use crate::broker::paging::{Cold, PagedMessage};
-use crate::broker::record::Position;
 use crate::broker::time::Time;
 
 /// What is on the disk alone, and what came after it.

@@ -7,7 +7,8 @@
 use leveret_codec::ShortString;
 use leveret_codec::method::connection;
 
-use super::{ConnectionId, Vhost};
+use super::Vhost;
+use crate::broker::ids::ConnectionId;
 use crate::broker::time::Time;
 
 impl Vhost {
@@ -19,27 +20,27 @@ impl Vhost {
             return;
         }
         let blocked: Vec<_> =
-            self.clients.iter().filter(|(_, it)| it.blocked).map(|(id, _)| id).collect();
+            self.sessions.clients().filter(|(_, it)| it.blocked).map(|(id, _)| id).collect();
         for id in blocked {
-            let Some(client) = self.clients.get_mut(id) else { continue };
+            let Some(client) = self.sessions.client_mut(id) else { continue };
             client.blocked = false;
             if client.wants_blocked() {
-                self.reply(id, 0, &connection::Unblocked {});
+                self.sessions.reply(id, 0, &connection::Unblocked {});
             }
         }
     }
 
     /// Whether a connection is not to be read from until the alarm is over.
     pub fn is_blocked(&self, connection: ConnectionId) -> bool {
-        self.clients.get(connection).is_some_and(|client| client.blocked)
+        self.sessions.client(connection).is_some_and(|client| client.blocked)
     }
 
     /// Blocks a connection that has published.
     pub(super) fn block(&mut self, id: ConnectionId) {
         let Some(reason) = self.alarm.clone() else { return };
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.sessions.client_mut(id) else { return };
         if !std::mem::replace(&mut client.blocked, true) && client.wants_blocked() {
-            self.reply(id, 0, &connection::Blocked { reason: reason.as_short() });
+            self.sessions.reply(id, 0, &connection::Blocked { reason: reason.as_short() });
         }
     }
 }

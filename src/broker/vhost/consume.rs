@@ -3,23 +3,23 @@
 use leveret_codec::method::basic;
 
 use super::Vhost;
-use super::client::Via;
 use super::reply_to::is_reply_to;
+use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ConsumeArguments;
-use crate::broker::channel::{ChannelId, ChannelState};
-use crate::broker::consumer::{Consumer, ConsumerId};
+use crate::broker::channel::ChannelState;
+use crate::broker::consumer::Consumer;
 use crate::broker::error::{Checked, Fault};
+use crate::broker::ids::{ChannelId, ConsumerId, QueueId};
 use crate::broker::names;
-use crate::broker::queue::QueueId;
 
 impl Vhost {
-    pub(super) fn qos(&mut self, via: Via, qos: basic::Qos) -> Checked<()> {
+    pub(super) fn qos(&mut self, via: ChannelRef, qos: basic::Qos) -> Checked<()> {
         if qos.prefetch_size != 0 {
             let size = qos.prefetch_size;
             return Err(Fault::not_implemented(format!("prefetch_size!=0 ({size})")));
         }
-        if let Some(channel) = self.channels.get_mut(via.channel) {
+        if let Some(channel) = self.sessions.channel_mut(via.channel) {
             // rabbitmq: global false is for consumers to come, each with its own window; it also
             // ends a window that consumers share.
             if qos.global {
@@ -29,12 +29,12 @@ impl Vhost {
                 channel.global_prefetch = 0;
             }
         }
-        self.reply(via.connection, via.number, &basic::QosOk {});
+        self.sessions.reply(via.connection, via.number, &basic::QosOk {});
         self.resume_channel(via.channel);
         Ok(())
     }
 
-    pub(super) fn consume(&mut self, via: Via, consume: &basic::Consume<'_>) -> Checked<()> {
+    pub(super) fn consume(&mut self, via: ChannelRef, consume: &basic::Consume<'_>) -> Checked<()> {
         let tag = consume.consumer_tag;
         self.check_tag_is_free(via, tag)?;
         let name = self.queue_name(via, consume.queue)?;
@@ -52,8 +52,8 @@ impl Vhost {
         self.check_global_window(id, via)?;
 
         let tag = if tag.is_empty() { self.make_up_name("amq.ctag-") } else { tag.into() };
-        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
-        let consumer = self.consumers.insert(Consumer {
+        let prefetch = self.sessions.channel(via.channel).map_or(0, |channel| channel.prefetch);
+        let consumer = self.sessions.insert_consumer(Consumer {
             tag: tag.clone(),
             connection: via.connection,
             channel: via.channel,
@@ -62,11 +62,11 @@ impl Vhost {
             exclusive: consume.exclusive,
             priority: arguments.priority,
             arguments: consume.arguments.to_owned_table(),
-            prefetch: channel.prefetch,
+            prefetch,
             unacknowledged: 0,
             waiting: false,
         });
-        channel.consumers.insert(tag.clone(), consumer);
+        let Some(consumer) = consumer else { return Ok(()) };
         if let Some(queue) = self.queues.get_mut(id) {
             let single = queue.arguments.single_active_consumer;
             let exclusive = consume.exclusive && !queue.is_quorum();
@@ -74,7 +74,7 @@ impl Vhost {
         }
         if !consume.nowait {
             let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
-            self.reply(via.connection, via.number, &ok);
+            self.sessions.reply(via.connection, via.number, &ok);
         }
         if let Some(queue) = self.resume(consumer) {
             self.dispatch(queue);
@@ -98,8 +98,8 @@ impl Vhost {
     }
 
     /// rabbitmq: quorum queues know no window that consumers share.
-    fn check_global_window(&self, id: QueueId, via: Via) -> Checked<()> {
-        let shared = self.channels.get(via.channel).is_some_and(|it| it.global_prefetch > 0);
+    fn check_global_window(&self, id: QueueId, via: ChannelRef) -> Checked<()> {
+        let shared = self.sessions.channel(via.channel).is_some_and(|it| it.global_prefetch > 0);
         match self.queues.get(id) {
             Some(queue) if shared && queue.is_quorum() => {
                 let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
@@ -109,17 +109,17 @@ impl Vhost {
         }
     }
 
-    pub(super) fn cancel(&mut self, via: Via, cancel: &basic::Cancel<'_>) -> Checked<()> {
+    pub(super) fn cancel(&mut self, via: ChannelRef, cancel: &basic::Cancel<'_>) -> Checked<()> {
         let tag = cancel.consumer_tag;
         self.cancel_replies(via.channel, Some(tag));
         let consumer = self
-            .channels
-            .get_mut(via.channel)
+            .sessions
+            .channel_mut(via.channel)
             .and_then(|channel| channel.consumers.remove(tag.as_bytes()));
         // rabbitmq: a tag that nobody has is cancelled all the same.
         if !cancel.nowait {
             let ok = basic::CancelOk { consumer_tag: tag };
-            self.reply(via.connection, via.number, &ok);
+            self.sessions.reply(via.connection, via.number, &ok);
         }
         if let Some(consumer) = consumer {
             self.unsubscribe(consumer);
@@ -133,13 +133,13 @@ impl Vhost {
     /// another and is served.
     pub(super) fn cancel_all(&mut self, channels: &[ChannelId]) {
         for &id in channels {
-            if let Some(channel) = self.channels.get_mut(id) {
+            if let Some(channel) = self.sessions.channel_mut(id) {
                 channel.state = ChannelState::Closing;
             }
         }
         for &id in channels {
             self.cancel_replies(id, None);
-            let Some(channel) = self.channels.get_mut(id) else { continue };
+            let Some(channel) = self.sessions.channel_mut(id) else { continue };
             for consumer in std::mem::take(&mut channel.consumers).into_values() {
                 self.unsubscribe(consumer);
             }
@@ -148,7 +148,7 @@ impl Vhost {
 
     /// Ends a subscription that its channel has forgotten. Its deliveries stay to be acknowledged.
     fn unsubscribe(&mut self, id: ConsumerId) {
-        let Some(consumer) = self.consumers.remove(id) else { return };
+        let Some(consumer) = self.sessions.remove_consumer(id) else { return };
         let Some(queue) = self.queues.get_mut(consumer.queue) else { return };
         let successor = queue.consumers.unsubscribe(id);
         let last = queue.consumers.is_empty();
@@ -166,7 +166,7 @@ impl Vhost {
 
     /// The windows of a channel, or its connection's outbox, may have room again.
     pub(super) fn resume_channel(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get(id) else { return };
+        let Some(channel) = self.sessions.channel(id) else { return };
         let consumers: Vec<_> = channel.consumers.values().copied().collect();
         for consumer in consumers {
             if let Some(queue) = self.resume(consumer) {

@@ -72,7 +72,7 @@ impl Vhost {
                 self.make_exchange(name, kind, *durable, *auto_delete, *internal, arguments)
             }
             Definition::Queue { name, durable, auto_delete, arguments } => {
-                if self.queue_names.contains_key(name.as_bytes()) {
+                if self.queues.find(name.as_bytes()).is_some() {
                     return Ok(());
                 }
                 if name.is_empty() {

@@ -6,44 +6,43 @@ use smallvec::smallvec;
 use super::Vhost;
 use super::publish::without_bcc;
 use crate::broker::arguments;
-use crate::broker::exchange::delayed::{Delayed, Held, delay_of, keeper_arguments};
-use crate::broker::exchange::{Exchange, ExchangeId};
+use crate::broker::exchange::Exchange;
+use crate::broker::exchange::delayed::{Delayed, Held, delay_of, delayed_queue_arguments};
 use crate::broker::expiry::Deadline;
+use crate::broker::ids::{DurableQueueId, ExchangeId, Position};
 use crate::broker::limits;
 use crate::broker::message::Message;
-use crate::broker::record::{
-    DurableQueueId, Placement, Position, QueueDefinition, Record, RecoveredMessage,
-};
+use crate::broker::record::{Placement, QueueDefinition, Record, RecoveredMessage};
 use crate::broker::time::Time;
 
 impl Vhost {
     /// Gives a durable exchange that delays messages its place in the store.
-    pub(super) fn keep_delayed(&mut self, exchange: &mut Exchange) {
+    pub(super) fn add_delayed_queue(&mut self, exchange: &mut Exchange) {
         let Some(delayed) = &mut exchange.delayed else { return };
-        let id = self.new_keeper_id();
+        let id = self.new_delayed_queue_id();
         delayed.durable = Some(id);
-        self.record(Record::QueueDeclared(keeper_definition(id, &exchange.name)));
+        self.journal.record(Record::QueueDeclared(delayed_queue_definition(id, &exchange.name)));
     }
 
     /// Holds a message back in an exchange, as its header says. Says whether it was taken: what
     /// cannot be kept is refused.
     pub(super) fn delay(&mut self, id: ExchangeId, message: &Message) -> bool {
-        let (now, failed) = (self.now, self.store_failed);
+        let (now, failed) = (self.now, self.journal.has_failed());
         let Some(delayed) = self.delayed(id) else { return true };
         let Some((delay_ms, message)) = delay_of(message) else { return true };
         let due = now.plus_millis(delay_ms);
         let position = delayed.next_position();
-        let keeper = delayed.durable.filter(|_| message.is_persistent());
-        if keeper.is_some() && failed {
+        let delayed_queue = delayed.durable.filter(|_| message.is_persistent());
+        if delayed_queue.is_some() && failed {
             return false;
         }
-        let held = Held { message: message.clone(), recorded: keeper.is_some() };
+        let held = Held { message: message.clone(), recorded: delayed_queue.is_some() };
         let weight = held.weight();
         delayed.hold(due, position, held);
-        self.held_back += weight;
-        if let Some(queue) = keeper {
+        self.memory.hold(weight);
+        if let Some(queue) = delayed_queue {
             let placement = Placement { queue, position, expires_at: Some(due) };
-            self.record(Record::Enqueued { message, placements: smallvec![placement] });
+            self.journal.record(Record::Enqueued { message, placements: smallvec![placement] });
         }
         self.arm_delayed(id);
         true
@@ -57,14 +56,14 @@ impl Vhost {
         }
         for _ in 0..limits::EXPIRED_A_TURN {
             let Some(delayed) = self.delayed(id) else { return };
-            let keeper = delayed.durable;
+            let delayed_queue = delayed.durable;
             let Some((position, held)) = delayed.take_due(now) else { break };
-            self.held_back -= held.weight();
+            self.memory.release(held.weight());
             self.route_released(id, held.message);
             // why: only now. Should the broker die in between, the message is there twice rather
             // than lost.
-            if let Some(queue) = keeper.filter(|_| held.recorded) {
-                self.record_settled(queue, position);
+            if let Some(queue) = delayed_queue.filter(|_| held.recorded) {
+                self.journal.record_settled(queue, position);
             }
         }
         self.arm_delayed(id);
@@ -82,25 +81,25 @@ impl Vhost {
         let routes = self.route(Some(id), &message, &copies);
         let message = if blind { without_bcc(&message) } else { message };
         self.enqueue(message, expiration_ms, &routes.queues);
-        self.routes = routes;
+        self.batch.routes = routes;
     }
 
     /// What the store kept for a delayed exchange.
     pub(super) fn recover_delayed(
         &mut self,
         exchange: &[u8],
-        keeper: DurableQueueId,
+        delayed_queue: DurableQueueId,
         last_position: Position,
         messages: Vec<RecoveredMessage>,
     ) {
         let exchange = self.exchanges.find(exchange);
         let Some(id) = exchange.filter(|id| self.delayed(*id).is_some()) else {
-            self.orphaned_keepers.push(keeper);
+            self.unclaimed_delayed_queues.push(delayed_queue);
             return;
         };
         let Some(delayed) = self.delayed(id) else { return };
-        if let Some(earlier) = delayed.durable.replace(keeper) {
-            self.orphaned_keepers.push(earlier);
+        if let Some(earlier) = delayed.durable.replace(delayed_queue) {
+            self.unclaimed_delayed_queues.push(earlier);
         }
         let Some(delayed) = self.delayed(id) else { return };
         delayed.reserve_positions(last_position);
@@ -110,35 +109,36 @@ impl Vhost {
             let held = Held { message: message.message, recorded: true };
             delayed.hold(due, message.position, held);
         }
-        self.held_back += delayed.weight() - before;
+        let more = delayed.weight() - before;
+        self.memory.hold(more);
         self.arm_delayed(id);
     }
 
-    /// Mends what a crash tore apart: a keeper that keeps nothing goes, an exchange without one gets
+    /// Mends what a crash tore apart: a delayed_queue that keeps nothing goes, an exchange without one gets
     /// one.
-    pub(super) fn mend_keepers(&mut self) {
-        for id in std::mem::take(&mut self.orphaned_keepers) {
-            self.record(Record::QueueDeleted { id });
+    pub(super) fn mend_delayed_queues(&mut self) {
+        for id in std::mem::take(&mut self.unclaimed_delayed_queues) {
+            self.journal.record(Record::QueueDeleted { id });
         }
         let without: Vec<ExchangeId> = self
             .exchanges
             .iter()
-            .filter(|(_, it)| it.durable && it.delayed.as_ref().is_some_and(Delayed::is_homeless))
+            .filter(|(_, it)| it.durable && it.delayed.as_ref().is_some_and(Delayed::has_no_queue))
             .map(|(id, _)| id)
             .collect();
         for id in without {
-            let keeper = self.new_keeper_id();
+            let delayed_queue = self.new_delayed_queue_id();
             if let Some(delayed) = self.delayed(id) {
-                delayed.durable = Some(keeper);
+                delayed.durable = Some(delayed_queue);
             }
             let name = self.exchanges.get(id).map(|it| it.name.clone()).unwrap_or_default();
-            self.record(Record::QueueDeclared(keeper_definition(keeper, &name)));
+            self.journal
+                .record(Record::QueueDeclared(delayed_queue_definition(delayed_queue, &name)));
         }
     }
 
-    fn new_keeper_id(&mut self) -> DurableQueueId {
-        self.last_queue_id.0 += 1;
-        self.last_queue_id
+    fn new_delayed_queue_id(&mut self) -> DurableQueueId {
+        self.journal.next_queue_id()
     }
 
     fn arm_delayed(&mut self, id: ExchangeId) {
@@ -155,11 +155,11 @@ impl Vhost {
 }
 
 /// The queue without a name that the store keeps for a delayed exchange.
-fn keeper_definition(id: DurableQueueId, exchange: &ShortString) -> QueueDefinition {
+fn delayed_queue_definition(id: DurableQueueId, exchange: &ShortString) -> QueueDefinition {
     QueueDefinition {
         id,
         name: ShortString::default(),
         auto_delete: false,
-        arguments: keeper_arguments(exchange.as_bytes()),
+        arguments: delayed_queue_arguments(exchange.as_bytes()),
     }
 }

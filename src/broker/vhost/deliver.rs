@@ -4,16 +4,15 @@ use leveret_codec::method::basic;
 use leveret_codec::{ReplyCode, ShortStr};
 
 use super::Vhost;
-use super::client::Via;
-use super::paging::note_touched;
+use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::channel::ChannelState;
+use crate::broker::client::Client;
 use crate::broker::command::{Delivery, Outgoing};
-use crate::broker::consumer::ConsumerId;
 use crate::broker::error::{Checked, Fault};
+use crate::broker::ids::{ConsumerId, QueueId};
 use crate::broker::limits;
 use crate::broker::names;
-use crate::broker::queue::QueueId;
 use crate::broker::ready::Entry;
 use crate::broker::unacked::Unacked;
 
@@ -33,7 +32,6 @@ impl Vhost {
             }
             let Some(consumer) = self.next_consumer(id) else { break };
             let Some(queue) = self.queues.get_mut(id) else { break };
-            note_touched(queue, id, &mut self.touched);
             let Some(entry) = queue.ready.pop_front() else { break };
             self.deliver(id, consumer, entry);
         }
@@ -49,7 +47,7 @@ impl Vhost {
                 return Some(consumer);
             }
             self.queues.get_mut(id)?.consumers.leave();
-            if let Some(consumer) = self.consumers.get_mut(consumer) {
+            if let Some(consumer) = self.sessions.consumer_mut(consumer) {
                 consumer.waiting = false;
             }
         }
@@ -58,11 +56,10 @@ impl Vhost {
     /// Whether a consumer may get a message now, if its queue serves it: its windows have room, and so
     /// has its connection's outbox.
     fn has_room(&self, id: ConsumerId) -> bool {
-        let Some(consumer) = self.consumers.get(id) else { return false };
-        let has_room =
-            || self.clients.get(consumer.connection).is_some_and(super::Client::has_room);
+        let Some(consumer) = self.sessions.consumer(id) else { return false };
+        let has_room = || self.sessions.client(consumer.connection).is_some_and(Client::has_room);
         let has_credit = || {
-            self.channels.get(consumer.channel).is_some_and(|channel| {
+            self.sessions.channel(consumer.channel).is_some_and(|channel| {
                 channel.state == ChannelState::Open && (consumer.no_ack || channel.has_credit())
             })
         };
@@ -73,7 +70,7 @@ impl Vhost {
     /// be looked at.
     pub(super) fn resume(&mut self, id: ConsumerId) -> Option<QueueId> {
         let has_room = self.has_room(id);
-        let consumer = self.consumers.get_mut(id)?;
+        let consumer = self.sessions.consumer_mut(id)?;
         let queue = self.queues.get_mut(consumer.queue)?;
         if consumer.waiting || !has_room || !queue.consumers.is_active(id) {
             return None;
@@ -85,8 +82,8 @@ impl Vhost {
 
     /// Sends a message to a consumer that can take it.
     pub(super) fn deliver(&mut self, id: QueueId, consumer_id: ConsumerId, entry: Entry) {
-        let Some(consumer) = self.consumers.get_mut(consumer_id) else { return };
-        let Some(channel) = self.channels.get_mut(consumer.channel) else { return };
+        let found = self.sessions.consumer_and_channel(consumer_id);
+        let Some((consumer, channel)) = found else { return };
         let Some(queue) = self.queues.get_mut(id) else { return };
         queue.consumers.rotate();
         let delivery_tag = channel.next_delivery_tag();
@@ -105,7 +102,6 @@ impl Vhost {
             consumer.unacknowledged += 1;
             channel.unacked_of_consumers += 1;
             queue.note_delivered(&entry);
-            note_touched(queue, id, &mut self.touched);
             let listed = entry.recorded && queue.note_delivering();
             let consumer = Some(consumer_id);
             let delivered_at = self.now;
@@ -113,13 +109,13 @@ impl Vhost {
                 .unacked
                 .push(delivery_tag, Unacked { queue: id, consumer, entry, delivered_at });
             if listed {
-                self.delivering.push(id);
+                self.batch.delivering.push(id);
             }
             self.watch_unacked();
             message
         };
-        self.let_go(kept);
-        self.send(
+        self.release_from_store(kept);
+        self.sessions.send(
             connection,
             Outgoing::Deliver(Delivery {
                 channel: channel_number,
@@ -149,7 +145,7 @@ impl Vhost {
     }
 
     /// spec: basic.get.
-    pub(super) fn get(&mut self, via: Via, get: &basic::Get<'_>) -> Checked<()> {
+    pub(super) fn get(&mut self, via: ChannelRef, get: &basic::Get<'_>) -> Checked<()> {
         let name = self.queue_name(via, get.queue)?;
         self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
@@ -157,20 +153,19 @@ impl Vhost {
         self.check_get(id)?;
         self.note_used(id);
         let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
-        note_touched(queue, id, &mut self.touched);
         // Those that expired went before (see `prepare`).
         let Some(entry) = queue.ready.pop_front() else {
             queue.statistics.get_empty += 1;
             self.statistics.get_empty += 1;
             let empty = basic::GetEmpty { cluster_id: ShortStr::EMPTY };
-            self.reply(via.connection, via.number, &empty);
+            self.sessions.reply(via.connection, via.number, &empty);
             return Ok(());
         };
         // why: the count is of what is left once those that have expired by now are gone.
         self.expire_head(id, limits::EXPIRED_A_TURN);
         let Some(queue) = self.queues.get_mut(id) else { return Ok(()) };
         let message_count = queue.ready.len() as u32;
-        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+        let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
         let delivery_tag = channel.next_delivery_tag();
         let message = queue.message_for_client(&entry, true);
         let redelivered = entry.redelivered;
@@ -179,11 +174,11 @@ impl Vhost {
         }
         if get.no_ack {
             let kept = queue.kept(&entry);
-            self.let_go(kept);
+            self.release_from_store(kept);
         } else {
             queue.note_delivered(&entry);
             if entry.recorded && queue.note_delivering() {
-                self.delivering.push(id);
+                self.batch.delivering.push(id);
             }
             let delivered_at = self.now;
             let unacked = Unacked { queue: id, consumer: None, entry, delivered_at };
@@ -192,7 +187,7 @@ impl Vhost {
         }
         let channel = via.number;
         let ok = Outgoing::GetOk { channel, delivery_tag, redelivered, message_count, message };
-        self.send(via.connection, ok);
+        self.sessions.send(via.connection, ok);
         self.arm(id);
         Ok(())
     }

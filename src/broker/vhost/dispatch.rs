@@ -4,28 +4,40 @@ use leveret_codec::method::{access, channel, confirm, connection};
 use leveret_codec::{Method, ReplyCode};
 
 use super::Vhost;
-use super::client::{ClientState, ConnectionId, Via};
+use super::sessions::ChannelRef;
 use crate::broker::channel::ChannelState;
-use crate::broker::command::Command;
+use crate::broker::client::ClientState;
+use crate::broker::command::{Command, Handled};
 use crate::broker::confirm::Confirms;
 use crate::broker::error::{Checked, Fault};
+use crate::broker::ids::ConnectionId;
 use crate::broker::time::Time;
 
 /// Class and method of basic.publish.
 const PUBLISH: (u16, u16) = (60, 40);
 
 impl Vhost {
-    /// A client asks for something.
-    pub fn handle_command(&mut self, now: Time, id: ConnectionId, command: Command<'_>) {
+    /// A client asks for something. What has to wait is given back, to be given again.
+    pub fn handle_command<'a>(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        command: Command<'a>,
+    ) -> Handled<'a> {
         self.now = now;
-        let Some(client) = self.clients.get(id) else { return };
+        let Some(client) = self.sessions.client(id) else { return Handled::Done };
         if client.state != ClientState::Open {
             self.handle_while_closing(id, &command);
-            return;
+            return Handled::Done;
+        }
+        if let Command::Method { channel, method } = &command
+            && let Some(wait) = self.prepare(id, *channel, method)
+        {
+            return Handled::Waits { command, wait };
         }
         let run = match &command {
             Command::Publish { channel, immediate, message, .. } => {
-                self.run.goes_on(id, *channel, *immediate, message)
+                self.batch.run.goes_on(id, *channel, *immediate, message)
             }
             _ => None,
         };
@@ -34,11 +46,12 @@ impl Vhost {
                 self.publish_on(via, queue, message);
             }
             (command, _) => {
-                self.run.end();
+                self.batch.run.end();
                 self.handle_alone(id, command);
             }
         }
-        self.work_off();
+        self.process_dead_letters();
+        Handled::Done
     }
 
     /// As if nothing were known from the command before.
@@ -73,7 +86,7 @@ impl Vhost {
             Method::ConnectionClose(_) => self.handle_close(id),
             // rabbitmq: users of its own may send any new secret.
             Method::ConnectionUpdateSecret(_) => {
-                self.reply(id, 0, &connection::UpdateSecretOk {});
+                self.sessions.reply(id, 0, &connection::UpdateSecretOk {});
             }
             _ => {
                 let text = "unexpected method in connection state running";
@@ -85,7 +98,7 @@ impl Vhost {
 
     fn handle_method(&mut self, id: ConnectionId, number: u16, method: &Method<'_>) {
         let ids = (method.class_id(), method.method_id());
-        let known = self.clients.get(id).and_then(|client| client.channels.get(&number));
+        let known = self.sessions.client(id).and_then(|client| client.channels.get(&number));
         if let Method::ChannelOpen(_) = method {
             let result = match known {
                 None => self.open_channel(id, number),
@@ -101,19 +114,19 @@ impl Vhost {
         }
         let Some(via) = self.via_any(id, number, ids) else { return };
         let closing = self
-            .channels
-            .get(via.channel)
+            .sessions
+            .channel(via.channel)
             .is_some_and(|channel| channel.state == ChannelState::Closing);
         match method {
             Method::ChannelClose(_) if closing => {
-                self.reply(id, number, &channel::CloseOk {});
+                self.sessions.reply(id, number, &channel::CloseOk {});
             }
             Method::ChannelCloseOk(_) => self.remove_channel(via),
             _ if closing => {}
             Method::ChannelClose(_) => {
                 self.flush_confirms(via.channel);
                 self.remove_channel(via);
-                self.reply(id, number, &channel::CloseOk {});
+                self.sessions.reply(id, number, &channel::CloseOk {});
             }
             _ => {
                 let result = self.handle_channel_method(via, method);
@@ -122,7 +135,7 @@ impl Vhost {
         }
     }
 
-    fn handle_channel_method(&mut self, via: Via, method: &Method<'_>) -> Checked<()> {
+    fn handle_channel_method(&mut self, via: ChannelRef, method: &Method<'_>) -> Checked<()> {
         // The two that matter for speed come first.
         match method {
             Method::BasicAck(ack) => return self.ack(via, ack.delivery_tag, ack.multiple),
@@ -133,7 +146,7 @@ impl Vhost {
         }
         self.check_not_committing(via)?;
         // why: what was published before a method is answered before it.
-        if self.channels.get(via.channel).is_some_and(|channel| channel.confirms_listed) {
+        if self.sessions.channel(via.channel).is_some_and(|channel| channel.confirms_listed) {
             self.flush_confirms(via.channel);
         }
         match method {
@@ -160,7 +173,7 @@ impl Vhost {
             Method::ConfirmSelect(select) => self.confirm_select(via, *select),
             Method::ChannelFlow(flow) => self.channel_flow(via, *flow),
             Method::AccessRequest(_) => {
-                self.reply(via.connection, via.number, &access::RequestOk { ticket: 1 });
+                self.sessions.reply(via.connection, via.number, &access::RequestOk { ticket: 1 });
                 Ok(())
             }
             Method::TxSelect(_) => self.tx_select(via),
@@ -171,24 +184,24 @@ impl Vhost {
     }
 
     /// The open channel of this number; a fault or silence takes care of the rest.
-    fn via(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<Via> {
+    fn via(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<ChannelRef> {
         let via = self.via_any(id, number, ids)?;
-        let channel = self.channels.get(via.channel)?;
+        let channel = self.sessions.channel(via.channel)?;
         (channel.state == ChannelState::Open).then_some(via)
     }
 
     /// The channel of this number, open or closing.
-    fn via_any(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<Via> {
-        let channel = self.clients.get(id)?.channels.get(&number).copied();
+    fn via_any(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<ChannelRef> {
+        let channel = self.sessions.client(id)?.channels.get(&number).copied();
         if channel.is_none() {
             let fault = Fault::new(ReplyCode::ChannelError, "expected 'channel.open'");
             self.close_client(id, &fault, ids.0, ids.1, false);
         }
-        Some(Via { connection: id, channel: channel?, number })
+        Some(ChannelRef { connection: id, channel: channel?, number })
     }
 
     /// Closes what a fault costs.
-    fn check(&mut self, via: Via, (class_id, method_id): (u16, u16), result: Checked<()>) {
+    fn check(&mut self, via: ChannelRef, (class_id, method_id): (u16, u16), result: Checked<()>) {
         match result {
             Ok(()) => {}
             Err(fault) if fault.is_hard() => {
@@ -199,24 +212,24 @@ impl Vhost {
         }
     }
 
-    fn confirm_select(&mut self, via: Via, select: confirm::Select) -> Checked<()> {
-        if let Some(channel) = self.channels.get_mut(via.channel) {
+    fn confirm_select(&mut self, via: ChannelRef, select: confirm::Select) -> Checked<()> {
+        if let Some(channel) = self.sessions.channel_mut(via.channel) {
             if channel.transaction.is_some() {
                 return Err(Fault::precondition_failed("cannot switch from tx to confirm mode"));
             }
             channel.confirms.get_or_insert_with(Confirms::default);
         }
         if !select.nowait {
-            self.reply(via.connection, via.number, &confirm::SelectOk {});
+            self.sessions.reply(via.connection, via.number, &confirm::SelectOk {});
         }
         Ok(())
     }
 
-    fn channel_flow(&mut self, via: Via, flow: channel::Flow) -> Checked<()> {
+    fn channel_flow(&mut self, via: ChannelRef, flow: channel::Flow) -> Checked<()> {
         if !flow.active {
             return Err(Fault::not_implemented("active=false"));
         }
-        self.reply(via.connection, via.number, &channel::FlowOk { active: true });
+        self.sessions.reply(via.connection, via.number, &channel::FlowOk { active: true });
         Ok(())
     }
 }

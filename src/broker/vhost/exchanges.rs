@@ -6,12 +6,13 @@ use leveret_codec::method::exchange;
 use leveret_codec::{ReplyCode, ShortStr, ShortString, Table};
 
 use super::Vhost;
-use super::client::Via;
+use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ExchangeArguments;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeId, ExchangeType};
+use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeType};
 use crate::broker::expiry::Deadline;
+use crate::broker::ids::ExchangeId;
 use crate::broker::message::sorted_entries;
 use crate::broker::names;
 use crate::broker::record::{BindingDefinition, BoundTo, ExchangeDefinition, Record};
@@ -19,7 +20,7 @@ use crate::broker::record::{BindingDefinition, BoundTo, ExchangeDefinition, Reco
 impl Vhost {
     pub(super) fn exchange_declare(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         declare: &exchange::Declare<'_>,
     ) -> Checked<()> {
         let name = clean(declare.exchange);
@@ -30,14 +31,14 @@ impl Vhost {
             self.declare_exchange(via, &name, declare)?;
         }
         if !declare.nowait {
-            self.reply(via.connection, via.number, &exchange::DeclareOk {});
+            self.sessions.reply(via.connection, via.number, &exchange::DeclareOk {});
         }
         Ok(())
     }
 
     fn declare_exchange(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         name: &ShortString,
         declare: &exchange::Declare<'_>,
     ) -> Checked<()> {
@@ -73,10 +74,10 @@ impl Vhost {
         let mut exchange =
             Exchange::new(name.clone(), kind, durable, auto_delete, internal, arguments)?;
         if exchange.durable {
-            // why: the keeper first. Torn in between, a keeper without an exchange is deleted at the
-            // next start; an exchange without a keeper would lose what it holds.
-            self.keep_delayed(&mut exchange);
-            self.record(Record::ExchangeDeclared(definition(&exchange)));
+            // why: the delayed_queue first. Torn in between, a delayed_queue without an exchange is deleted at the
+            // next start; an exchange without a delayed_queue would lose what it holds.
+            self.add_delayed_queue(&mut exchange);
+            self.journal.record(Record::ExchangeDeclared(definition(&exchange)));
         }
         let id = self.exchanges.insert(exchange);
         self.apply_exchange_policy(id);
@@ -113,7 +114,7 @@ impl Vhost {
 
     pub(super) fn exchange_delete(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         delete: &exchange::Delete<'_>,
     ) -> Checked<()> {
         let name = clean(delete.exchange);
@@ -133,7 +134,7 @@ impl Vhost {
             self.delete_exchange(id);
         }
         if !delete.nowait {
-            self.reply(via.connection, via.number, &exchange::DeleteOk {});
+            self.sessions.reply(via.connection, via.number, &exchange::DeleteOk {});
         }
         Ok(())
     }
@@ -152,16 +153,16 @@ impl Vhost {
     fn delete_one_exchange(&mut self, id: ExchangeId, going: &mut Vec<ExchangeId>) {
         let Some(exchange) = self.exchanges.remove(id) else { return };
         if let Some(delayed) = &exchange.delayed {
-            self.held_back -= delayed.weight();
+            self.memory.release(delayed.weight());
             if let Some(armed) = delayed.armed() {
                 self.deadlines.remove(armed, Deadline::Exchange(id));
             }
             if let Some(id) = delayed.durable {
-                self.record(Record::QueueDeleted { id });
+                self.journal.record(Record::QueueDeleted { id });
             }
         }
         if exchange.durable {
-            self.record(Record::ExchangeDeleted { name: exchange.name.clone() });
+            self.journal.record(Record::ExchangeDeleted { name: exchange.name.clone() });
         }
         for binding in exchange.bindings() {
             self.forget_binding(id, binding);
@@ -185,7 +186,11 @@ impl Vhost {
         }
     }
 
-    pub(super) fn exchange_bind(&mut self, via: Via, bind: &exchange::Bind<'_>) -> Checked<()> {
+    pub(super) fn exchange_bind(
+        &mut self,
+        via: ChannelRef,
+        bind: &exchange::Bind<'_>,
+    ) -> Checked<()> {
         let (source, destination) = (clean(bind.source), clean(bind.destination));
         self.may_with_exchange(via, Permission::Write, destination.as_bytes())?;
         not_the_default(&destination)?;
@@ -197,14 +202,14 @@ impl Vhost {
         let destination = self.existing_exchange(&destination_name)?;
         self.bind(source, Destination::Exchange(destination), bind.routing_key, bind.arguments)?;
         if !bind.nowait {
-            self.reply(via.connection, via.number, &exchange::BindOk {});
+            self.sessions.reply(via.connection, via.number, &exchange::BindOk {});
         }
         Ok(())
     }
 
     pub(super) fn exchange_unbind(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         unbind: &exchange::Unbind<'_>,
     ) -> Checked<()> {
         let (source, destination) = (clean(unbind.source), clean(unbind.destination));
@@ -223,7 +228,7 @@ impl Vhost {
             self.unbind(source, destination, unbind.routing_key, unbind.arguments);
         }
         if !unbind.nowait {
-            self.reply(via.connection, via.number, &exchange::UnbindOk {});
+            self.sessions.reply(via.connection, via.number, &exchange::UnbindOk {});
         }
         Ok(())
     }
@@ -243,7 +248,7 @@ impl Vhost {
             return Ok(());
         }
         if let Some(definition) = self.durable_binding(source, &binding) {
-            self.record(Record::Bound(definition));
+            self.journal.record(Record::Bound(definition));
         }
         let other_end = (source, binding.key, binding.arguments);
         match destination {
@@ -276,7 +281,7 @@ impl Vhost {
             return;
         }
         if let Some(definition) = self.durable_binding(source, &binding) {
-            self.record(Record::Unbound(definition));
+            self.journal.record(Record::Unbound(definition));
         }
         self.forget_binding(source, &binding);
         self.auto_delete_exchange(source);

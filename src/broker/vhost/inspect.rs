@@ -2,11 +2,12 @@
 
 use leveret_codec::TableBuf;
 
-use super::client::ClientState;
-use super::{Client, ConnectionId, Vhost};
+use super::Vhost;
+use crate::broker::client::{Client, ClientState};
 use crate::broker::confirm::Confirms;
 use crate::broker::exchange::{Destination, Exchange};
-use crate::broker::queue::{Queue, QueueId};
+use crate::broker::ids::{ConnectionId, QueueId};
+use crate::broker::queue::Queue;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ConsumerSnapshot, ExchangeSnapshot,
     QueueSnapshot, VhostSnapshot,
@@ -23,17 +24,17 @@ impl Vhost {
 
     /// One queue as it is now.
     pub fn queue(&self, name: &[u8]) -> Option<QueueSnapshot> {
-        let id = self.queue_names.get(name)?;
-        self.queues.get(*id).map(|queue| self.queue_snapshot(queue))
+        let id = self.queues.find(name)?;
+        self.queues.get(id).map(|queue| self.queue_snapshot(queue))
     }
 
     /// Whether there is a queue of this name.
     pub fn has_queue(&self, name: &[u8]) -> bool {
-        self.queue_names.contains_key(name)
+        self.queues.find(name).is_some()
     }
 
     fn queue_snapshot(&self, queue: &Queue) -> QueueSnapshot {
-        let tag = |id| self.consumers.get(id).map(|consumer| consumer.tag.to_string());
+        let tag = |id| self.sessions.consumer(id).map(|consumer| consumer.tag.to_string());
         let head = queue.ready.front();
         QueueSnapshot {
             name: queue.name.to_string(),
@@ -135,20 +136,20 @@ impl Vhost {
 
     /// How many connections are open.
     pub fn connection_count(&self) -> usize {
-        self.clients.len()
+        self.sessions.client_count()
     }
 
     /// All connections as they are now.
     pub fn connections(&self) -> Vec<ConnectionSnapshot> {
-        self.clients.iter().map(|(id, client)| connection_snapshot(id, client)).collect()
+        self.sessions.clients().map(|(id, client)| connection_snapshot(id, client)).collect()
     }
 
     /// All open channels as they are now, by connection and number.
     pub fn channels(&self) -> Vec<ChannelSnapshot> {
         let mut channels = Vec::new();
-        for (connection, client) in self.clients.iter() {
+        for (connection, client) in self.sessions.clients() {
             for (&number, &id) in &client.channels {
-                let Some(channel) = self.channels.get(id) else { continue };
+                let Some(channel) = self.sessions.channel(id) else { continue };
                 let confirms = channel.confirms.as_ref();
                 let transaction = channel.transaction.as_ref();
                 channels.push(ChannelSnapshot {
@@ -180,19 +181,19 @@ impl Vhost {
 
     /// The consumers of one queue as they are now, in the order they subscribed.
     pub fn consumers_of_queue(&self, name: &[u8]) -> Vec<ConsumerSnapshot> {
-        let queue = self.queue_names.get(name).and_then(|id| self.queues.get(*id));
+        let queue = self.queues.find(name).and_then(|id| self.queues.get(id));
         queue.map(|queue| self.consumers_of(queue)).unwrap_or_default()
     }
 
     fn consumers_of(&self, queue: &Queue) -> Vec<ConsumerSnapshot> {
         let snapshot = |id| {
-            let consumer = self.consumers.get(id)?;
+            let consumer = self.sessions.consumer(id)?;
             Some(ConsumerSnapshot {
                 tag: consumer.tag.to_string(),
                 queue: queue.name.to_string(),
                 connection: consumer.connection,
-                channel: self.channels.get(consumer.channel)?.number,
-                user: self.user(consumer.connection)?.name.clone(),
+                channel: self.sessions.channel(consumer.channel)?.number,
+                user: self.sessions.user(consumer.connection)?.name.clone(),
                 no_ack: consumer.no_ack,
                 exclusive: consumer.exclusive,
                 prefetch: consumer.prefetch,
@@ -207,11 +208,11 @@ impl Vhost {
     pub fn snapshot(&self) -> VhostSnapshot {
         let queues = || self.queues.iter().map(|(_, queue)| queue);
         VhostSnapshot {
-            connections: self.clients.len(),
-            channels: self.channels.len(),
+            connections: self.sessions.client_count(),
+            channels: self.sessions.channels().len(),
             exchanges: self.exchanges.len() + 1,
             queues: self.queues.len(),
-            consumers: self.consumers.len(),
+            consumers: self.sessions.consumer_count(),
             messages_ready: queues().map(|queue| queue.ready.len()).sum(),
             messages_unacknowledged: queues().map(|queue| queue.unacknowledged).sum(),
             statistics: self.statistics,

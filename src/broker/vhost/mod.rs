@@ -1,20 +1,22 @@
 //! A virtual host: the owner of everything that its clients share.
 //!
 //! Exchanges, queues, bindings, channels, consumers and unacknowledged messages live here and refer
-//! to each other by ids. Input comes in through `handle_*` with the time it happened at; output is
-//! fetched by [`drain_outputs`](Vhost::drain_outputs) and [`take_records`](Vhost::take_records).
-//! What the methods of AMQP do is in the files beside this one, by the class or the deed.
+//! to each other by ids. See [`Vhost`] for what goes in and what comes out.
+//! What the methods of AMQP do is in the files beside this one, by the class or the deed; the parts that
+//! own the fields (`sessions`, `journal`, `memory`, `batch`, and `Queues` and `Exchanges` next door) say
+//! what may happen within one of them, and the vhost what happens between them.
 //!
 //! What a vhost deliberately is not: it has no lock, no task and no socket. Who shares it between
 //! threads locks it (see `handle`).
 //!
-//! invariant: a message that leaves a queue otherwise than to a client goes into `work` and is
+//! invariant: a message that leaves a queue otherwise than to a client goes into `dead_letters` and is
 //! routed from there, so that no queue ever acts on another and no circle recurses.
 //! invariant: when a queue has messages that wait, no consumer of it can take one, or what goes next is
 //! on its way from the disk.
 
 mod alarm;
-mod client;
+mod batch;
+mod closing;
 mod consume;
 mod define;
 mod delay;
@@ -22,50 +24,54 @@ mod deliver;
 mod dispatch;
 mod exchanges;
 mod inspect;
+mod journal;
+mod memory;
 mod paging;
 mod permission;
 mod policies;
 mod publish;
+mod publish_run;
 mod queues;
 mod recover;
 mod reply_to;
-mod run;
+mod sessions;
 mod settle;
 mod timeout;
 mod transactions;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use leveret_codec::ShortString;
 
-pub use self::client::{Client, ConnectionId};
+use self::batch::Batch;
 pub use self::define::Definition;
-pub use self::paging::{Purge, Readiness};
+use self::journal::Journal;
+use self::memory::Memory;
+use self::publish::DeadLetter;
 pub use self::recover::LeftOut;
+use self::sessions::Sessions;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};
-use super::channel::{Channel, ChannelId};
 use super::command::Outgoing;
-use super::confirm::Confirm;
+use super::confirm::{Confirm, Confirms};
 use super::connection::ConnectionInfo;
-use super::consumer::Consumer;
 use super::error::Fault;
 use super::exchange::delayed::Delayed;
-use super::exchange::{Exchange, ExchangeType, Exchanges, Routes};
-use super::expiry::Deadlines;
-use super::id::Arena;
-use super::paging::{MemoryShare, PageOrder, PageOwner};
+use super::exchange::{Exchange, ExchangeType, Exchanges};
+use super::expiry::{Deadline, Deadlines};
+pub use super::ids::ConnectionId;
+use super::ids::{ChannelId, DurableQueueId, Lsn, QueueId};
+use super::paging::PageOrder;
 use super::policy::PolicySet;
-use super::queue::{Queue, QueueId};
-use super::record::{DurableQueueId, Lsn, Record};
+use super::queue::Queue;
+use super::queues::Queues;
+use super::record::{QueueDefinition, Record};
 use super::snapshot::ConnectionSnapshot;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
 use super::transaction::HeldPublish;
-use publish::Dead;
-use run::Run;
 
 /// What a virtual host is made with.
 #[derive(Clone, Debug, Default)]
@@ -98,82 +104,54 @@ pub enum Notice {
 }
 
 /// A virtual host.
+///
+/// # Inputs
+/// Each `handle_*` takes the time at which it happened, which never runs backwards.
+/// - From clients: [`handle_open`](Vhost::handle_open) first, which gives the id of the connection;
+///   [`handle_command`](Vhost::handle_command) for what it asks, to be given again when it has to wait;
+///   [`handle_written`](Vhost::handle_written) for what its socket has taken; [`handle_disconnect`](Vhost::handle_disconnect) exactly once, last.
+/// - From the store: [`recover`](Vhost::recover) before everything else;
+///   [`handle_synced`](Vhost::handle_synced), [`handle_store_failed`](Vhost::handle_store_failed),
+///   [`handle_page`](Vhost::handle_page) and [`handle_page_refused`](Vhost::handle_page_refused),
+///   [`handle_disk_full`](Vhost::handle_disk_full).
+/// - From time: [`handle_timeout`](Vhost::handle_timeout), no later than
+///   [`next_deadline`](Vhost::next_deadline).
+/// - From operators and the machine: `handle_definition`, `handle_policies`, `handle_rights`,
+///   `handle_max_queues`, `handle_memory_share`, `handle_alarm`, `handle_close_clients`, `handle_shutdown`.
+///
+/// # Outputs
+/// After any number of inputs, a batch, [`finish_batch`](Vhost::finish_batch) answers what is answered once for
+/// many. Then, in this order:
+/// 1. [`drain_outputs`](Vhost::drain_outputs): what each client is to get;
+/// 2. [`take_records`](Vhost::take_records): what the store is to keep, and
+/// 3. [`take_page_orders`](Vhost::take_page_orders): what it is asked for, behind those records;
+/// 4. [`take_notices`](Vhost::take_notices): what an operator should hear of;
+/// 5. [`next_deadline`](Vhost::next_deadline): when time matters next.
+///
+/// Bare nouns ask and change nothing.
 pub struct Vhost {
     name: String,
     /// When the input that is being handled happened.
     now: Time,
-    clients: Arena<Client>,
-    channels: Arena<Channel>,
-    consumers: Arena<Consumer>,
-    queues: Arena<Queue>,
-    queue_names: HashMap<ShortString, QueueId>,
+    sessions: Sessions,
+    queues: Queues,
     exchanges: Exchanges,
     policies: Arc<PolicySet>,
-    /// Where answers to direct reply-to go, by their address.
-    reply_addresses: HashMap<ShortString, ChannelId>,
+    journal: Journal,
+    memory: Memory,
+    batch: Batch,
     deadlines: Deadlines,
     chance: fastrand::Rng,
-    /// What the store is to be told, in order.
-    records: Vec<Record>,
-    /// How many answers wait until that is safe.
-    awaited: usize,
-    last_lsn: Lsn,
-    synced: Lsn,
-    store_failed: bool,
-    last_queue_id: DurableQueueId,
     /// Why publishers are blocked, while they are.
     alarm: Option<ShortString>,
     /// Whether the timer will look for deliveries that wait too long for their acknowledgement.
     watching_unacked: bool,
     /// What the store keeps for delayed exchanges that are not there: known during recovery alone.
-    orphaned_keepers: Vec<DurableQueueId>,
-    /// What an operator should hear of.
-    notices: Vec<Notice>,
-    /// Arguments that a notice was made of.
-    noticed_arguments: BTreeSet<ShortString>,
+    unclaimed_delayed_queues: Vec<DurableQueueId>,
     /// How many queues there may be, if that is limited.
     max_queues: Option<u64>,
-    /// Clients that have something to fetch.
-    dirty: Vec<ConnectionId>,
-    /// Channels that published in confirm mode in this batch.
-    confirming: Vec<ChannelId>,
-    /// Channels that have confirms waiting for the store.
-    awaiting_sync: Vec<ChannelId>,
-    /// Channels whose commit waits for the store.
-    committing: Vec<ChannelId>,
-    /// Durable queues that delivered in this batch.
-    delivering: Vec<QueueId>,
-    /// Queues whose messages changed in this batch.
-    touched: Vec<QueueId>,
-    /// What queues have in memory, in octets, as they were weighed last.
-    held: u64,
-    /// How much that may be, if there is a disk for more.
-    memory_share: Option<MemoryShare>,
-    /// What transactions, delayed exchanges and unacknowledged deliveries of deleted queues have in
-    /// memory, in octets.
-    held_back: u64,
-    /// Whether nothing is to be paged out since the disk has no room for it.
-    disk_is_full: bool,
-    /// What the store is asked for beside records, in order.
-    page_orders: Vec<PageOrder>,
-    /// The queues that have pages.
-    page_owners: HashMap<PageOwner, QueueId>,
-    /// The last number given to a queue for its pages.
-    last_pages: u64,
-    /// Where among the queues to look next for something to page out.
-    page_hand: usize,
-    /// How many queues are still to be looked at in this round, and what was held when a round ended in
-    /// which nothing could be paged out.
-    looks_left: usize,
-    held_in_vain: u64,
-    /// Queues that want a page and must wait for memory.
-    starved: VecDeque<QueueId>,
     /// Messages that died and are to be routed on.
-    work: VecDeque<Dead>,
-    /// The publishes at hand that are alike.
-    run: Run,
-    /// Where the message at hand goes; kept for its memory.
-    routes: Routes,
+    dead_letters: VecDeque<DeadLetter>,
     statistics: MessageStatistics,
     default_exchange_statistics: ExchangeStatistics,
 }
@@ -184,48 +162,20 @@ impl Vhost {
         let mut vhost = Vhost {
             name: name.to_owned(),
             now: Time::EPOCH,
-            clients: Arena::default(),
-            channels: Arena::default(),
-            consumers: Arena::default(),
-            queues: Arena::default(),
-            queue_names: HashMap::new(),
+            sessions: Sessions::default(),
+            queues: Queues::default(),
             exchanges: Exchanges::default(),
             policies: settings.policies.clone(),
-            reply_addresses: HashMap::new(),
+            journal: Journal::default(),
+            memory: Memory::default(),
+            batch: Batch::default(),
             deadlines: Deadlines::default(),
             chance: fastrand::Rng::with_seed(settings.seed),
-            records: Vec::new(),
-            awaited: 0,
-            last_lsn: Lsn(0),
-            synced: Lsn(0),
-            store_failed: false,
-            last_queue_id: DurableQueueId(0),
             alarm: None,
             watching_unacked: false,
-            orphaned_keepers: Vec::new(),
-            notices: Vec::new(),
-            noticed_arguments: BTreeSet::new(),
+            unclaimed_delayed_queues: Vec::new(),
             max_queues: None,
-            dirty: Vec::new(),
-            confirming: Vec::new(),
-            awaiting_sync: Vec::new(),
-            committing: Vec::new(),
-            delivering: Vec::new(),
-            touched: Vec::new(),
-            held: 0,
-            memory_share: None,
-            held_back: 0,
-            disk_is_full: false,
-            page_orders: Vec::new(),
-            page_owners: HashMap::new(),
-            last_pages: 0,
-            page_hand: 0,
-            looks_left: 0,
-            held_in_vain: 0,
-            starved: VecDeque::new(),
-            work: VecDeque::new(),
-            run: Run::default(),
-            routes: Routes::default(),
+            dead_letters: VecDeque::new(),
             statistics: MessageStatistics::default(),
             default_exchange_statistics: ExchangeStatistics::default(),
         };
@@ -249,29 +199,28 @@ impl Vhost {
     pub fn handle_disconnect(&mut self, now: Time, connection: ConnectionId) {
         self.now = now;
         self.release_client(connection);
-        self.clients.remove(connection);
-        self.work_off();
+        self.sessions.remove_client(connection);
+        self.process_dead_letters();
     }
 
     /// Octets have been written to a client, or thrown away: its outbox has room again.
     pub fn handle_written(&mut self, now: Time, connection: ConnectionId, octets: usize) {
         self.now = now;
         self.note_written(connection, octets);
-        self.work_off();
+        self.process_dead_letters();
     }
 
     /// Everything up to this record is on the disk.
     pub fn handle_synced(&mut self, now: Time, lsn: Lsn) {
         self.now = now;
-        self.synced = self.synced.max(lsn);
+        self.journal.note_synced(lsn);
         self.confirm_synced();
     }
 
     /// The store has failed and will not come back: nothing durable is confirmed any more.
     pub fn handle_store_failed(&mut self, now: Time) {
         self.now = now;
-        self.store_failed = true;
-        self.records.clear();
+        self.journal.fail();
         self.confirm_synced();
     }
 
@@ -293,7 +242,7 @@ impl Vhost {
                 self.close_client(connection.id, reason, 0, 0, false);
             }
         }
-        self.work_off();
+        self.process_dead_letters();
     }
 
     /// How many queues there may be has changed.
@@ -305,14 +254,17 @@ impl Vhost {
     /// Ends a batch of input: what is answered once for many is answered now.
     pub fn finish_batch(&mut self, now: Time) {
         self.now = now;
-        self.run.end();
+        self.batch.run.end();
         self.record_deliveries();
-        let mut confirming = std::mem::take(&mut self.confirming);
+        let mut confirming = std::mem::take(&mut self.batch.confirming);
         for channel in confirming.drain(..) {
             self.flush_confirms(channel);
         }
-        self.confirming = confirming;
-        self.weigh_queues();
+        self.batch.confirming = confirming;
+        let (consumers, failed) = (self.sessions.consumer_count(), self.journal.has_failed());
+        if self.memory.finish_batch(&mut self.queues, consumers, failed) {
+            self.deadlines.add(now, Deadline::Memory);
+        }
     }
 
     /// When [`handle_timeout`](Vhost::handle_timeout) is to be called, if nothing happens before.
@@ -321,25 +273,24 @@ impl Vhost {
     }
 
     /// Hands over what clients are to get, each list in its order. `sink` empties the list.
-    pub fn drain_outputs(&mut self, mut sink: impl FnMut(ConnectionId, &mut Vec<Outgoing>)) {
-        for id in self.dirty.drain(..) {
-            if let Some(client) = self.clients.get_mut(id) {
-                sink(id, client.outputs_mut());
-                client.outputs_mut().clear();
-            }
-        }
+    pub fn drain_outputs(&mut self, sink: impl FnMut(ConnectionId, &mut Vec<Outgoing>)) {
+        self.sessions.drain_outputs(sink);
     }
 
     /// Appends the records made since the last time, in order, and says how many confirms and commits
     /// wait for them.
     pub fn take_records(&mut self, into: &mut Vec<Record>) -> usize {
-        into.append(&mut self.records);
-        std::mem::take(&mut self.awaited)
+        self.journal.take_records(into)
+    }
+
+    /// Appends what is asked of the store beside records since the last time, in order.
+    pub fn take_page_orders(&mut self, into: &mut Vec<PageOrder>) {
+        self.memory.take_orders(into);
     }
 
     /// Takes what an operator should hear of.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        self.batch.take_notices()
     }
 
     /// The name of the virtual host.
@@ -349,7 +300,7 @@ impl Vhost {
 
     /// The user behind a connection.
     pub fn user(&self, connection: ConnectionId) -> Option<&User> {
-        self.clients.get(connection).map(Client::user)
+        self.sessions.user(connection)
     }
 
     /// Counts everything again and panics where a counter is wrong: for tests.
@@ -360,7 +311,7 @@ impl Vhost {
         let mut by_queue: HashMap<QueueId, (usize, usize)> = HashMap::new();
         let mut by_consumer = HashMap::new();
         let mut orphaned = 0;
-        for (_, channel) in self.channels.iter() {
+        for (_, channel) in self.sessions.channels().iter() {
             let mut of_consumers = 0;
             let held = channel.transaction.iter().flat_map(|it| &it.settlements);
             let held = held.flat_map(|settlement| &settlement.deliveries);
@@ -379,107 +330,70 @@ impl Vhost {
             }
             assert_eq!(of_consumers, channel.unacked_of_consumers, "unacked of a channel");
         }
-        let mut weighed = 0;
         for (id, queue) in self.queues.iter() {
             let (counted, octets) = by_queue.get(&id).copied().unwrap_or_default();
             assert_eq!(counted, queue.unacknowledged, "unacked of queue {}", queue.name);
             let known = queue.unacknowledged_octets;
             assert_eq!(octets as u64, known, "unacked octets of queue {}", queue.name);
-            queue.ready.check(&queue.name);
-            if !queue.touched {
-                assert_eq!(queue.weighed, queue.weight(), "weight of {}", queue.name);
-            }
-            weighed += queue.weighed;
         }
-        assert_eq!(weighed, self.held, "what all queues weigh");
-        let transactions = self.channels.iter().filter_map(|(_, it)| it.transaction.as_ref());
+        assert_eq!(self.queues.check(), self.memory.queued(), "what all queues take");
+        let transactions =
+            self.sessions.channels().iter().filter_map(|(_, it)| it.transaction.as_ref());
         let publishes = transactions.flat_map(|it| &it.publishes).map(HeldPublish::weight);
         let delayed = self.exchanges.iter().filter_map(|(_, it)| it.delayed.as_ref());
-        let held_back = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>() + orphaned;
-        assert_eq!(held_back, self.held_back, "what no queue holds");
-        for (id, consumer) in self.consumers.iter() {
+        let elsewhere = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>() + orphaned;
+        assert_eq!(elsewhere, self.memory.elsewhere(), "what no queue holds");
+        for (id, consumer) in self.sessions.consumers() {
             let counted = by_consumer.get(&id).copied().unwrap_or(0);
             assert_eq!(counted, consumer.unacknowledged, "unacked of consumer {}", consumer.tag);
         }
     }
 
-    /// Tells the store something.
-    fn record(&mut self, record: Record) {
-        if !self.store_failed {
-            self.last_lsn.0 += 1;
-            self.records.push(record);
-        }
-    }
-
-    /// Tells the store that a message is done with; neighbours share a record.
-    fn record_settled(&mut self, queue: DurableQueueId, position: u64) {
-        if let Some(Record::Settled { queue: last_queue, last, .. }) = self.records.last_mut()
-            && *last_queue == queue
-            && *last + 1 == position
-        {
-            *last = position;
-            return;
-        }
-        self.record(Record::Settled { queue, first: position, last: position });
-    }
-
-    /// Tells the store that a message came back; neighbours that came back as often share a record.
-    fn record_returned(&mut self, queue: DurableQueueId, position: u64, returns: u32) {
-        if let Some(Record::Returned { queue: last_queue, last, returns: same, .. }) =
-            self.records.last_mut()
-            && *last_queue == queue
-            && *same == returns
-            && *last + 1 == position
-        {
-            *last = position;
-            return;
-        }
-        self.record(Record::Returned { queue, first: position, last: position, returns });
-    }
-
     /// Tells the store how far durable queues have delivered.
     fn record_deliveries(&mut self) {
-        let mut delivering = std::mem::take(&mut self.delivering);
+        let mut delivering = std::mem::take(&mut self.batch.delivering);
         for id in delivering.drain(..) {
             let Some(queue) = self.queues.get_mut(id) else { continue };
             let Some(durable) = queue.durable else { continue };
             let news: Vec<_> = queue.take_delivered().collect();
             for (priority, position) in news {
-                self.record(Record::Delivered { queue: durable, priority, position });
+                self.journal.record(Record::Delivered { queue: durable, priority, position });
             }
         }
-        self.delivering = delivering;
+        self.batch.delivering = delivering;
     }
 
     /// Answers what can be answered of a channel's publishes.
     fn flush_confirms(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
+        let Some(channel) = self.sessions.channel_mut(id) else { return };
         channel.confirms_listed = false;
         let Some(confirms) = &mut channel.confirms else { return };
         let before = confirms.unanswered();
         confirms.close_run();
-        if self.store_failed {
-            confirms.refuse_waiting(self.synced);
+        if self.journal.has_failed() {
+            confirms.refuse_waiting(self.journal.synced());
         }
         let mut answers: Vec<Confirm> = Vec::new();
-        confirms.take_ready(self.synced, |confirm| answers.push(confirm));
+        confirms.take_ready(self.journal.synced(), |confirm| answers.push(confirm));
         if confirms.unanswered() > 0 && !confirms.awaits_sync {
             confirms.awaits_sync = true;
-            self.awaiting_sync.push(id);
+            self.journal.list_confirming(id);
         }
         let (connection, number) = (channel.connection, channel.number);
-        let after = channel.confirms.as_ref().map_or(0, super::confirm::Confirms::unanswered);
+        let after = channel.confirms.as_ref().map_or(0, Confirms::unanswered);
         channel.statistics.confirm += before - after;
         self.statistics.confirm += before - after;
         for confirm in answers {
-            self.reply_confirm(connection, number, confirm);
+            self.sessions.reply_confirm(connection, number, confirm);
         }
     }
 
     /// Answers what a sync has made safe.
     fn confirm_synced(&mut self) {
-        for id in std::mem::take(&mut self.awaiting_sync) {
-            if let Some(confirms) = self.channels.get_mut(id).and_then(|it| it.confirms.as_mut()) {
+        for id in self.journal.take_confirming() {
+            if let Some(confirms) =
+                self.sessions.channel_mut(id).and_then(|it| it.confirms.as_mut())
+            {
                 confirms.awaits_sync = false;
                 self.flush_confirms(id);
             }
@@ -496,9 +410,9 @@ impl Vhost {
     }
 
     /// How a durable exchange or queue is recorded: its declared arguments, as they came.
-    fn queue_definition(queue: &Queue) -> Option<super::record::QueueDefinition> {
+    fn queue_definition(queue: &Queue) -> Option<QueueDefinition> {
         let arguments: &QueueArguments = &queue.declared;
-        Some(super::record::QueueDefinition {
+        Some(QueueDefinition {
             id: queue.durable?,
             name: queue.name.clone(),
             auto_delete: queue.auto_delete,

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use leveret_codec::{ShortStr, ShortString};
 
 use super::Vhost;
-use super::client::Via;
+use super::sessions::ChannelRef;
 use crate::broker::access::{Permission, Rights, exchange_to_check, refused, topic_refused};
 use crate::broker::error::Checked;
-use crate::broker::exchange::{Exchange, ExchangeId, ExchangeType};
+use crate::broker::exchange::{Exchange, ExchangeType};
+use crate::broker::ids::ExchangeId;
 use crate::broker::names;
 use crate::broker::time::Time;
 
 impl Vhost {
     /// The users behind the open connections.
     pub fn users(&self) -> BTreeSet<String> {
-        self.clients.iter().map(|(_, client)| client.user().name.clone()).collect()
+        self.sessions.clients().map(|(_, client)| client.user().name.clone()).collect()
     }
 
     /// What a user may do has changed. It counts for open connections too.
@@ -30,10 +31,10 @@ impl Vhost {
     /// What users may do has changed. It counts for open connections too.
     pub fn handle_all_rights(&mut self, now: Time, rights: &BTreeMap<String, Arc<Rights>>) {
         self.now = now;
-        self.run.end();
-        let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
+        self.batch.run.end();
+        let clients: Vec<_> = self.sessions.clients().map(|(id, _)| id).collect();
         for id in clients {
-            if let Some(client) = self.clients.get_mut(id)
+            if let Some(client) = self.sessions.client_mut(id)
                 && let Some(rights) = rights.get(&client.user().name)
             {
                 client.set_rights(rights.clone());
@@ -43,11 +44,11 @@ impl Vhost {
 
     pub(super) fn may_with_queue(
         &self,
-        via: Via,
+        via: ChannelRef,
         permission: Permission,
         name: &ShortString,
     ) -> Checked<()> {
-        let Some(client) = self.clients.get(via.connection) else { return Ok(()) };
+        let Some(client) = self.sessions.client(via.connection) else { return Ok(()) };
         match &client.rights().permissions {
             Some(permissions) if !permissions.allows(permission, name.as_bytes()) => {
                 let phrase = names::queue_phrase(name.as_bytes(), &self.name);
@@ -59,11 +60,11 @@ impl Vhost {
 
     pub(super) fn may_with_exchange(
         &self,
-        via: Via,
+        via: ChannelRef,
         permission: Permission,
         name: &[u8],
     ) -> Checked<()> {
-        let Some(client) = self.clients.get(via.connection) else { return Ok(()) };
+        let Some(client) = self.sessions.client(via.connection) else { return Ok(()) };
         let Some(permissions) = &client.rights().permissions else { return Ok(()) };
         let name = exchange_to_check(name);
         if permissions.allows(permission, name) {
@@ -76,12 +77,12 @@ impl Vhost {
     /// A topic exchange may be open to a user for some routing keys alone.
     pub(super) fn may_with_topic(
         &self,
-        via: Via,
+        via: ChannelRef,
         permission: Permission,
         exchange: ExchangeId,
         key: ShortStr<'_>,
     ) -> Checked<()> {
-        let Some(client) = self.clients.get(via.connection) else { return Ok(()) };
+        let Some(client) = self.sessions.client(via.connection) else { return Ok(()) };
         if client.rights().topics.is_empty() {
             return Ok(());
         }

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use super::Vhost;
-use crate::broker::exchange::ExchangeId;
+use crate::broker::ids::{ExchangeId, QueueId};
 use crate::broker::policy::{PolicySet, effective_alternate, effective_queue_arguments};
-use crate::broker::queue::QueueId;
 use crate::broker::time::Time;
 
 impl Vhost {
@@ -29,7 +28,7 @@ impl Vhost {
             self.apply_queue_policy(id);
             self.drop_head(id);
         }
-        self.work_off();
+        self.process_dead_letters();
     }
 
     /// Lets the policies that match a queue apply to it.

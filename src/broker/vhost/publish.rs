@@ -6,27 +6,25 @@ use leveret_codec::{Properties, ShortString, Value};
 use smallvec::SmallVec;
 
 use super::Vhost;
-use super::client::Via;
-use super::paging::note_touched;
 use super::reply_to::{is_address, is_reply_to};
+use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
-use crate::broker::consumer::ConsumerId;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
 use crate::broker::error::{Checked, Fault};
-use crate::broker::exchange::{ExchangeId, Routed, Routes};
+use crate::broker::exchange::{Routed, Routes};
+use crate::broker::ids::{ConsumerId, ExchangeId, Lsn, QueueId};
 use crate::broker::message::Message;
 use crate::broker::names;
 use crate::broker::paging::Kept;
-use crate::broker::queue::QueueId;
 use crate::broker::ready::Entry;
-use crate::broker::record::{Lsn, Placement, Record};
+use crate::broker::record::{Placement, Record};
 use crate::broker::time::Time;
 
 /// A message whose life in a queue ended and that has somewhere to go.
 #[derive(Debug)]
-pub(super) struct Dead {
+pub(super) struct DeadLetter {
     message: Message,
     death: Death,
     /// Its place in the store, which is given up once its copy is there.
@@ -35,7 +33,7 @@ pub(super) struct Dead {
 
 /// What the properties of a publish ask for.
 #[derive(Default)]
-struct Wishes {
+struct PublishOptions {
     /// Whether there can be none.
     is_plain: bool,
     expiration_ms: Option<u64>,
@@ -50,7 +48,7 @@ struct Wishes {
 impl Vhost {
     pub(super) fn publish(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         mandatory: bool,
         immediate: bool,
         message: Message,
@@ -65,42 +63,49 @@ impl Vhost {
         }
         let properties = message.properties();
         // why: most messages have no properties, or just a delivery mode.
-        let wishes = match properties.flags() & !DELIVERY_MODE_FLAG {
-            0 => Wishes { is_plain: true, ..Wishes::default() },
-            _ => self.read_wishes(via, properties)?,
+        let options = match properties.flags() & !DELIVERY_MODE_FLAG {
+            0 => PublishOptions { is_plain: true, ..PublishOptions::default() },
+            _ => self.read_options(via, properties)?,
         };
         check_delivery_mode(properties)?;
         let message =
-            if wishes.replies { self.with_reply_address(via, &message)? } else { message };
+            if options.replies { self.with_reply_address(via, &message)? } else { message };
 
-        let before = self.last_lsn;
-        let routes = self.route(exchange, &message, &wishes.copies);
+        let before = self.journal.last();
+        let routes = self.route(exchange, &message, &options.copies);
         if exchange.is_none() && is_address(message.routing_key().as_bytes()) {
             self.deliver_reply(&message);
         }
         // why: what is delayed keeps its BCC, whose keys count when the time is up.
-        let holders = routes.holders.iter().map(|holder| (*holder, message.clone())).collect();
-        let message = if wishes.blind { without_bcc(&message) } else { message };
+        let delayed_by =
+            routes.delaying.iter().map(|exchange| (*exchange, message.clone())).collect();
+        let message = if options.blind { without_bcc(&message) } else { message };
         if self.is_transactional(via) {
-            self.routes = routes;
-            let expiration_ms = wishes.expiration_ms;
-            self.hold_publish(via, mandatory, message, holders, expiration_ms, &wishes.copies);
+            self.batch.routes = routes;
+            let expiration_ms = options.expiration_ms;
+            self.hold_publish(via, mandatory, message, delayed_by, expiration_ms, &options.copies);
             return Ok(());
         }
         self.note_routed(exchange, routes.queues.len());
-        if let (None, true, &[queue]) = (exchange, wishes.is_plain, &routes.queues[..]) {
-            self.run.begin(via, &message, queue);
+        if let (None, true, &[queue]) = (exchange, options.is_plain, &routes.queues[..]) {
+            self.batch.run.begin(via, &message, queue);
         }
-        let accepted =
-            self.pass_on(via, mandatory, message, holders, wishes.expiration_ms, &routes.queues);
-        self.routes = routes;
+        let accepted = self.pass_on(
+            via,
+            mandatory,
+            message,
+            delayed_by,
+            options.expiration_ms,
+            &routes.queues,
+        );
+        self.batch.routes = routes;
         self.note_published(via, accepted, before);
         Ok(())
     }
 
     /// One more message of a run.
-    pub(super) fn publish_on(&mut self, via: Via, queue: QueueId, message: Message) {
-        let before = self.last_lsn;
+    pub(super) fn publish_on(&mut self, via: ChannelRef, queue: QueueId, message: Message) {
+        let before = self.journal.last();
         self.note_routed(None, 1);
         let accepted = self.enqueue_in_one(queue, message, None);
         self.note_published(via, accepted, before);
@@ -125,14 +130,16 @@ impl Vhost {
     }
 
     /// rabbitmq: in its order: reply-to, user-id, expiration, CC and BCC.
-    fn read_wishes(&self, via: Via, properties: Properties<'_>) -> Checked<Wishes> {
+    fn read_options(&self, via: ChannelRef, properties: Properties<'_>) -> Checked<PublishOptions> {
         let fields = properties.fields();
         let replies = fields.reply_to.is_some_and(|it| is_reply_to(it.as_bytes()));
-        if replies && self.channels.get(via.channel).is_none_or(|it| it.reply_consumer.is_none()) {
+        if replies
+            && self.sessions.channel(via.channel).is_none_or(|it| it.reply_consumer.is_none())
+        {
             return Err(Fault::precondition_failed("fast reply consumer does not exist"));
         }
         if let Some(user_id) = fields.user_id
-            && let Some(user) = self.user(via.connection)
+            && let Some(user) = self.sessions.user(via.connection)
             && user_id.as_bytes() != user.name.as_bytes()
             && !user.is_impersonator()
         {
@@ -141,36 +148,36 @@ impl Vhost {
                 user.name
             )));
         }
-        let mut wishes = Wishes { replies, ..Wishes::default() };
+        let mut options = PublishOptions { replies, ..PublishOptions::default() };
         if let Some(expiration) = fields.expiration {
-            wishes.expiration_ms = Some(arguments::expiration_ms(expiration.as_bytes())?);
+            options.expiration_ms = Some(arguments::expiration_ms(expiration.as_bytes())?);
         }
         if let Some(headers) = fields.headers {
             let copies = arguments::copy_keys(headers)?;
-            wishes.copies = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
-            wishes.blind = copies.has_bcc;
+            options.copies = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
+            options.blind = copies.has_bcc;
         }
-        Ok(wishes)
+        Ok(options)
     }
 
     /// A message that was published, or is committed, goes where it was routed. Says whether all of
     /// them took it.
     pub(super) fn pass_on(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         mandatory: bool,
         message: Message,
-        holders: Vec<(ExchangeId, Message)>,
+        delayed_by: Vec<(ExchangeId, Message)>,
         expiration_ms: Option<u64>,
         queues: &[QueueId],
     ) -> bool {
         // rabbitmq: what is delayed has no queue yet, so a mandatory one comes back.
-        if queues.is_empty() && (mandatory || holders.is_empty()) {
+        if queues.is_empty() && (mandatory || delayed_by.is_empty()) {
             self.unroutable(via, mandatory, &message);
         }
         let mut accepted = true;
-        for (holder, whole) in holders {
-            accepted &= self.delay(holder, &whole);
+        for (exchange, whole) in delayed_by {
+            accepted &= self.delay(exchange, &whole);
         }
         accepted & self.enqueue(message, expiration_ms, queues)
     }
@@ -182,16 +189,16 @@ impl Vhost {
         message: &Message,
         copies: &[ShortString],
     ) -> Routes {
-        let mut routes = std::mem::take(&mut self.routes);
+        let mut routes = std::mem::take(&mut self.batch.routes);
         routes.clear();
         let key = message.routing_key();
         let key = key.as_bytes();
         match exchange {
             // why: nearly every publish to the default exchange.
-            None if copies.is_empty() => routes.queues.extend(self.queue_names.get(key)),
+            None if copies.is_empty() => routes.queues.extend(self.queues.find(key)),
             None => {
                 let keys = std::iter::once(key).chain(copies.iter().map(ShortString::as_bytes));
-                routes.queues.extend(keys.filter_map(|key| self.queue_names.get(key)));
+                routes.queues.extend(keys.filter_map(|key| self.queues.find(key)));
             }
             Some(exchange) => {
                 let properties = message.properties();
@@ -207,9 +214,9 @@ impl Vhost {
         routes
     }
 
-    pub(super) fn count_publish(&mut self, via: Via) {
+    pub(super) fn count_publish(&mut self, via: ChannelRef) {
         self.statistics.publish += 1;
-        if let Some(channel) = self.channels.get_mut(via.channel) {
+        if let Some(channel) = self.sessions.channel_mut(via.channel) {
             channel.statistics.publish += 1;
         }
     }
@@ -228,8 +235,8 @@ impl Vhost {
     }
 
     /// No queue takes a message: it comes back, or nobody hears of it.
-    pub(super) fn unroutable(&mut self, via: Via, mandatory: bool, message: &Message) {
-        let Some(channel) = self.channels.get_mut(via.channel) else { return };
+    pub(super) fn unroutable(&mut self, via: ChannelRef, mandatory: bool, message: &Message) {
+        let Some(channel) = self.sessions.channel_mut(via.channel) else { return };
         for statistics in [&mut channel.statistics, &mut self.statistics] {
             if mandatory {
                 statistics.return_unroutable += 1;
@@ -239,20 +246,22 @@ impl Vhost {
         }
         if mandatory {
             let returned = Outgoing::Return { channel: via.number, message: message.clone() };
-            self.send(via.connection, returned);
+            self.sessions.send(via.connection, returned);
         }
     }
 
-    fn note_published(&mut self, via: Via, accepted: bool, before: Lsn) {
+    fn note_published(&mut self, via: ChannelRef, accepted: bool, before: Lsn) {
         self.count_publish(via);
-        let Some(channel) = self.channels.get_mut(via.channel) else { return };
+        let Some(channel) = self.sessions.channel_mut(via.channel) else { return };
         let Some(confirms) = &mut channel.confirms else { return };
-        let record = (self.last_lsn > before).then_some(self.last_lsn);
+        let record = self.journal.since(before);
         confirms.note_published(accepted, record);
-        self.awaited += usize::from(record.is_some());
+        if record.is_some() {
+            self.journal.note_awaited();
+        }
         if !channel.confirms_listed {
             channel.confirms_listed = true;
-            self.confirming.push(via.channel);
+            self.batch.confirming.push(via.channel);
         }
     }
 
@@ -284,18 +293,18 @@ impl Vhost {
         // why: a message that goes straight to a consumer that does not acknowledge is done with
         // before it could be recorded.
         let gone_at_once = taker
-            .and_then(|taker| self.consumers.get(taker))
+            .and_then(|taker| self.sessions.consumer(taker))
             .is_some_and(|consumer| consumer.no_ack);
         let Some(queue) = self.queues.get_mut(id) else { return true };
         let mut entry = queue.enter(self.now, message, expiration_ms);
         entry.recorded &= !gone_at_once;
         if let Some(placement) = queue.placement(&entry) {
-            if self.store_failed {
+            if self.journal.has_failed() {
                 // why: what cannot be kept is refused; the confirm says so.
                 return false;
             }
             let (message, placements) = (entry.message.clone(), SmallVec::from_buf([placement]));
-            self.record(Record::Enqueued { message, placements });
+            self.journal.record(Record::Enqueued { message, placements });
         }
         self.admit(id, taker, entry);
         true
@@ -322,11 +331,11 @@ impl Vhost {
             entries.push((id, entry));
         }
         if !placements.is_empty() {
-            if self.store_failed {
+            if self.journal.has_failed() {
                 // As in one queue.
                 return false;
             }
-            self.record(Record::Enqueued { message: message.clone(), placements });
+            self.journal.record(Record::Enqueued { message: message.clone(), placements });
         }
         for (id, entry) in entries {
             let taker = self.taker(id);
@@ -343,7 +352,7 @@ impl Vhost {
             return false;
         }
         if overflow == Overflow::RejectPublishDlx {
-            self.dead_letter(id, message.clone(), Reason::MaxLength, None);
+            self.dead_letter_message(id, message.clone(), Reason::MaxLength, None);
         }
         true
     }
@@ -364,11 +373,10 @@ impl Vhost {
         }
         let Some(queue) = self.queues.get_mut(id) else { return };
         if entry.is_expired(self.now) && queue.ready.is_empty() {
-            self.bury(id, entry, Reason::Expired);
+            self.dead_letter_entry(id, entry, Reason::Expired);
             return;
         }
         let may_expire = entry.expires_at != Time::NEVER;
-        note_touched(queue, id, &mut self.touched);
         queue.ready.push_back(entry);
         if queue.is_over_full() {
             self.drop_head(id);
@@ -386,23 +394,28 @@ impl Vhost {
             && queue.overflow() == Overflow::DropHead
             && let Some(entry) = queue.ready.pop_front()
         {
-            note_touched(queue, id, &mut self.touched);
-            self.bury(id, entry, Reason::MaxLength);
+            self.dead_letter_entry(id, entry, Reason::MaxLength);
         }
         self.arm(id);
     }
 
     /// A message leaves a queue otherwise than to a client.
-    pub(super) fn bury(&mut self, id: QueueId, entry: Entry, reason: Reason) {
+    pub(super) fn dead_letter_entry(&mut self, id: QueueId, entry: Entry, reason: Reason) {
         let Some(queue) = self.queues.get(id) else { return };
         let kept = queue.kept(&entry);
-        self.dead_letter(id, entry.message, reason, kept);
+        self.dead_letter_message(id, entry.message, reason, kept);
     }
 
-    fn dead_letter(&mut self, id: QueueId, message: Message, reason: Reason, kept: Option<Kept>) {
+    fn dead_letter_message(
+        &mut self,
+        id: QueueId,
+        message: Message,
+        reason: Reason,
+        kept: Option<Kept>,
+    ) {
         let Some(queue) = self.queues.get(id) else { return };
         match &queue.arguments.dead_letter_exchange {
-            None => self.let_go(kept),
+            None => self.release_from_store(kept),
             Some(exchange) => {
                 let death = Death {
                     reason,
@@ -411,22 +424,22 @@ impl Vhost {
                     exchange: exchange.clone(),
                     routing_key: queue.arguments.dead_letter_routing_key.clone(),
                 };
-                self.work.push_back(Dead { message, death, kept });
+                self.dead_letters.push_back(DeadLetter { message, death, kept });
             }
         }
     }
 
     /// Routes the messages that died on, and those that die of that, until none is left.
-    pub(super) fn work_off(&mut self) {
-        while let Some(dead) = self.work.pop_front() {
+    pub(super) fn process_dead_letters(&mut self) {
+        while let Some(dead) = self.dead_letters.pop_front() {
             self.publish_dead(&dead);
             // why: only now. Should the broker die in between, the message is there twice rather
             // than lost.
-            self.let_go(dead.kept);
+            self.release_from_store(dead.kept);
         }
     }
 
-    fn publish_dead(&mut self, dead: &Dead) {
+    fn publish_dead(&mut self, dead: &DeadLetter) {
         let exchange = match self.exchanges.find(dead.death.exchange.as_bytes()) {
             Some(id) => Some(id),
             None if dead.death.exchange.is_empty() => None,
@@ -439,8 +452,8 @@ impl Vhost {
         };
         let message = dead_letter(&dead.message, &dead.death);
         let mut routes = self.route(exchange, &message, &copies);
-        for &holder in &routes.holders {
-            self.delay(holder, &message);
+        for &exchange in &routes.delaying {
+            self.delay(exchange, &message);
         }
         if dead.death.reason != Reason::Rejected {
             routes.queues.retain(|id| {
@@ -449,7 +462,7 @@ impl Vhost {
             });
         }
         self.enqueue(message, None, &routes.queues);
-        self.routes = routes;
+        self.batch.routes = routes;
     }
 }
 

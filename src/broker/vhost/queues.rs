@@ -3,22 +3,27 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{ReplyCode, ShortStr, ShortString};
 
-use super::client::Via;
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
 use super::reply_to::{is_address, is_reply_to};
-use super::{ConnectionId, Notice, Vhost};
+use super::sessions::ChannelRef;
+use super::{Notice, Vhost};
 use crate::broker::access::Permission;
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named, unknown_arguments};
+use crate::broker::client::Client;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::Destination;
 use crate::broker::expiry::Deadline;
-use crate::broker::limits;
+use crate::broker::ids::{ConnectionId, ConsumerId, QueueId};
 use crate::broker::names;
-use crate::broker::queue::{Queue, QueueId};
+use crate::broker::queue::Queue;
 use crate::broker::record::Record;
 
 impl Vhost {
-    pub(super) fn queue_declare(&mut self, via: Via, declare: &queue::Declare<'_>) -> Checked<()> {
+    pub(super) fn queue_declare(
+        &mut self,
+        via: ChannelRef,
+        declare: &queue::Declare<'_>,
+    ) -> Checked<()> {
         let name = clean(declare.queue);
         if is_reply_to(name.as_bytes()) || is_address(name.as_bytes()) {
             return self.declare_reply_queue(via, &name, declare.nowait);
@@ -36,19 +41,19 @@ impl Vhost {
         // rabbitmq: messages that are delivered and not settled are not counted.
         let message_count = queue.ready.len() as u32;
         let consumer_count = queue.consumers.len() as u32;
-        if let Some(channel) = self.channels.get_mut(via.channel) {
+        if let Some(channel) = self.sessions.channel_mut(via.channel) {
             channel.last_queue = Some(name.clone());
         }
         if !declare.nowait {
             let ok = queue::DeclareOk { queue: name.as_short(), message_count, consumer_count };
-            self.reply(via.connection, via.number, &ok);
+            self.sessions.reply(via.connection, via.number, &ok);
         }
         Ok(())
     }
 
     fn declare_queue(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         name: ShortString,
         declare: &queue::Declare<'_>,
     ) -> Checked<QueueId> {
@@ -64,7 +69,7 @@ impl Vhost {
         let durable = declare.durable && !declare.exclusive;
         let name = if server_named { self.make_up_name("amq.gen-") } else { name };
         self.may_with_queue(via, Permission::Configure, &name)?;
-        if let Some(&id) = self.queue_names.get(name.as_bytes()) {
+        if let Some(id) = self.queues.find(name.as_bytes()) {
             self.check_same_queue(id, via, durable, declare)?;
             return Ok(id);
         }
@@ -95,17 +100,14 @@ impl Vhost {
         if arguments.queue_type == QueueType::Stream {
             return Err(Fault::not_implemented("streams are not built yet in leveret"));
         }
-        let durable_id = durable.then(|| {
-            self.last_queue_id.0 += 1;
-            self.last_queue_id
-        });
+        let durable_id = durable.then(|| self.journal.next_queue_id());
         let queue = Queue::new(name, durable_id, owner, auto_delete, arguments, self.now);
         if let Some(definition) = Vhost::queue_definition(&queue) {
-            self.record(Record::QueueDeclared(definition));
+            self.journal.record(Record::QueueDeclared(definition));
         }
         self.notice_arguments(&queue);
         let id = self.add_queue(queue);
-        if let Some(client) = owner.and_then(|owner| self.clients.get_mut(owner)) {
+        if let Some(client) = owner.and_then(|owner| self.sessions.client_mut(owner)) {
             client.owned_queues.insert(id);
         }
         Ok(id)
@@ -129,12 +131,10 @@ impl Vhost {
     /// rabbitmq: takes arguments that it does not know, silently.
     fn notice_arguments(&mut self, queue: &Queue) {
         for (argument, meant) in unknown_arguments(&queue.declared.raw) {
-            let known = self.noticed_arguments.contains(argument.as_bytes());
-            if known || self.noticed_arguments.len() >= limits::NOTICED_ARGUMENTS {
+            if !self.batch.is_new_argument(&argument.into()) {
                 continue;
             }
-            self.noticed_arguments.insert(argument.into());
-            self.notices.push(Notice::UnknownArgument {
+            self.batch.notice(Notice::UnknownArgument {
                 queue: queue.name.to_string(),
                 argument: argument.to_string(),
                 meant,
@@ -143,9 +143,7 @@ impl Vhost {
     }
 
     pub(super) fn add_queue(&mut self, queue: Queue) -> QueueId {
-        let name = queue.name.clone();
         let id = self.queues.insert(queue);
-        self.queue_names.insert(name, id);
         self.apply_queue_policy(id);
         id
     }
@@ -153,7 +151,7 @@ impl Vhost {
     fn check_same_queue(
         &self,
         id: QueueId,
-        via: Via,
+        via: ChannelRef,
         durable: bool,
         declare: &queue::Declare<'_>,
     ) -> Checked<()> {
@@ -174,11 +172,15 @@ impl Vhost {
         queue.declared.check_equivalent(queue.name.as_bytes(), &self.name, &received)
     }
 
-    pub(super) fn queue_delete(&mut self, via: Via, delete: &queue::Delete<'_>) -> Checked<()> {
+    pub(super) fn queue_delete(
+        &mut self,
+        via: ChannelRef,
+        delete: &queue::Delete<'_>,
+    ) -> Checked<()> {
         let name = self.queue_name(via, delete.queue)?;
         self.may_with_queue(via, Permission::Configure, &name)?;
         // rabbitmq: deleting what is not there is no fault.
-        let id = self.queue_names.get(name.as_bytes()).copied();
+        let id = self.queues.find(name.as_bytes());
         let mut message_count = 0;
         if let Some((id, queue)) = id.and_then(|id| Some((id, self.queues.get(id)?))) {
             self.check_access(id, via)?;
@@ -201,7 +203,7 @@ impl Vhost {
         }
         // rabbitmq: a consumer on this very channel hears of its end after the delete is answered.
         if !delete.nowait {
-            self.reply(via.connection, via.number, &queue::DeleteOk { message_count });
+            self.sessions.reply(via.connection, via.number, &queue::DeleteOk { message_count });
         }
         if let Some(id) = id {
             self.delete_queue(id);
@@ -211,38 +213,37 @@ impl Vhost {
 
     /// Deletes a queue with its messages and bindings; its consumers are told.
     pub(super) fn delete_queue(&mut self, id: QueueId) {
-        let Some(queue) = self.queues.remove(id) else { return };
-        self.run.end();
-        self.queue_names.remove(queue.name.as_bytes());
+        let Some((queue, measured)) = self.queues.remove(id) else { return };
+        self.batch.run.end();
         self.deadlines.remove(queue.armed, Deadline::Queue(id));
-        self.forget_pages(&queue);
+        self.memory.remove_queue(&queue, measured);
         if let Some(id) = queue.durable {
-            self.record(Record::QueueDeleted { id });
+            self.journal.record(Record::QueueDeleted { id });
         }
         for consumer in queue.consumers.members() {
             self.cancel_by_broker(consumer);
         }
         self.unbind_queue(Destination::Queue(id), queue.bindings);
-        if let Some(client) = queue.owner.and_then(|owner| self.clients.get_mut(owner)) {
+        if let Some(client) = queue.owner.and_then(|owner| self.sessions.client_mut(owner)) {
             client.owned_queues.remove(&id);
         }
     }
 
     /// rabbitmq: a client that announced consumer_cancel_notify is told with basic.cancel.
-    fn cancel_by_broker(&mut self, id: crate::broker::consumer::ConsumerId) {
-        let Some(consumer) = self.consumers.remove(id) else { return };
-        let Some(channel) = self.channels.get_mut(consumer.channel) else { return };
+    fn cancel_by_broker(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.sessions.remove_consumer(id) else { return };
+        let Some(channel) = self.sessions.channel_mut(consumer.channel) else { return };
         channel.consumers.remove(consumer.tag.as_bytes());
         let number = channel.number;
         let told =
-            self.clients.get(consumer.connection).is_some_and(super::Client::wants_cancel_notify);
+            self.sessions.client(consumer.connection).is_some_and(Client::wants_cancel_notify);
         if told {
             let cancel = basic::Cancel { consumer_tag: consumer.tag.as_short(), nowait: true };
-            self.reply(consumer.connection, number, &cancel);
+            self.sessions.reply(consumer.connection, number, &cancel);
         }
     }
 
-    pub(super) fn queue_purge(&mut self, via: Via, purge: &queue::Purge<'_>) -> Checked<()> {
+    pub(super) fn queue_purge(&mut self, via: ChannelRef, purge: &queue::Purge<'_>) -> Checked<()> {
         let name = self.queue_name(via, purge.queue)?;
         self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
@@ -250,14 +251,14 @@ impl Vhost {
         // The work was done in turns, by `prepare`.
         let message_count = self.end_purge(via.channel).map_or(0, |done| done.purged);
         if !purge.nowait {
-            self.reply(via.connection, via.number, &queue::PurgeOk { message_count });
+            self.sessions.reply(via.connection, via.number, &queue::PurgeOk { message_count });
         }
         self.drop_head(id);
         self.dispatch(id);
         Ok(())
     }
 
-    pub(super) fn queue_bind(&mut self, via: Via, bind: &queue::Bind<'_>) -> Checked<()> {
+    pub(super) fn queue_bind(&mut self, via: ChannelRef, bind: &queue::Bind<'_>) -> Checked<()> {
         let name = self.queue_name(via, bind.queue)?;
         let exchange = clean(bind.exchange);
         self.may_with_queue(via, Permission::Write, &name)?;
@@ -270,12 +271,16 @@ impl Vhost {
         self.check_access(queue, via)?;
         self.bind(source, Destination::Queue(queue), key, bind.arguments)?;
         if !bind.nowait {
-            self.reply(via.connection, via.number, &queue::BindOk {});
+            self.sessions.reply(via.connection, via.number, &queue::BindOk {});
         }
         Ok(())
     }
 
-    pub(super) fn queue_unbind(&mut self, via: Via, unbind: &queue::Unbind<'_>) -> Checked<()> {
+    pub(super) fn queue_unbind(
+        &mut self,
+        via: ChannelRef,
+        unbind: &queue::Unbind<'_>,
+    ) -> Checked<()> {
         let name = self.queue_name(via, unbind.queue)?;
         let exchange = clean(unbind.exchange);
         self.may_with_queue(via, Permission::Write, &name)?;
@@ -286,39 +291,39 @@ impl Vhost {
         if let Some(source) = source {
             self.may_with_topic(via, Permission::Read, source, key)?;
         }
-        let queue = self.queue_names.get(name.as_bytes()).copied();
+        let queue = self.queues.find(name.as_bytes());
         // rabbitmq: unbinding what is not there is no fault.
         if let (Some(source), Some(queue)) = (source, queue) {
             self.check_access(queue, via)?;
             self.unbind(source, Destination::Queue(queue), key, unbind.arguments);
         }
-        self.reply(via.connection, via.number, &queue::UnbindOk {});
+        self.sessions.reply(via.connection, via.number, &queue::UnbindOk {});
         Ok(())
     }
 
     /// The queue a client means: an empty name stands for the one declared last on the channel.
     ///
     /// spec: queue.bind and others, rule queue-known.
-    pub(super) fn queue_name(&self, via: Via, name: ShortStr<'_>) -> Checked<ShortString> {
+    pub(super) fn queue_name(&self, via: ChannelRef, name: ShortStr<'_>) -> Checked<ShortString> {
         if !name.is_empty() {
             let name = clean(name);
             return Ok(name);
         }
-        let channel = self.channels.get(via.channel);
+        let channel = self.sessions.channel(via.channel);
         channel
             .and_then(|channel| channel.last_queue.clone())
             .ok_or_else(|| Fault::not_found("no previously declared queue"))
     }
 
     pub(super) fn existing_queue(&self, name: &ShortString) -> Checked<QueueId> {
-        self.queue_names.get(name.as_bytes()).copied().ok_or_else(|| {
+        self.queues.find(name.as_bytes()).ok_or_else(|| {
             let phrase = names::queue_phrase(name.as_bytes(), &self.name);
             Fault::not_found(format!("no {phrase}"))
         })
     }
 
     /// An exclusive queue is for its own connection alone.
-    pub(super) fn check_access(&self, id: QueueId, via: Via) -> Checked<()> {
+    pub(super) fn check_access(&self, id: QueueId, via: ChannelRef) -> Checked<()> {
         match self.queues.get(id) {
             Some(queue) if queue.owner.is_some_and(|owner| owner != via.connection) => {
                 Err(self.locked(queue))

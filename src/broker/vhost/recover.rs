@@ -5,14 +5,13 @@ use leveret_codec::ShortString;
 
 use super::Vhost;
 use crate::broker::arguments::{ExchangeArguments, QueueArguments};
-use crate::broker::exchange::delayed::keeper_of;
+use crate::broker::exchange::delayed::delayed_exchange_of;
 use crate::broker::exchange::{Destination, Exchange, ExchangeType};
+use crate::broker::ids::{DurableQueueId, QueueId};
 use crate::broker::paging::PageOwner;
-use crate::broker::queue::{Queue, QueueId};
+use crate::broker::queue::Queue;
 use crate::broker::ready::Entry;
-use crate::broker::record::{
-    BoundTo, DurableQueueId, ExchangeDefinition, Recovered, RecoveredQueue,
-};
+use crate::broker::record::{BoundTo, ExchangeDefinition, Recovered, RecoveredQueue};
 use crate::broker::time::Time;
 
 /// Something the store kept that makes no sense to this version, and what it is.
@@ -30,9 +29,6 @@ impl Vhost {
     /// be taken up is reported and leaves the rest unharmed.
     pub fn recover(&mut self, now: Time, recovered: Recovered) -> Vec<LeftOut> {
         self.now = now;
-        self.last_lsn = recovered.last_lsn;
-        self.synced = recovered.last_lsn;
-        self.last_queue_id = recovered.last_queue_id;
         let mut left_out = Vec::new();
         for exchange in recovered.exchanges {
             left_out.extend(self.recover_exchange(&exchange).err());
@@ -57,17 +53,15 @@ impl Vhost {
                 left_out.push(LeftOut { what, why: fault.to_string() });
             }
         }
-        // why: taking up is no change; it is in the store already.
-        self.records.clear();
-        self.last_lsn = recovered.last_lsn;
-        self.mend_keepers();
+        self.journal.restore(recovered.last_lsn, recovered.last_queue_id);
+        self.mend_delayed_queues();
         // why: only now. Deliveries that came back may be more than a limit allows, and what is
         // dropped of them is a change.
         let queues: Vec<QueueId> = self.queues.iter().map(|(id, _)| id).collect();
         for id in queues {
             self.drop_head(id);
         }
-        self.work_off();
+        self.process_dead_letters();
         left_out
     }
 
@@ -97,7 +91,9 @@ impl Vhost {
 
     fn recover_queue(&mut self, recovered: RecoveredQueue) -> Result<(), LeftOut> {
         let definition = recovered.definition;
-        if let Some(exchange) = keeper_of(definition.name.as_bytes(), &definition.arguments) {
+        if let Some(exchange) =
+            delayed_exchange_of(definition.name.as_bytes(), &definition.arguments)
+        {
             let last_position = recovered.last_position;
             self.recover_delayed(&exchange, definition.id, last_position, recovered.messages);
             return Ok(());
@@ -142,9 +138,8 @@ impl Vhost {
         }
         let id = self.add_queue(queue);
         if cold.is_some() {
-            self.page_owners.insert(PageOwner::Durable(definition.id), id);
+            self.memory.insert_owner(PageOwner::Durable(definition.id), id);
         }
-        self.touch(id);
         Ok(())
     }
 }

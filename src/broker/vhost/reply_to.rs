@@ -8,10 +8,12 @@ use leveret_codec::method::{basic, queue};
 use leveret_codec::{ReplyCode, ShortStr, ShortString};
 
 use super::Vhost;
-use super::client::Via;
-use crate::broker::channel::{ChannelId, ReplyConsumer};
+use super::sessions::ChannelRef;
+use crate::broker::channel::ReplyConsumer;
+use crate::broker::client::Client;
 use crate::broker::command::{Delivery, Outgoing};
 use crate::broker::error::{Checked, Fault};
+use crate::broker::ids::ChannelId;
 use crate::broker::message::{Message, with_properties};
 use crate::broker::names;
 
@@ -34,7 +36,7 @@ impl Vhost {
     /// basic.consume of the pseudo-queue.
     pub(super) fn consume_replies(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         consume: &basic::Consume<'_>,
     ) -> Checked<()> {
         let tag = match consume.consumer_tag {
@@ -42,7 +44,7 @@ impl Vhost {
             tag => tag.into(),
         };
         let address = self.make_up_name("amq.rabbitmq.reply-to.g1h.");
-        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+        let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
         if channel.reply_consumer.is_some() {
             return Err(Fault::precondition_failed("reply consumer already set"));
         }
@@ -50,22 +52,22 @@ impl Vhost {
             return Err(Fault::precondition_failed("reply consumer cannot acknowledge"));
         }
         channel.reply_consumer = Some(ReplyConsumer { tag: tag.clone(), address: address.clone() });
-        self.reply_addresses.insert(address, via.channel);
+        self.sessions.insert_reply_address(address, via.channel);
         if !consume.nowait {
             let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
-            self.reply(via.connection, via.number, &ok);
+            self.sessions.reply(via.connection, via.number, &ok);
         }
         Ok(())
     }
 
     /// Ends the subscription to replies, if this is its tag, or whatever its tag is.
     pub(super) fn cancel_replies(&mut self, id: ChannelId, tag: Option<ShortStr<'_>>) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
+        let Some(channel) = self.sessions.channel_mut(id) else { return };
         let named = |consumer: &mut ReplyConsumer| {
             tag.is_none_or(|tag| consumer.tag.as_bytes() == tag.as_bytes())
         };
         if let Some(consumer) = channel.reply_consumer.take_if(named) {
-            self.reply_addresses.remove(consumer.address.as_bytes());
+            self.sessions.remove_reply_address(consumer.address.as_bytes());
         }
     }
 
@@ -73,30 +75,34 @@ impl Vhost {
     /// is still there.
     pub(super) fn declare_reply_queue(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         name: &ShortString,
         nowait: bool,
     ) -> Checked<()> {
         let there =
-            is_reply_to(name.as_bytes()) || self.reply_addresses.contains_key(name.as_bytes());
+            is_reply_to(name.as_bytes()) || self.sessions.reply_channel(name.as_bytes()).is_some();
         if !there {
             let phrase = names::queue_phrase(name.as_bytes(), &self.name);
             return Err(Fault::not_found(format!("no {phrase}")));
         }
-        if let Some(channel) = self.channels.get_mut(via.channel) {
+        if let Some(channel) = self.sessions.channel_mut(via.channel) {
             channel.last_queue = Some(name.clone());
         }
         if !nowait {
             let queue = name.as_short();
             let ok = queue::DeclareOk { queue, message_count: 0, consumer_count: 1 };
-            self.reply(via.connection, via.number, &ok);
+            self.sessions.reply(via.connection, via.number, &ok);
         }
         Ok(())
     }
 
     /// The request with the channel's address as its reply-to.
-    pub(super) fn with_reply_address(&self, via: Via, message: &Message) -> Checked<Message> {
-        let consumer = self.channels.get(via.channel).and_then(|it| it.reply_consumer.as_ref());
+    pub(super) fn with_reply_address(
+        &self,
+        via: ChannelRef,
+        message: &Message,
+    ) -> Checked<Message> {
+        let consumer = self.sessions.channel(via.channel).and_then(|it| it.reply_consumer.as_ref());
         let Some(consumer) = consumer else {
             return Err(Fault::precondition_failed("fast reply consumer does not exist"));
         };
@@ -110,8 +116,8 @@ impl Vhost {
     /// rabbitmq: it counts as routed nowhere, so a mandatory one comes back although it arrived.
     pub(super) fn deliver_reply(&mut self, message: &Message) {
         let address = message.routing_key();
-        let Some(&id) = self.reply_addresses.get(address.as_bytes()) else { return };
-        let Some(channel) = self.channels.get(id) else { return };
+        let Some(id) = self.sessions.reply_channel(address.as_bytes()) else { return };
+        let Some(channel) = self.sessions.channel(id) else { return };
         let Some(consumer) = &channel.reply_consumer else { return };
         let delivery = Delivery {
             channel: channel.number,
@@ -123,14 +129,14 @@ impl Vhost {
         let connection = channel.connection;
         // why: there is no queue that an answer could wait in; a client that does not read at all
         // loses it, as one that is gone does.
-        if self.clients.get(connection).is_some_and(super::Client::has_room_for_replies) {
-            self.send(connection, Outgoing::Deliver(delivery));
+        if self.sessions.client(connection).is_some_and(Client::has_room_for_replies) {
+            self.sessions.send(connection, Outgoing::Deliver(delivery));
         }
     }
 
     /// Whether a consumer tag is in use on a channel.
-    pub(super) fn check_tag_is_free(&self, via: Via, tag: ShortStr<'_>) -> Checked<()> {
-        let Some(channel) = self.channels.get(via.channel) else { return Ok(()) };
+    pub(super) fn check_tag_is_free(&self, via: ChannelRef, tag: ShortStr<'_>) -> Checked<()> {
+        let Some(channel) = self.sessions.channel(via.channel) else { return Ok(()) };
         let replies =
             channel.reply_consumer.as_ref().is_some_and(|it| it.tag.as_bytes() == tag.as_bytes());
         if replies || channel.consumers.contains_key(tag.as_bytes()) {

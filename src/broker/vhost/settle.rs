@@ -5,13 +5,10 @@ use leveret_codec::method::basic;
 use smallvec::SmallVec;
 
 use super::Vhost;
-use super::client::Via;
-use super::paging::note_touched;
-use crate::broker::channel::ChannelId;
-use crate::broker::consumer::ConsumerId;
+use super::sessions::ChannelRef;
 use crate::broker::dead_letter::Reason;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::queue::QueueId;
+use crate::broker::ids::{ChannelId, ConsumerId, QueueId};
 use crate::broker::transaction::{HeldSettlement, Outcome};
 use crate::broker::unacked::Unacked;
 
@@ -25,13 +22,13 @@ struct Touched {
 }
 
 impl Vhost {
-    pub(super) fn ack(&mut self, via: Via, tag: u64, multiple: bool) -> Checked<()> {
+    pub(super) fn ack(&mut self, via: ChannelRef, tag: u64, multiple: bool) -> Checked<()> {
         self.settle(via, tag, multiple, Outcome::Done)
     }
 
     pub(super) fn nack(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         tag: u64,
         multiple: bool,
         requeue: bool,
@@ -40,8 +37,14 @@ impl Vhost {
         self.settle(via, tag, multiple, outcome)
     }
 
-    fn settle(&mut self, via: Via, tag: u64, multiple: bool, outcome: Outcome) -> Checked<()> {
-        let Some(channel) = self.channels.get_mut(via.channel) else { return Ok(()) };
+    fn settle(
+        &mut self,
+        via: ChannelRef,
+        tag: u64,
+        multiple: bool,
+        outcome: Outcome,
+    ) -> Checked<()> {
+        let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
         let unknown = || Fault::precondition_failed(format!("unknown delivery tag {tag}"));
         // spec: basic.ack, multiple with tag zero: all outstanding messages.
         let deliveries = match (multiple, tag) {
@@ -67,7 +70,7 @@ impl Vhost {
 
     pub(super) fn recover_unacked(
         &mut self,
-        via: Via,
+        via: ChannelRef,
         requeue: bool,
         answered: bool,
     ) -> Checked<()> {
@@ -76,7 +79,7 @@ impl Vhost {
         }
         // rabbitmq: the answer comes before the redeliveries.
         if answered {
-            self.reply(via.connection, via.number, &basic::RecoverOk {});
+            self.sessions.reply(via.connection, via.number, &basic::RecoverOk {});
         }
         self.requeue_unacked(via.channel);
         Ok(())
@@ -91,7 +94,7 @@ impl Vhost {
         for &id in channels {
             self.drop_transaction(id);
             returned_to.extend(self.end_purge(id).map(|purge| purge.queue));
-            let Some(channel) = self.channels.get_mut(id) else { continue };
+            let Some(channel) = self.sessions.channel_mut(id) else { continue };
             channel.unacked_of_consumers = 0;
             for delivery in without_tags(channel.unacked.take_all()) {
                 self.settle_one(delivery, Outcome::Returned, &mut returned_to);
@@ -107,7 +110,7 @@ impl Vhost {
     }
 
     fn requeue_unacked(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
+        let Some(channel) = self.sessions.channel_mut(id) else { return };
         let deliveries = channel.unacked.take_all();
         self.settle_all(id, without_tags(deliveries), Outcome::Returned);
     }
@@ -128,7 +131,7 @@ impl Vhost {
             self.settle_one(delivery, outcome, &mut touched.queues);
             acknowledged += u64::from(outcome == Outcome::Done);
         }
-        if let Some(channel) = self.channels.get_mut(id) {
+        if let Some(channel) = self.sessions.channel_mut(id) {
             channel.statistics.ack += acknowledged;
         }
         once_each(&mut touched.queues);
@@ -137,8 +140,8 @@ impl Vhost {
             self.drop_head(queue);
         }
         let shared_window =
-            self.channels.get(id).is_some_and(|channel| channel.global_prefetch > 0);
-        if shared_window && let Some(channel) = self.channels.get(id) {
+            self.sessions.channel(id).is_some_and(|channel| channel.global_prefetch > 0);
+        if shared_window && let Some(channel) = self.sessions.channel(id) {
             touched.consumers = channel.consumers.values().copied().collect();
         }
         for consumer in touched.consumers {
@@ -153,10 +156,10 @@ impl Vhost {
     }
 
     fn give_credit(&mut self, channel: ChannelId, consumer: ConsumerId) {
-        if let Some(channel) = self.channels.get_mut(channel) {
+        if let Some(channel) = self.sessions.channel_mut(channel) {
             channel.unacked_of_consumers -= 1;
         }
-        if let Some(consumer) = self.consumers.get_mut(consumer) {
+        if let Some(consumer) = self.sessions.consumer_mut(consumer) {
             consumer.unacknowledged -= 1;
         }
     }
@@ -170,25 +173,24 @@ impl Vhost {
     ) {
         let Unacked { queue: id, mut entry, .. } = delivery;
         let Some(queue) = self.queues.get_mut(id) else {
-            self.held_back -= entry.weight();
+            self.memory.release(entry.weight());
             return;
         };
         queue.note_settled(&entry);
-        note_touched(queue, id, &mut self.touched);
         match outcome {
             Outcome::Done => {
                 queue.statistics.ack += 1;
                 self.statistics.ack += 1;
                 let kept = queue.kept(&entry);
-                self.let_go(kept);
+                self.release_from_store(kept);
             }
-            Outcome::Rejected => self.bury(id, entry, Reason::Rejected),
+            Outcome::Rejected => self.dead_letter_entry(id, entry, Reason::Rejected),
             Outcome::Returned => {
                 entry.returns += 1;
                 entry.redelivered = true;
                 let limit = queue.arguments.delivery_limit;
                 if limit.is_some_and(|limit| u64::from(entry.returns) > limit) {
-                    self.bury(id, entry, Reason::DeliveryLimit);
+                    self.dead_letter_entry(id, entry, Reason::DeliveryLimit);
                 } else {
                     let counted =
                         queue.durable.filter(|_| entry.recorded && queue.counts_returns());
@@ -196,7 +198,7 @@ impl Vhost {
                     queue.put_back(entry);
                     note(returned_to, id);
                     if let Some(queue) = counted {
-                        self.record_returned(queue, position, returns);
+                        self.journal.record_returned(queue, position, returns);
                     }
                 }
             }

@@ -1,13 +1,12 @@
 //! What time alone brings about: expiry of messages and queues, the end of patience.
 
 use super::Vhost;
-use super::client::Via;
-use super::paging::note_touched;
+use super::sessions::ChannelRef;
 use crate::broker::dead_letter::Reason;
 use crate::broker::error::Fault;
 use crate::broker::expiry::Deadline;
+use crate::broker::ids::QueueId;
 use crate::broker::limits;
-use crate::broker::queue::QueueId;
 use crate::broker::time::Time;
 use crate::broker::unacked::Unacked;
 
@@ -29,7 +28,7 @@ impl Vhost {
                 Deadline::Memory => {}
             }
         }
-        self.work_off();
+        self.process_dead_letters();
     }
 
     /// Sees to it that the timer looks for deliveries that nobody acknowledges.
@@ -46,7 +45,7 @@ impl Vhost {
     fn check_unacked(&mut self) {
         self.watching_unacked = false;
         let mut late = Vec::new();
-        for (id, channel) in self.channels.iter() {
+        for (id, channel) in self.sessions.channels().iter() {
             let timeout_ms = |unacked: &Unacked| {
                 let queue = self.queues.get(unacked.queue);
                 queue
@@ -59,7 +58,7 @@ impl Vhost {
                 (is_late && timeout_ms > 0).then_some(timeout_ms)
             });
             let (connection, number) = (channel.connection, channel.number);
-            late.extend(over.map(|ms| (Via { connection, channel: id, number }, ms)));
+            late.extend(over.map(|ms| (ChannelRef { connection, channel: id, number }, ms)));
         }
         for (via, timeout_ms) in late {
             let text = format!(
@@ -70,7 +69,7 @@ impl Vhost {
             );
             self.close_channel(via, &Fault::precondition_failed(text), 0, 0);
         }
-        if self.channels.iter().any(|(_, channel)| !channel.unacked.is_empty()) {
+        if self.sessions.channels().iter().any(|(_, channel)| !channel.unacked.is_empty()) {
             self.watch_unacked();
         }
     }
@@ -103,9 +102,8 @@ impl Vhost {
             {
                 return;
             }
-            note_touched(queue, id, &mut self.touched);
             if let Some(entry) = queue.ready.pop_front() {
-                self.bury(id, entry, Reason::Expired);
+                self.dead_letter_entry(id, entry, Reason::Expired);
             }
         }
     }

@@ -6,24 +6,24 @@
 //! invariant: whatever changes what a run knows ends it: every other command, so that its channel is as it
 //! was; a queue that goes; a change of rights; the end of the batch.
 
-use super::client::{ConnectionId, Via};
+use super::sessions::ChannelRef;
+use crate::broker::ids::{ConnectionId, QueueId};
 use crate::broker::message::Message;
-use crate::broker::queue::QueueId;
 
 /// Properties that ask for nothing but a delivery mode.
 const PLAIN_FLAGS: u16 = !super::publish::DELIVERY_MODE_FLAG;
 
 /// What is known of the publishes at hand, while they are alike.
 #[derive(Debug, Default)]
-pub(super) struct Run {
-    to: Option<(Via, QueueId)>,
+pub(super) struct PublishRun {
+    to: Option<(ChannelRef, QueueId)>,
     /// Exchange and routing key, as they lie in a message.
     routing: Vec<u8>,
 }
 
-impl Run {
-    /// A publish without wishes went to one queue, and nowhere else.
-    pub(super) fn begin(&mut self, via: Via, message: &Message, queue: QueueId) {
+impl PublishRun {
+    /// A publish without requests went to one queue, and nowhere else.
+    pub(super) fn begin(&mut self, via: ChannelRef, message: &Message, queue: QueueId) {
         self.routing.clear();
         self.routing.extend_from_slice(message.routing());
         self.to = Some((via, queue));
@@ -41,7 +41,7 @@ impl Run {
         channel: u16,
         immediate: bool,
         message: &Message,
-    ) -> Option<(Via, QueueId)> {
+    ) -> Option<(ChannelRef, QueueId)> {
         let (via, queue) = self.to?;
         let properties = message.properties();
         let alike = via.connection == connection

@@ -1,0 +1,146 @@
+//! A connection as the virtual host sees it: its channels, its outputs, how far its life has come.
+//!
+//! ```text
+//!   Open ──fault: close sent──► Closing ──close-ok, or time is up──► Ended
+//!     └──close received: close-ok sent──► Closed ──time is up──► Ended
+//! ```
+//!
+//! spec: 2.2.4 and the class `connection`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use leveret_codec::encode;
+use leveret_codec::method::Encode;
+
+use super::access::{Rights, User};
+use super::command::Outgoing;
+use super::connection::ConnectionInfo;
+use super::ids::{ChannelId, QueueId};
+use super::limits;
+
+/// How far the life of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// It is in use.
+    Open,
+    /// It was told to close; only the end of it counts, and nothing at all when it is `deaf`.
+    Closing {
+        /// Whether what it sends cannot be read any more.
+        deaf: bool,
+    },
+    /// It asked for the close and was answered.
+    Closed,
+    /// The socket is about to be closed.
+    Ended,
+}
+
+/// A connection of a virtual host.
+#[derive(Debug)]
+pub struct Client {
+    info: ConnectionInfo,
+    /// How far its life has come.
+    pub state: ClientState,
+    /// Its channels, by number.
+    pub channels: BTreeMap<u16, ChannelId>,
+    /// Queues that go with it.
+    pub owned_queues: BTreeSet<QueueId>,
+    /// Whether it has published since an alarm was raised, and so is not read from.
+    pub blocked: bool,
+    outputs: Vec<Outgoing>,
+    /// Bytes that were handed over and not reported as written yet.
+    in_outbox: usize,
+}
+
+impl Client {
+    /// A connection that was just let in.
+    pub fn new(info: ConnectionInfo) -> Self {
+        Client {
+            info,
+            state: ClientState::Open,
+            channels: BTreeMap::new(),
+            owned_queues: BTreeSet::new(),
+            blocked: false,
+            outputs: Vec::new(),
+            in_outbox: 0,
+        }
+    }
+
+    /// Who it is.
+    pub fn user(&self) -> &User {
+        &self.info.user
+    }
+
+    /// What it may do.
+    pub fn rights(&self) -> &Rights {
+        &self.info.rights
+    }
+
+    /// What it may do has changed.
+    pub fn set_rights(&mut self, rights: Arc<Rights>) {
+        self.info.rights = rights;
+    }
+
+    /// What the handshake found out.
+    pub fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
+    /// Whether it wants to hear of consumers that end with their queue.
+    pub fn wants_cancel_notify(&self) -> bool {
+        self.info.consumer_cancel_notify
+    }
+
+    /// Whether it wants to hear that it is blocked.
+    pub fn wants_blocked(&self) -> bool {
+        self.info.connection_blocked
+    }
+
+    /// Puts something at the end of what it gets; says whether that is the first of it.
+    pub fn push(&mut self, outgoing: Outgoing) -> bool {
+        let is_first = self.outputs.is_empty();
+        self.in_outbox += outgoing.size();
+        self.outputs.push(outgoing);
+        is_first
+    }
+
+    /// Puts a method at the end of what it gets; says whether that is the first of it.
+    pub fn push_method(&mut self, channel: u16, method: &impl Encode) -> bool {
+        if let Some(Outgoing::Frames(frames)) = self.outputs.last_mut() {
+            let before = frames.len();
+            encode::method(frames, channel, method);
+            self.in_outbox += frames.len() - before;
+            return false;
+        }
+        let mut frames = Vec::new();
+        encode::method(&mut frames, channel, method);
+        self.push(Outgoing::Frames(frames))
+    }
+
+    /// What it is to get; emptied by whoever takes it.
+    pub fn outputs_mut(&mut self) -> &mut Vec<Outgoing> {
+        &mut self.outputs
+    }
+
+    /// Bytes of it were written, or thrown away; says whether consumers may get more for the first time.
+    pub fn note_written(&mut self, bytes: usize) -> bool {
+        let had_room = self.has_room();
+        self.in_outbox = self.in_outbox.saturating_sub(bytes);
+        !had_room && self.has_room()
+    }
+
+    /// Bytes that were handed over and not reported as written yet.
+    pub fn in_outbox(&self) -> u64 {
+        self.in_outbox as u64
+    }
+
+    /// Whether consumers of it may get more.
+    pub fn has_room(&self) -> bool {
+        self.in_outbox < limits::OUTBOX_OCTETS
+    }
+
+    /// Whether it may get answers of direct reply-to.
+    pub fn has_room_for_replies(&self) -> bool {
+        self.in_outbox < limits::OUTBOX_REPLIES_OCTETS
+    }
+}
