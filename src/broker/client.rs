@@ -15,7 +15,7 @@ use leveret_codec::method::Encode;
 
 use super::access::{Rights, User};
 use super::command::Outgoing;
-use super::connection::ConnectionInfo;
+use super::connection_info::ConnectionInfo;
 use super::ids::{ChannelId, QueueId};
 use super::limits;
 

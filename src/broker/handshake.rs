@@ -21,7 +21,7 @@ use leveret_codec::table::TableBuilder;
 use leveret_codec::{Frame, Method, ReplyCode, ShortStr, Table, TableBuf, Value, frame};
 
 use super::access::{AuthenticationFailure, Credentials, EXTERNAL, User};
-use super::connection::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
+use super::connection_info::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
 use super::error::Fault;
 use super::limits;
 

@@ -20,8 +20,10 @@
 
 mod definition;
 mod keys;
+mod value;
 
-pub use definition::{PolicyDefinition, PolicyValue};
+pub use definition::PolicyDefinition;
+pub use value::PolicyValue;
 
 use std::collections::BTreeMap;
 

@@ -1,55 +1,14 @@
 //! What a policy says: values by key, checked, and merged with an operator's.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use leveret_codec::ShortString;
 
 use super::keys::{Rule, unsuitable};
+use super::value::PolicyValue;
 use super::{InvalidPolicy, PolicyKind};
 use crate::broker::arguments::{Overflow, QueueType};
 use crate::broker::names::erlang_binary;
-
-/// A value in a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyValue {
-    /// A whole number.
-    Integer(i64),
-    /// A text.
-    Text(String),
-    /// True or false.
-    Bool(bool),
-    /// Anything else, as it is printed where it comes from.
-    Other(String),
-}
-
-impl PolicyValue {
-    pub(super) fn as_integer(&self) -> Option<i64> {
-        match self {
-            PolicyValue::Integer(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_text(&self) -> Option<&str> {
-        match self {
-            PolicyValue::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-/// As RabbitMQ's texts show it.
-impl fmt::Display for PolicyValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PolicyValue::Integer(value) => write!(f, "{value}"),
-            PolicyValue::Text(text) => f.write_str(&erlang_binary(text.as_bytes())),
-            PolicyValue::Bool(value) => write!(f, "{value}"),
-            PolicyValue::Other(printed) => f.write_str(printed),
-        }
-    }
-}
 
 /// What a policy says, or several of them together.
 ///

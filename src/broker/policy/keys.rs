@@ -1,7 +1,7 @@
 //! The keys of policies: who may set them, what values they take, which kind of queue has no use for them.
 
 use super::PolicyKind;
-use super::definition::PolicyValue;
+use super::value::PolicyValue;
 use crate::broker::arguments::QueueType;
 
 /// Whose policies may have a key.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use leveret_codec::ShortString;
 
-use super::Notice;
 use super::publish_run::PublishRun;
 use crate::broker::exchange::Routes;
 use crate::broker::ids::{ChannelId, QueueId};
 use crate::broker::limits;
+use crate::broker::notice::Notice;
 
 /// What a batch gathers.
 #[derive(Default)]

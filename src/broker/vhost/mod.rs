@@ -63,6 +63,7 @@ use super::exchange::{Exchange, ExchangeType, Exchanges};
 use super::expiry::{Deadline, Deadlines};
 pub use super::ids::ConnectionId;
 use super::ids::{ChannelId, DurableQueueId, Lsn, QueueId};
+pub use super::notice::Notice;
 use super::paging::PageOrder;
 use super::policy::PolicySet;
 use super::queue::Queue;
@@ -80,27 +81,6 @@ pub struct VhostSettings {
     pub seed: u64,
     /// The policies that are in force from the beginning.
     pub policies: Arc<PolicySet>,
-}
-
-/// Something that is no fault, but that an operator should hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A queue was declared with an argument that nobody obeys. Told once for each argument.
-    UnknownArgument {
-        /// The queue.
-        queue: String,
-        /// The argument.
-        argument: String,
-        /// The one that was probably meant.
-        meant: Option<&'static str>,
-    },
-    /// Messages of a queue that should have been on the disk were not there.
-    MessagesLost {
-        /// The queue.
-        queue: String,
-        /// How many.
-        messages: u64,
-    },
 }
 
 /// A virtual host.

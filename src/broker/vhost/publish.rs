@@ -6,6 +6,7 @@ use leveret_codec::{Properties, ShortString, Value};
 use smallvec::SmallVec;
 
 use super::Vhost;
+use super::publish_run::DELIVERY_MODE_FLAG;
 use super::reply_to::{is_address, is_reply_to};
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
@@ -465,9 +466,6 @@ impl Vhost {
         self.batch.routes = routes;
     }
 }
-
-/// The bit of delivery-mode in the flags of the properties.
-pub(super) const DELIVERY_MODE_FLAG: u16 = 1 << 12;
 
 fn check_delivery_mode(properties: Properties<'_>) -> Checked<()> {
     match properties.delivery_mode() {

@@ -10,8 +10,11 @@ use super::sessions::ChannelRef;
 use crate::broker::ids::{ConnectionId, QueueId};
 use crate::broker::message::Message;
 
+/// The bit of delivery-mode in the flags of the properties.
+pub(super) const DELIVERY_MODE_FLAG: u16 = 1 << 12;
+
 /// Properties that ask for nothing but a delivery mode.
-const PLAIN_FLAGS: u16 = !super::publish::DELIVERY_MODE_FLAG;
+const PLAIN_FLAGS: u16 = !DELIVERY_MODE_FLAG;
 
 /// What is known of the publishes at hand, while they are alike.
 #[derive(Debug, Default)]

@@ -1,0 +1,22 @@
+//! What an operator should hear of, as values; the edge logs them.
+
+/// Something that is no fault, but that an operator should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A queue was declared with an argument that nobody obeys. Told once for each argument.
+    UnknownArgument {
+        /// The queue.
+        queue: String,
+        /// The argument.
+        argument: String,
+        /// The one that was probably meant.
+        meant: Option<&'static str>,
+    },
+    /// Messages of a queue that should have been on the disk were not there.
+    MessagesLost {
+        /// The queue.
+        queue: String,
+        /// How many.
+        messages: u64,
+    },
+}
