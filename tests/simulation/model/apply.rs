@@ -1,0 +1,82 @@
+//! What a client asks for, done to the model.
+
+use super::{At, Channel, Client, Model, Notice, Op, Reply, Request};
+
+impl Model {
+    /// Does what a client does. Gives back what it is answered.
+    pub(crate) fn apply(&mut self, op: &Op) -> Vec<(At, Reply)> {
+        self.leaving.clear();
+        match op {
+            Op::Connect(client) => {
+                self.clients.insert(*client, Client::default());
+                vec![((*client, 0), Reply::Done)]
+            }
+            Op::Disconnect(client) => {
+                self.close_client(*client);
+                Vec::new()
+            }
+            Op::CloseConnection(client) => {
+                self.close_client(*client);
+                vec![((*client, 0), Reply::Done)]
+            }
+            Op::On(at, request) => match self.request(*at, request) {
+                Ok(reply) => reply.map(|reply| (*at, reply)).into_iter().collect(),
+                Err(code) => {
+                    self.close_channel(*at);
+                    vec![(*at, Reply::ChannelClosed(code))]
+                }
+            },
+            other => unreachable!("{other:?} is no client's"),
+        }
+    }
+
+    /// Takes what clients are to be told unasked.
+    pub(crate) fn take_notices(&mut self) -> Vec<(At, Notice)> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Does what is asked for on a channel, or says with which code it costs the channel.
+    fn request(&mut self, at: At, request: &Request) -> Result<Option<Reply>, u16> {
+        match request {
+            Request::Open => {
+                self.channels.insert(at, Channel::default());
+            }
+            Request::Close => self.close_channel(at),
+            Request::DeclareQueue(name) => {
+                self.declare_queue(at.0, name);
+                let ready = self.queues[name].ready.len();
+                return Ok(Some(Reply::Declared { ready, consumers: self.consumer_count(name) }));
+            }
+            Request::DeleteQueue(name) => {
+                return Ok(Some(Reply::Deleted(self.delete_queue(name))));
+            }
+            Request::Purge(name) => return Ok(Some(Reply::Purged(self.purge(name)))),
+            Request::DeclareExchange(name) => {
+                self.exchanges.insert(name);
+            }
+            Request::DeleteExchange(name) => self.delete_exchange(name),
+            Request::Bind(binding) => {
+                self.bindings.insert(*binding);
+            }
+            Request::Unbind(binding) => {
+                self.bindings.remove(binding);
+            }
+            Request::SelectConfirms => self.channel(at).confirming = true,
+            Request::Publish(content) => {
+                self.publish(at, content);
+                return Ok(None);
+            }
+            Request::Consume(it) => self.consume(at, it),
+            Request::Cancel(tag) => self.cancel(at, tag),
+            Request::Qos(count, global) => self.qos(at, *count, *global),
+            Request::Get(name, no_ack) => return Ok(Some(self.get(at, name, *no_ack))),
+            Request::Settle(it) => {
+                self.check_tag(at, it)?;
+                self.settle(at, it);
+                return Ok(None);
+            }
+            Request::Recover => self.requeue_all(at),
+        }
+        Ok(Some(Reply::Done))
+    }
+}

@@ -1,0 +1,196 @@
+//! Channels: consumers, and what was delivered and is not settled.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::confirms::Published;
+use super::{At, Copy, Model, Notice, Outcome, Settlement, Subscription};
+
+/// spec: the reply code of what the state of things forbids.
+const PRECONDITION_FAILED: u16 = 406;
+
+#[derive(Default)]
+pub(crate) struct Channel {
+    pub(super) prefetch: u16,
+    pub(super) global_prefetch: u16,
+    pub(super) last_tag: u64,
+    pub(crate) unacked: BTreeMap<u64, Unacked>,
+    pub(crate) consumers: BTreeMap<String, Consumer>,
+    pub(crate) confirming: bool,
+    pub(super) published: Vec<Published>,
+    pub(super) answered: usize,
+}
+
+/// A delivery that is not settled.
+pub(crate) struct Unacked {
+    pub(super) queue: &'static str,
+    pub(super) instance: u64,
+    pub(super) copy: Copy,
+    pub(super) consumer: Option<String>,
+}
+
+pub(crate) struct Consumer {
+    pub(super) queue: &'static str,
+    pub(super) no_ack: bool,
+    pub(super) prefetch: u16,
+    pub(super) unacked: usize,
+}
+
+impl Channel {
+    /// How many of its deliveries went to consumers.
+    pub(super) fn unacked_of_consumers(&self) -> usize {
+        self.unacked.values().filter(|it| it.consumer.is_some()).count()
+    }
+}
+
+impl Model {
+    pub(super) fn channel(&mut self, at: At) -> &mut Channel {
+        self.channels.get_mut(&at).expect("it is open")
+    }
+
+    pub(crate) fn consumer_count(&self, name: &str) -> usize {
+        let consumers = self.channels.values().flat_map(|channel| channel.consumers.values());
+        consumers.filter(|consumer| consumer.queue == name).count()
+    }
+
+    /// What was delivered from a queue and is not settled.
+    pub(super) fn unacked_of(&self, name: &str, instance: u64) -> impl Iterator<Item = &Copy> {
+        let unacked = self.channels.values().flat_map(|channel| channel.unacked.values());
+        let of_queue = unacked.filter(move |it| it.queue == name && it.instance == instance);
+        of_queue.map(|it| &it.copy)
+    }
+
+    pub(crate) fn unacked_count(&self, name: &str, instance: u64) -> usize {
+        self.unacked_of(name, instance).count()
+    }
+
+    pub(super) fn qos(&mut self, at: At, count: u16, global: bool) {
+        let channel = self.channel(at);
+        if global {
+            channel.global_prefetch = count;
+        } else {
+            (channel.prefetch, channel.global_prefetch) = (count, 0);
+        }
+    }
+
+    pub(super) fn consume(&mut self, at: At, it: &Subscription) {
+        let channel = self.channel(at);
+        let (queue, no_ack, prefetch) = (it.queue, it.no_ack, channel.prefetch);
+        let consumer = Consumer { queue, no_ack, prefetch, unacked: 0 };
+        channel.consumers.insert(it.tag.clone(), consumer);
+    }
+
+    pub(super) fn cancel(&mut self, at: At, tag: &str) {
+        let consumer = self.channel(at).consumers.remove(tag).expect("it consumes");
+        self.consumer_gone(consumer.queue);
+    }
+
+    fn consumer_gone(&mut self, name: &'static str) {
+        if self.consumer_count(name) > 0 {
+            return;
+        }
+        let now = self.now;
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        queue.last_used = now;
+        if queue.kind.auto_delete {
+            self.delete_queue(name);
+        }
+    }
+
+    /// Ends the consumers of a queue that is gone.
+    pub(super) fn cancel_consumers_of(&mut self, name: &str) {
+        for (at, channel) in &mut self.channels {
+            for (tag, _) in channel.consumers.extract_if(.., |_, it| it.queue == name) {
+                self.notices.push((*at, Notice::Cancelled(tag)));
+            }
+        }
+    }
+
+    /// Nobody may settle what is not delivered, or settled already.
+    pub(super) fn check_tag(&self, at: At, settlement: &Settlement) -> Result<(), u16> {
+        let Settlement { tag, multiple, .. } = *settlement;
+        let is_known = self.channels[&at].unacked.contains_key(&tag) || multiple && tag == 0;
+        if is_known { Ok(()) } else { Err(PRECONDITION_FAILED) }
+    }
+
+    pub(super) fn settle(&mut self, at: At, settlement: &Settlement) {
+        let Settlement { tag, multiple, outcome } = *settlement;
+        let all = self.channel(at).unacked.keys().copied();
+        let tags: Vec<u64> = match (multiple, tag) {
+            (false, _) => vec![tag],
+            (true, 0) => all.collect(),
+            (true, _) => all.filter(|it| *it <= tag).collect(),
+        };
+        let requeued = self.settle_each(at, &tags, outcome);
+        self.keep_limits(&requeued);
+    }
+
+    pub(super) fn requeue_all(&mut self, at: At) {
+        let all = Settlement { tag: 0, multiple: true, outcome: Outcome::Requeued };
+        self.settle(at, &all);
+    }
+
+    fn keep_limits(&mut self, requeued: &BTreeSet<&'static str>) {
+        for queue in requeued {
+            self.keep_limit(queue);
+        }
+    }
+
+    /// Settles deliveries; says to which queues some came back.
+    fn settle_each(&mut self, at: At, tags: &[u64], outcome: Outcome) -> BTreeSet<&'static str> {
+        let mut requeued = BTreeSet::new();
+        for tag in tags {
+            let channel = self.channel(at);
+            let unacked = channel.unacked.remove(tag).expect("it is not settled");
+            let consumer = unacked.consumer.and_then(|tag| channel.consumers.get_mut(&tag));
+            if let Some(consumer) = consumer {
+                consumer.unacked -= 1;
+            }
+            let queue = self.queues.get_mut(unacked.queue);
+            let Some(queue) = queue.filter(|it| it.instance == unacked.instance) else { continue };
+            match outcome {
+                Outcome::Done => {}
+                Outcome::Refused => self.dead_letter(unacked.queue, &unacked.copy),
+                Outcome::Requeued => {
+                    queue.insert(Copy { delivered: true, ..unacked.copy });
+                    requeued.insert(unacked.queue);
+                }
+            }
+        }
+        requeued
+    }
+
+    pub(super) fn close_channel(&mut self, at: At) {
+        self.cancel_all(at);
+        self.requeue_all(at);
+        let channel = self.channels.remove(&at);
+        self.leaving.extend(channel.map(|channel| (at, channel)));
+    }
+
+    fn cancel_all(&mut self, at: At) {
+        for consumer in std::mem::take(&mut self.channel(at).consumers).into_values() {
+            self.consumer_gone(consumer.queue);
+        }
+    }
+
+    /// All consumers go before any delivery comes back, and all deliveries come back before any is
+    /// sent again.
+    pub(super) fn close_client(&mut self, client: u64) {
+        let channels: Vec<At> = self.channels.keys().filter(|at| at.0 == client).copied().collect();
+        for &at in &channels {
+            self.cancel_all(at);
+        }
+        let owned = self.queues.values().filter(|queue| queue.owner == Some(client));
+        let owned: Vec<_> = owned.map(|queue| queue.kind.name).collect();
+        for name in owned {
+            self.delete_queue(name);
+        }
+        let mut requeued = BTreeSet::new();
+        for at in channels {
+            let tags: Vec<u64> = self.channels[&at].unacked.keys().copied().collect();
+            requeued.extend(self.settle_each(at, &tags, Outcome::Requeued));
+            self.channels.remove(&at);
+        }
+        self.keep_limits(&requeued);
+        self.clients.remove(&client);
+    }
+}

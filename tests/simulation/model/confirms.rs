@@ -1,0 +1,82 @@
+//! Publishes in confirm mode.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::{At, Confirm, Content, Model};
+
+/// A publish on a channel in confirm mode.
+pub(super) struct Published {
+    pub(super) accepted: bool,
+    pub(super) body: String,
+    pub(super) kept_in: Vec<KeptIn>,
+}
+
+/// A queue that must keep a message, and which of its name.
+pub(super) type KeptIn = (&'static str, u64);
+
+impl Model {
+    pub(super) fn publish(&mut self, at: At, content: &Rc<Content>) {
+        let routed = self.route(content);
+        let queues: Vec<_> = routed.iter().copied().filter(|name| !self.refuses(name)).collect();
+        let accepted = queues.len() == routed.len();
+        let kept_in = self.keeping(&queues, content);
+        self.enqueue(&queues, content);
+        let channel = self.channel(at);
+        if channel.confirming {
+            let body = content.body.clone();
+            channel.published.push(Published { accepted, body, kept_in });
+        }
+    }
+
+    /// Those of some queues that keep a message over a restart.
+    fn keeping(&self, names: &[&'static str], content: &Content) -> Vec<KeptIn> {
+        let durable = names.iter().map(|name| &self.queues[name]).filter(|it| it.kind.durable);
+        let durable = durable.filter(|_| content.persistent);
+        durable.map(|queue| (queue.kind.name, queue.instance)).collect()
+    }
+
+    /// Checks a confirm.
+    pub(crate) fn check_confirm(
+        &mut self,
+        at: At,
+        confirm: Confirm,
+        written: &BTreeSet<String>,
+        disk_works: bool,
+    ) {
+        let Confirm { last, multiple, accepted } = confirm;
+        let channel = self.channels.get_mut(&at).or_else(|| self.leaving.get_mut(&at));
+        let channel = channel.expect("confirms go to open channels");
+        let (first, last) = (channel.answered, last as usize);
+        assert!(first < last && last <= channel.published.len(), "confirms come in order");
+        assert!(multiple || last == first + 1, "one confirm for one publish");
+        channel.answered = last;
+        let answered = self.channels.get(&at).unwrap_or_else(|| &self.leaving[&at]);
+        for publish in &answered.published[first..last] {
+            if accepted || disk_works {
+                assert_eq!(publish.accepted, accepted, "confirm of {}", publish.body);
+            }
+            let safe = !accepted || self.is_safe(&publish.body, &publish.kept_in, written);
+            assert!(safe, "{} was confirmed before it was written", publish.body);
+        }
+    }
+
+    /// Whether a message is written as far as it is still there.
+    fn is_safe(&self, body: &str, kept_in: &[KeptIn], written: &BTreeSet<String>) -> bool {
+        written.contains(body) || !kept_in.iter().any(|(name, of)| self.holds(name, *of, body))
+    }
+
+    fn holds(&self, name: &str, instance: u64, body: &str) -> bool {
+        let queue = self.queues.get(name).filter(|it| it.instance == instance);
+        let Some(queue) = queue else { return false };
+        let mut all = queue.ready.iter().chain(self.unacked_of(name, instance));
+        all.any(|copy| copy.body() == body)
+    }
+
+    /// Everything published is answered.
+    pub(crate) fn check_answered(&self) {
+        for (at, channel) in &self.channels {
+            assert_eq!(channel.answered, channel.published.len(), "confirms of {at:?}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Deliveries: which message goes next, and who may take one.
+
+use std::collections::VecDeque;
+
+use leveret::broker::limits::OUTBOX_OCTETS;
+
+use super::channels::{Consumer, Unacked};
+use super::{At, Channel, Content, Copy, Model, Reply};
+
+/// A delivery that was seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) at: At,
+    /// The consumer; none for the answer to a get.
+    pub(crate) consumer: Option<String>,
+    pub(crate) delivery_tag: u64,
+    pub(crate) redelivered: bool,
+    pub(crate) content: Content,
+    /// Octets that the client had not read before.
+    pub(crate) outbox: usize,
+}
+
+impl Model {
+    /// Shows what the broker delivered; it is then to be explained.
+    pub(crate) fn show(&mut self, deliveries: Vec<Seen>) {
+        for seen in deliveries {
+            self.seen.entry(seen.at).or_default().push_back(seen);
+        }
+    }
+
+    /// Serves all queues.
+    ///
+    /// # Panics
+    /// When something was delivered that did not go next anywhere.
+    pub(crate) fn explain(&mut self) {
+        let names: Vec<_> = self.queues.keys().copied().collect();
+        self.serve(&names);
+        for (at, seen) in &self.seen {
+            let due = |seen: &Seen| {
+                let queue = self.queue_of(*at, seen).and_then(|name| self.queues.get(name));
+                queue.map(|queue| queue.ready.iter().take(3).map(|it| it.body().to_owned()))
+            };
+            if let Some(seen) = seen.front() {
+                let due: Option<Vec<String>> = due(seen).map(Iterator::collect);
+                panic!("{} was delivered on {at:?} when {due:?} were next", seen.content.body);
+            }
+        }
+        self.seen.clear();
+    }
+
+    /// Lets messages of these queues go to the consumers that were seen to get them.
+    pub(super) fn serve(&mut self, names: &[&'static str]) {
+        let serve_one = |model: &mut Model, name| {
+            model.let_expire(name);
+            model.hand_out(name)
+        };
+        while names.iter().any(|name| serve_one(self, name)) {}
+    }
+
+    /// The message that goes next goes, if it was seen to come next on a channel.
+    pub(super) fn hand_out(&mut self, name: &'static str) -> bool {
+        let Some(head) = self.queues.get(name).and_then(|queue| queue.ready.first()) else {
+            return false;
+        };
+        let comes = |at: &At, seen: &Seen| {
+            self.queue_of(*at, seen) == Some(name) && seen.content.body == head.body()
+        };
+        let next = self.seen.iter().find(|(at, all)| all.front().is_some_and(|it| comes(at, it)));
+        let Some(at) = next.map(|(at, _)| *at) else { return false };
+        let seen = self.seen.get_mut(&at).and_then(VecDeque::pop_front);
+        let queue = self.queues.get_mut(name);
+        let (Some(seen), Some(queue)) = (seen, queue) else { return false };
+        let copy = queue.ready.remove(0);
+        self.take(name, &seen, copy);
+        true
+    }
+
+    /// The queue that a consumer was served from; none for the answer to a get.
+    fn queue_of(&self, at: At, seen: &Seen) -> Option<&'static str> {
+        let channel = self.channels.get(&at)?;
+        Some(channel.consumers.get(seen.consumer.as_ref()?)?.queue)
+    }
+
+    /// A consumer gets a message.
+    fn take(&mut self, name: &'static str, seen: &Seen, copy: Copy) {
+        let tag = seen.consumer.as_ref().expect("a consumer gets it");
+        let channel = &self.channels[&seen.at];
+        let consumer = &channel.consumers[tag];
+        assert!(seen.outbox < OUTBOX_OCTETS, "{tag} does not read");
+        assert!(has_credit(channel, consumer), "{tag} has no room for {}", copy.body());
+        let no_ack = consumer.no_ack;
+        let consumer = self.channel(seen.at).consumers.get_mut(tag).expect("it consumes");
+        consumer.unacked += usize::from(!no_ack);
+        self.note_taken(name, seen, copy, no_ack);
+    }
+
+    /// Checks what a client got; it is to be settled, unless it counts as acknowledged.
+    fn note_taken(&mut self, name: &'static str, seen: &Seen, copy: Copy, no_ack: bool) {
+        let instance = self.queues[name].instance;
+        let channel = self.channel(seen.at);
+        channel.last_tag += 1;
+        assert_eq!(seen.delivery_tag, channel.last_tag, "delivery tags count");
+        assert_eq!(seen.redelivered, copy.delivered, "redelivered of {}", copy.body());
+        assert_eq!(seen.content, *copy.content, "what was delivered");
+        if !no_ack {
+            let consumer = seen.consumer.clone();
+            let copy = Copy { delivered: true, ..copy };
+            let unacked = Unacked { queue: name, instance, copy, consumer };
+            channel.unacked.insert(seen.delivery_tag, unacked);
+        }
+    }
+
+    /// What basic.get finds.
+    pub(super) fn get(&mut self, at: At, name: &'static str, no_ack: bool) -> Reply {
+        self.note_used(name);
+        self.let_expire(name);
+        let queue = self.queues.get_mut(name).expect("it is there");
+        let seen =
+            self.seen.get_mut(&at).and_then(|all| all.pop_front_if(|it| it.consumer.is_none()));
+        let Some(seen) = seen else {
+            assert!(queue.ready.is_empty(), "{name} says it is empty");
+            return Reply::Empty;
+        };
+        assert!(!queue.ready.is_empty(), "{} comes from an empty queue", seen.content.body);
+        let copy = queue.ready.remove(0);
+        self.note_taken(name, &seen, copy, no_ack);
+        self.let_expire(name);
+        Reply::Got(self.queues[name].ready.len())
+    }
+
+    /// Nothing waits that somebody could take.
+    pub(crate) fn check_nothing_waits(&self) {
+        for (name, queue) in &self.queues {
+            if queue.ready.is_empty() {
+                continue;
+            }
+            for (at, channel) in &self.channels {
+                let has_room = self.clients[&at.0].outbox < OUTBOX_OCTETS;
+                for consumer in channel.consumers.values().filter(|it| it.queue == *name) {
+                    let could = has_room && has_credit(channel, consumer);
+                    assert!(!could, "{name} has messages and {at:?} could take one");
+                }
+            }
+        }
+    }
+
+    /// The store is being told what was delivered.
+    pub(crate) fn tell_deliveries(&mut self) {
+        let unacked = self.channels.values_mut().flat_map(|it| it.unacked.values_mut());
+        let unacked = unacked.map(|unacked| &mut unacked.copy);
+        let ready = self.queues.values_mut().flat_map(|queue| &mut queue.ready);
+        for copy in unacked.chain(ready) {
+            copy.delivered_told = copy.delivered;
+        }
+    }
+}
+
+/// Whether the windows of a consumer have room.
+fn has_credit(channel: &Channel, consumer: &Consumer) -> bool {
+    let (own, shared) = (usize::from(consumer.prefetch), usize::from(channel.global_prefetch));
+    consumer.no_ack
+        || (own == 0 || consumer.unacked < own)
+            && (shared == 0 || channel.unacked_of_consumers() < shared)
+}

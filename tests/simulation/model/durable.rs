@@ -1,0 +1,53 @@
+//! What survives a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Binding, Copy, Model, exchange_kind, kind};
+
+/// What must be there after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Durable {
+    pub(crate) queues: BTreeMap<&'static str, Vec<Copy>>,
+    pub(crate) exchanges: BTreeSet<&'static str>,
+    pub(crate) bindings: BTreeSet<Binding>,
+}
+
+impl Model {
+    /// What must survive.
+    pub(crate) fn durable(&self) -> Durable {
+        let mut queues = BTreeMap::new();
+        for (name, queue) in self.queues.iter().filter(|(_, queue)| queue.kind.durable) {
+            let all = queue.ready.iter().chain(self.unacked_of(name, queue.instance));
+            let mut kept: Vec<Copy> = all.filter(|it| it.content.persistent).cloned().collect();
+            kept.sort_by_key(|copy| copy.sequence);
+            queues.insert(*name, kept);
+        }
+        let exchanges = self.exchanges.iter().copied();
+        let exchanges = exchanges.filter(|name| exchange_kind(name).durable).collect();
+        let bindings = self.bindings.iter().copied();
+        let is_durable = |it: &Binding| exchange_kind(it.source).durable && kind(it.queue).durable;
+        Durable { queues, exchanges, bindings: bindings.filter(is_durable).collect() }
+    }
+
+    /// A restart: what was durable is there, and nothing else.
+    pub(crate) fn restart(&mut self, durable: Durable) {
+        let now = self.now;
+        *self = Model { now, next_instance: self.next_instance, ..Model::default() };
+        self.exchanges = durable.exchanges;
+        self.bindings = durable.bindings;
+        let names: Vec<_> = durable.queues.keys().copied().collect();
+        for name in &names {
+            self.declare_queue(0, name);
+        }
+        for (name, copies) in durable.queues {
+            let queue = self.queues.get_mut(name).expect("it was declared");
+            for copy in copies {
+                queue.next_sequence = copy.sequence + 1;
+                queue.insert(copy);
+            }
+        }
+        for name in names {
+            self.keep_limit(name);
+        }
+    }
+}

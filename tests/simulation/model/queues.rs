@@ -1,0 +1,175 @@
+//! Queues: what waits in them, and how it leaves them otherwise than to a client.
+
+use std::cmp::Reverse;
+use std::rc::Rc;
+
+use super::{Content, Kind, Model, kind};
+
+/// A message in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Copy {
+    /// Its place in the queue.
+    pub(crate) sequence: u64,
+    pub(crate) content: Rc<Content>,
+    pub(crate) priority: u8,
+    pub(crate) expires_at: Option<u64>,
+    /// Whether it was delivered before.
+    pub(crate) delivered: bool,
+    /// Whether the store has been told so.
+    pub(crate) delivered_told: bool,
+}
+
+impl Copy {
+    pub(crate) fn body(&self) -> &str {
+        &self.content.body
+    }
+}
+
+pub(crate) struct Queue {
+    pub(crate) kind: &'static Kind,
+    /// Another one each time the name is declared.
+    pub(crate) instance: u64,
+    pub(crate) owner: Option<u64>,
+    /// In the order they are to be delivered.
+    pub(crate) ready: Vec<Copy>,
+    pub(super) next_sequence: u64,
+    pub(super) last_used: u64,
+}
+
+impl Queue {
+    /// Puts a message to its place: by rank, then as it came.
+    pub(super) fn insert(&mut self, copy: Copy) {
+        let place = |it: &Copy| (Reverse(it.priority), it.sequence);
+        let at = self.ready.partition_point(|it| place(it) < place(&copy));
+        self.ready.insert(at, copy);
+    }
+}
+
+impl Model {
+    pub(super) fn declare_queue(&mut self, client: u64, name: &'static str) {
+        let kind = kind(name);
+        self.next_instance += 1;
+        let (now, instance) = (self.now, self.next_instance);
+        let queue = self.queues.entry(name).or_insert_with(|| Queue {
+            kind,
+            instance,
+            owner: kind.exclusive.then_some(client),
+            ready: Vec::new(),
+            next_sequence: 1,
+            last_used: now,
+        });
+        queue.last_used = now;
+    }
+
+    pub(super) fn delete_queue(&mut self, name: &str) -> usize {
+        let Some(queue) = self.queues.remove(name) else { return 0 };
+        self.bindings.retain(|binding| binding.queue != name);
+        self.cancel_consumers_of(name);
+        queue.ready.len()
+    }
+
+    pub(super) fn purge(&mut self, name: &str) -> usize {
+        let queue = self.queues.get_mut(name).expect("it is there");
+        std::mem::take(&mut queue.ready).len()
+    }
+
+    pub(super) fn note_used(&mut self, name: &str) {
+        let now = self.now;
+        self.queues.get_mut(name).expect("it is there").last_used = now;
+    }
+
+    /// Whether a full queue refuses what comes.
+    pub(super) fn refuses(&self, name: &str) -> bool {
+        let queue = &self.queues[name];
+        queue.kind.rejects && queue.kind.max_length.is_some_and(|max| queue.ready.len() >= max)
+    }
+
+    /// A message enters queues.
+    pub(super) fn enqueue(&mut self, names: &[&'static str], content: &Rc<Content>) {
+        for name in names {
+            self.put_in(name, content);
+        }
+        // One that enters an empty queue goes straight to a consumer, even if it expires at once.
+        let is_alone = |model: &Model, name: &str| model.queues[name].ready.len() == 1;
+        while names.iter().any(|name| is_alone(self, name) && self.hand_out(name)) {}
+        for name in names {
+            self.keep_limit(name);
+            self.let_expire(name);
+        }
+        self.serve(names);
+    }
+
+    fn put_in(&mut self, name: &'static str, content: &Rc<Content>) {
+        let now = self.now;
+        let queue = self.queues.get_mut(name).expect("it was found");
+        let ttls = [queue.kind.ttl_ms, content.expiration_ms];
+        let highest = queue.kind.max_priority.unwrap_or(0);
+        let copy = Copy {
+            sequence: queue.next_sequence,
+            content: content.clone(),
+            priority: content.priority.unwrap_or(0).min(highest),
+            expires_at: ttls.iter().flatten().min().map(|ttl| now + ttl),
+            delivered: false,
+            delivered_told: false,
+        };
+        queue.next_sequence += 1;
+        self.entered.entry(name).or_default().push(copy.clone());
+        queue.insert(copy);
+    }
+
+    /// Drops from the head what is too much.
+    pub(super) fn keep_limit(&mut self, name: &'static str) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        let (Some(max), false) = (queue.kind.max_length, queue.kind.rejects) else { return };
+        let excess = queue.ready.len().saturating_sub(max);
+        let dropped: Vec<_> = queue.ready.drain(..excess).collect();
+        for copy in dropped {
+            self.dead_letter(name, &copy);
+        }
+    }
+
+    /// A message leaves a queue otherwise than to a client.
+    pub(super) fn dead_letter(&mut self, name: &str, copy: &Copy) {
+        let Some(to) = kind(name).dead_letters_to else { return };
+        let content = Rc::new(Content {
+            exchange: String::new(),
+            key: to.to_owned(),
+            expiration_ms: None,
+            ..(*copy.content).clone()
+        });
+        let queues: Vec<_> = self.route(&content);
+        self.enqueue(&queues, &content);
+    }
+
+    /// Lets what has expired at the head go.
+    pub(super) fn let_expire(&mut self, name: &'static str) {
+        let now = self.now;
+        while let Some(queue) = self.queues.get_mut(name)
+            && queue.ready.first().is_some_and(|it| it.expires_at.is_some_and(|at| at <= now))
+        {
+            let copy = queue.ready.remove(0);
+            self.dead_letter(name, &copy);
+        }
+    }
+
+    /// Does what time alone brings about.
+    pub(crate) fn settle_time(&mut self) {
+        let names: Vec<_> = self.queues.keys().copied().collect();
+        for name in names {
+            let queue = &self.queues[name];
+            let is_idle = self.consumer_count(name) == 0;
+            let gone = queue.kind.expires_ms.map(|ms| queue.last_used + ms);
+            if is_idle && gone.is_some_and(|gone| gone <= self.now) {
+                self.delete_queue(name);
+            }
+            self.let_expire(name);
+        }
+    }
+
+    /// All queues, those that dead-letter before those that they dead-letter to.
+    pub(crate) fn mortal_first(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.queues.keys().copied().collect();
+        names.sort_by_key(|name| kind(name).dead_letters_to.is_none());
+        names
+    }
+}
