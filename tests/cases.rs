@@ -40,18 +40,7 @@
 //! There are no streams (l, m, n: retention by age, offsets of consumers, deletion under both) and no
 //! cluster (y, z, aa, bb, cc, dd, gg: resynchronization, replication, leaders, leases, split brains).
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-#[allow(dead_code, reason = "these tests take what they need of it")]
-#[path = "support/core.rs"]
-pub(crate) mod world;
-
-#[path = "cases/files.rs"]
 mod files;
-#[path = "cases/queues.rs"]
 mod queues;
-#[path = "cases/restarts.rs"]
 mod restarts;
-#[path = "cases/wires.rs"]
 mod wires;

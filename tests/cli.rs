@@ -1,10 +1,6 @@
 //! The program from the outside: its options, what it prints, how it refuses to start, and how it
 //! stops.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,11 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::client::{Client, PERSISTENT, TRANSIENT, short};
+use crate::support::process::{self, Ended, Process, leveret};
 use leveret_codec::Method;
 use leveret_codec::method::{connection, queue};
 use rustix::process::Signal;
-use support::client::{Client, PERSISTENT, TRANSIENT, short};
-use support::process::{self, Ended, Process, leveret};
 
 fn output(command: &mut Command) -> Output {
     command.output().expect("the program was built by cargo")

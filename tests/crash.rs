@@ -19,10 +19,6 @@
 //! `LEVERET_CRASH_ROUNDS` sets how many rounds there are, `LEVERET_CRASH_SEED` repeats a run as far
 //! as the machine does.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,11 +27,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::client::{Client, PERSISTENT, TRANSIENT, short};
+use crate::support::process::{self, Process};
 use leveret_codec::method::{basic, confirm};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, Value, encode};
-use support::client::{Client, PERSISTENT, TRANSIENT, short};
-use support::process::{self, Process};
 use tempfile::TempDir;
 
 const QUEUE: &str = "numbers";

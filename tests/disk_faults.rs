@@ -1,21 +1,17 @@
 //! A disk that takes nothing more, under a real process: publishers wait or are refused, consumers go
 //! on, and nothing confirmed is lost.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, PERSISTENT, short};
+use crate::support::process::{self, Process};
+use crate::support::{PATIENCE, eventually};
 use leveret_codec::Method;
 use leveret_codec::method::{basic, confirm};
-use support::client::{Client, PERSISTENT, short};
-use support::process::{self, Process};
-use support::{PATIENCE, eventually};
 
 const BODY: usize = 10_000;
 

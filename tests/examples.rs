@@ -1,21 +1,40 @@
 //! The programs in `examples/` do what they say.
 
-mod support;
-
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::LazyLock;
 
-use support::client::{Client, PERSISTENT};
-use support::process::{self, Process};
+use crate::support::client::{Client, PERSISTENT};
+use crate::support::eventually;
+use crate::support::process::{self, Process};
 
-/// An example, run as its documentation says.
-fn example(name: &str, uri: &str) -> Process {
-    // `cargo test` has built it unless it was told to run this test alone; then it takes a while.
+/// Where the built examples are. `cargo test --workspace` has built them already; a run of fewer tests
+/// builds them here.
+static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--examples"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // why the whole workspace: dependencies have other features for one package of it, and would be
+    // compiled once more.
+    build.args(["build", "--quiet", "--workspace", "--examples"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // why: cargo tells a test of which package it is. The build script of ring looks whether that has
+    // changed, so that ring and all that depends on it would be compiled once more.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&*name);
+        }
+    }
     assert!(build.status().expect("cargo can be run").success());
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--example", name]);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("AMQP_URI", uri);
+    let this_program = std::env::current_exe().expect("the system knows what it runs");
+    let profile =
+        this_program.ancestors().nth(2).expect("it is in deps of the profile's directory");
+    profile.join("examples")
+});
+
+/// An example, running.
+fn example(name: &str, uri: &str) -> Process {
+    let mut command = Command::new(EXAMPLES.join(name));
+    command.env("AMQP_URI", uri);
     Process::start(command)
 }
 
@@ -55,5 +74,5 @@ fn producer_and_consumer_across_a_kill() {
     ] {
         assert_eq!(consumer.next_line().as_deref(), Some(expected));
     }
-    support::eventually("it is a dead letter", || client.count("shop.failed_orders") == 1);
+    eventually("it is a dead letter", || client.count("shop.failed_orders") == 1);
 }

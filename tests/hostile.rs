@@ -5,18 +5,10 @@
 //! running broker, with an honest client beside them that must not notice. `LEVERET_HOSTILE_SEEDS`
 //! says how many seeds the first part takes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "hostile/deep.rs"]
 mod deep;
-#[path = "hostile/dialogue.rs"]
 mod dialogue;
-#[path = "hostile/machine.rs"]
 mod machine;
-#[path = "hostile/sockets.rs"]
 mod sockets;
-mod support;
-
 use std::sync::Arc;
 
 use dialogue::{dialogues, handshake, mad};

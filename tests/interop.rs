@@ -10,10 +10,6 @@
 //! between its own tasks when a connection closes, with RabbitMQ too, what fails in these two is run
 //! again, at most twice, and the line says how often that was.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -24,9 +20,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use support::client::Client;
-use support::process::{self, Process};
-use support::venv;
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::support::process::{self, Process};
+use crate::support::venv;
 
 /// How long a suite may take, far more than it does.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -126,7 +123,7 @@ fn celery_tasks_outlive_a_kill_of_the_broker_and_a_restart_of_the_worker() {
     let _broker = process::restart_durable(home.path(), address);
     assert_eq!(Client::connect(address).count("celery"), 20);
     let first = worker(results.path(), address);
-    support::eventually("the first tasks are done", || lines(results.path(), "early") >= 3);
+    eventually("the first tasks are done", || lines(results.path(), "early") >= 3);
     // It finishes what it is at and gives the rest back; what it does not get to acknowledge in its
     // last moments, as happens with RabbitMQ too, is done again.
     stop(first);
@@ -148,7 +145,7 @@ fn a_celery_worker_goes_on_after_a_kill_of_the_broker() {
     // These the worker holds, not acknowledged, until their time has come.
     orders("send delayed 5 8");
     orders("send due 30");
-    support::eventually("the first tasks are done", || lines(results.path(), "due") >= 3);
+    eventually("the first tasks are done", || lines(results.path(), "due") >= 3);
     broker.kill();
 
     let _broker = process::restart_durable(home.path(), address);

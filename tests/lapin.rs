@@ -1,8 +1,6 @@
 //! lapin, the Rust client, against a broker inside the test: what a program in Rust does with a
 //! broker, feature by feature.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;

@@ -1,21 +1,17 @@
 //! What bounds clients, seen from outside of the program: too many of them must not take from the
 //! broker what it needs for its own work.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::client::{Client, PERSISTENT};
+use crate::support::eventually;
+use crate::support::process::{Ended, Process, leveret, restart_durable};
 use leveret_codec::Method;
 use leveret_codec::method::connection;
-use support::client::{Client, PERSISTENT};
-use support::eventually;
-use support::process::{Ended, Process, leveret, restart_durable};
 
 /// The program, allowed so many open files.
 fn with_open_files(files: usize, data_dir: &Path) -> Command {

@@ -1,19 +1,15 @@
 //! Logins that fail too often, over AMQP and over HTTP, with a clock that is moved by hand.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::client::Client;
+use crate::support::{PATIENCE, http};
 use leveret::Broker;
 use leveret::broker::time::Time;
 use leveret::clock::ManualClock;
-use support::client::Client;
-use support::{PATIENCE, http};
 
 /// How often an address may be wrong at once.
 const FAILURES: usize = 50;

@@ -1,16 +1,12 @@
 //! Memory that messages may take: what goes to the disk comes back in order, and where nothing can
 //! go there, publishers are blocked until consumers have made room.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
+use crate::support::client::{Client, PERSISTENT, TRANSIENT, short};
+use crate::support::embedded::Embedded;
+use crate::support::eventually;
 use leveret::{Broker, BrokerBuilder};
 use leveret_codec::Method;
 use leveret_codec::method::{basic, queue};
-use support::client::{Client, PERSISTENT, TRANSIENT, short};
-use support::embedded::Embedded;
-use support::eventually;
 
 const MIB: usize = 1024 * 1024;
 /// What a broker in these tests may take.

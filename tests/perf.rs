@@ -1,23 +1,19 @@
 //! `leveret perf` from the outside: what it counts, and how it fails. Nothing here is about how fast
 //! something is.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::net::TcpListener;
 
+use crate::support::certificates::{Authority, Identity};
+use crate::support::client::{Client, PERSISTENT, short};
+use crate::support::embedded::Embedded;
+use crate::support::eventually;
+use crate::support::process::{Ended, Process, leveret};
 use leveret::Broker;
 use leveret::config::{Pem, Tls};
 use leveret_codec::Method;
 use leveret_codec::method::queue;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::certificates::{Authority, Identity};
-use support::client::{Client, PERSISTENT, short};
-use support::embedded::Embedded;
-use support::eventually;
-use support::process::{Ended, Process, leveret};
 
 fn broker() -> Embedded {
     Embedded::start(Broker::builder().in_memory())

@@ -1,19 +1,15 @@
 //! pika, the Python client, against the real program: the programs of `examples/pika` as a user
 //! would run them, across kills of the broker, and checks of what else pika's users rely on.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::certificates::Authority;
-use support::client::{Client, PERSISTENT};
-use support::process::{self, Process};
-use support::{PATIENCE, venv};
+use crate::support::certificates::Authority;
+use crate::support::client::{Client, PERSISTENT};
+use crate::support::process::{self, Process};
+use crate::support::{PATIENCE, eventually, venv};
 
 #[test]
 fn an_order_outlives_a_kill_between_the_programs() {
@@ -33,7 +29,7 @@ fn an_order_outlives_a_kill_between_the_programs() {
          order {\"order_id\": \"ord-999\", \"then\": \"stop\"}\n"
     );
     let mut client = Client::connect(address);
-    support::eventually("only the last order is left", || client.count("order_processing") == 1);
+    eventually("only the last order is left", || client.count("order_processing") == 1);
 }
 
 #[test]

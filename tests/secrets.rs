@@ -1,23 +1,19 @@
 //! No password comes out of the broker again: not in its log, whatever is logged, and not in what
 //! it says when it does not start.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::fs;
 use std::net::SocketAddr;
 
+use crate::support::certificates::Authority;
+use crate::support::client::{Client, short};
+use crate::support::http;
+use crate::support::process::{Ended, Process, leveret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, Value};
 use rustix::process::Signal;
-use support::certificates::Authority;
-use support::client::{Client, short};
-use support::http;
-use support::process::{Ended, Process, leveret};
 
 const RIGHT: &str = "rightPlain01";
 const WRONG: &str = "wrongPlain02";

@@ -2,18 +2,14 @@
 //! must come of it.
 //!
 //! A seed is a life. A life that goes wrong is cut to the shortest beginning that does, and says
-//! so; `LEVERET_SEED=17 cargo test --test simulation` lives it again. More of them:
+//! so; `LEVERET_SEED=17 cargo test --test it simulation::` lives it again. More of them:
 //! `LEVERET_SEEDS=100000`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-#[path = "simulation/dice.rs"]
 mod dice;
-#[path = "simulation/life.rs"]
 mod life;
-#[path = "simulation/model.rs"]
 mod model;
-#[path = "simulation/replay.rs"]
 mod replay;
 
 use life::Life;

@@ -1,10 +1,6 @@
 //! TLS: who gets in over it and who does not, logins by certificate, and certificates that are
 //! replaced while the broker runs.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,6 +9,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::certificates::{Authority, Identity};
+use crate::support::client::{Client, short};
+use crate::support::process::{Ended, Process, leveret};
+use crate::support::{PATIENCE, eventually, http};
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
@@ -26,10 +26,6 @@ use leveret_codec::{Method, frame};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
-use support::certificates::{Authority, Identity};
-use support::client::{Client, short};
-use support::process::{Ended, Process, leveret};
-use support::{PATIENCE, http};
 
 type Secure = StreamOwned<ClientConnection, TcpStream>;
 
@@ -358,7 +354,7 @@ fn ready(command: Command) -> (Process, SocketAddr) {
 }
 
 fn in_the_log(process: &Process, words: &str) {
-    support::eventually(&format!("the log says {words}"), || process.log().contains(words));
+    eventually(&format!("the log says {words}"), || process.log().contains(words));
 }
 
 #[test]
@@ -380,7 +376,7 @@ fn a_hang_up_reads_the_files_again() {
     fs::write(&files[0], certificate).unwrap();
     fs::write(&files[1], key).unwrap();
     process.signal(Signal::HUP);
-    support::eventually("the second certificate is shown", || {
+    eventually("the second certificate is shown", || {
         let mut client = secure(address, second.trusted_by(None, BOTH));
         client.send(&frame::PROTOCOL_HEADER).is_ok()
     });

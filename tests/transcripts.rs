@@ -1,19 +1,12 @@
 //! Conversations with RabbitMQ, recorded frame by frame, played against the broker over real
-//! sockets. A test is a topic: `cargo test --test transcripts queue`. See transcripts/README.md.
+//! sockets. A test is a topic: `cargo test --test it transcripts::queue`. See transcripts/README.md.
 
-#[path = "transcripts/arena.rs"]
 mod arena;
-#[path = "transcripts/connection.rs"]
 mod connection;
-#[path = "transcripts/incoming.rs"]
 mod incoming;
-#[path = "transcripts/matcher.rs"]
 mod matcher;
-#[path = "transcripts/player.rs"]
 mod player;
-#[path = "transcripts/scenario.rs"]
 mod scenario;
-#[path = "transcripts/wire.rs"]
 mod wire;
 
 use std::collections::BTreeSet;

@@ -4,20 +4,16 @@
 //! The dialogues are written by hand and use nothing of the codec, so that a mistake it makes both
 //! ways is seen here.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::support::client::{Client, Received, TRANSIENT, short};
+use crate::support::embedded::Embedded;
+use crate::support::{PATIENCE, eventually};
 use leveret::Broker;
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{Method, frame};
-use support::client::{Client, Received, TRANSIENT, short};
-use support::embedded::Embedded;
-use support::{PATIENCE, eventually};
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();

@@ -7,7 +7,7 @@ use leveret_codec::{ContentHeader, Decoder, Method, Properties, frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-mod facts;
+use crate::facts;
 
 /// All methods, contents with many properties, and a heartbeat, as frames.
 fn frames() -> Vec<Vec<u8>> {

@@ -7,9 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-mod facts;
-
-use facts::{Content, Fact, facts};
+use crate::facts::{self, Content, Fact, facts};
 
 /// A value that owns what is in it.
 #[derive(Clone, Debug)]

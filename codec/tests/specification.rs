@@ -3,9 +3,7 @@
 use leveret_codec::error::{MethodError, TRAILING};
 use leveret_codec::{Method, ReplyCode};
 
-mod facts;
-
-use facts::{Content, Fact, Sample, facts, payload, samples};
+use crate::facts::{Content, Fact, Sample, facts, payload, samples};
 
 /// What the struct of a method shows when its fields are these: all names, in order.
 fn shown(fact: &Fact, contents: &[Content]) -> Vec<String> {

@@ -4,7 +4,7 @@ use leveret_codec::method::basic;
 use leveret_codec::table::{ArrayBuilder, TableBuilder};
 use leveret_codec::{PropertyFields, TableBuf, Value};
 
-use crate::world::{Channel, Received, World, s, text};
+use crate::support::world::{Channel, Received, World, s, text};
 
 /// Headers of every type, some of them nested.
 fn headers_of_every_type() -> TableBuf {

@@ -7,7 +7,7 @@ use leveret::store::{Disk, Fault, FaultyDisk, MemoryDisk, Operation, read_whole,
 use leveret_codec::method::{exchange, queue};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 fn publish_all(ch: Channel<'_>, queue: &str, bodies: &[String]) {
     for body in bodies {

@@ -6,9 +6,9 @@ use leveret_codec::method::{basic, connection, exchange, queue};
 use leveret_codec::table::MAX_DEPTH;
 use leveret_codec::{Encode, PropertyFields, ShortStr, Table, Value, encode, frame};
 
-use crate::dialogue::{Piece, handshake};
-use crate::machine::Machine;
-use crate::methods;
+use super::dialogue::{Piece, handshake};
+use super::machine::Machine;
+use super::methods;
 
 const DEPTH: usize = 10_000;
 

@@ -14,9 +14,9 @@ use leveret_codec::{Decoder, frame};
 use tokio::runtime::Runtime;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::dialogue::mad;
+use super::dialogue::mad;
 use crate::support::client::{Client, TRANSIENT, short};
-use crate::support::eventually;
+use crate::support::{eventually, own_process};
 
 /// How long mad clients come and go.
 const TIME: Duration = Duration::from_secs(4);
@@ -93,8 +93,14 @@ fn rave(address: SocketAddr, rng: &mut Rng) {
     }
 }
 
+/// why alone: what is logged, and what memory is resident, is the process's.
 #[test]
 fn an_honest_client_does_not_notice_mad_ones() {
+    let name = concat!(module_path!(), "::an_honest_client_does_not_notice_mad_ones");
+    own_process::alone(name, honest_between_mad_ones);
+}
+
+fn honest_between_mad_ones() {
     let errors = Errors::default();
     let logging = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR);
     logging.with_writer(errors.clone()).init();

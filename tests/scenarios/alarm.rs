@@ -2,11 +2,11 @@
 
 use leveret_codec::Value;
 
-use crate::world::World;
+use crate::support::world::World;
 
 const LOW: &str = "low on memory";
 
-fn capable(world: &World) -> crate::world::Client {
+fn capable(world: &World) -> crate::support::world::Client {
     world.client_with(Default::default(), &[("connection.blocked", Value::Bool(true))])
 }
 
@@ -138,8 +138,8 @@ fn a_consumer_goes_on_with_what_is_there_and_what_dead_letters() {
     from.declare_with(
         "q",
         &[
-            ("x-dead-letter-exchange", crate::world::text("")),
-            ("x-dead-letter-routing-key", crate::world::text("dead")),
+            ("x-dead-letter-exchange", crate::support::world::text("")),
+            ("x-dead-letter-routing-key", crate::support::world::text("dead")),
         ],
     );
     from.publish("q", "a");

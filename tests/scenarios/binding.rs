@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::queue;
 
-use crate::world::{World, s, table, text};
+use crate::support::world::{World, s, table, text};
 
 fn unbind<'a>(queue: &'a str, exchange: &'a str, key: &'a str) -> queue::Unbind<'a> {
     queue::Unbind {

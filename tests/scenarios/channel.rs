@@ -2,7 +2,7 @@
 
 use leveret_codec::method::{basic, channel, connection, queue};
 
-use crate::world::{World, s};
+use crate::support::world::{World, s};
 
 const NO_QUEUE: &str = "channel.close 404 50,30 NOT_FOUND - no queue 'none' in vhost '/'";
 
@@ -30,10 +30,14 @@ fn any_number_can_be_opened_and_channel_max_limits_how_many() {
 fn a_method_on_a_channel_that_is_not_open_costs_the_connection() {
     let world = World::new();
     for sends in [
-        |client: &crate::world::Client| client.closed_channel(7).send(channel::Close::default()),
-        |client: &crate::world::Client| client.closed_channel(7).send(channel::CloseOk {}),
-        |client: &crate::world::Client| client.closed_channel(7).publish("q", "x"),
-        |client: &crate::world::Client| client.closed_channel(7).send(connection::Close::default()),
+        |client: &crate::support::world::Client| {
+            client.closed_channel(7).send(channel::Close::default());
+        },
+        |client: &crate::support::world::Client| client.closed_channel(7).send(channel::CloseOk {}),
+        |client: &crate::support::world::Client| client.closed_channel(7).publish("q", "x"),
+        |client: &crate::support::world::Client| {
+            client.closed_channel(7).send(connection::Close::default());
+        },
     ] {
         let client = world.client();
         sends(&client);

@@ -4,7 +4,7 @@ use leveret::broker::connection::ConnectionSettings;
 use leveret_codec::Value;
 use leveret_codec::method::{basic, channel, connection, queue};
 
-use crate::world::{World, s};
+use crate::support::world::{World, s};
 
 #[test]
 fn a_close_is_answered_and_the_socket_kept_for_30_seconds() {
@@ -31,7 +31,7 @@ fn nothing_is_done_for_a_client_that_said_good_bye() {
     let client = world.client();
     let ch = client.channel(1);
     world.batch(|| {
-        client.send_octets(&crate::world::encoded(0, &connection::Close::default()));
+        client.send_octets(&crate::support::world::encoded(0, &connection::Close::default()));
         ch.send(queue::Declare { queue: s("q"), ..Default::default() });
     });
     assert_eq!(client.lines(), ["connection.close-ok"]);
@@ -46,7 +46,7 @@ fn what_was_published_before_a_close_is_processed() {
     ch.declare("q");
     world.batch(|| {
         ch.publish("q", "a");
-        client.send_octets(&crate::world::encoded(0, &connection::Close::default()));
+        client.send_octets(&crate::support::world::encoded(0, &connection::Close::default()));
     });
     assert_eq!(client.lines(), ["connection.close-ok"]);
     assert_eq!(world.counts("q"), "1/0");

@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, confirm, queue, tx};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{World, s, text};
+use crate::support::world::{World, s, text};
 
 #[test]
 fn a_publish_is_acknowledged_from_select_on() {

@@ -4,7 +4,7 @@ use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret_codec::method::{channel, connection, queue};
 use leveret_codec::{Value, encode, frame};
 
-use crate::world::{Client, World, encoded, s, table, text};
+use crate::support::world::{Client, World, encoded, s, table, text};
 
 const SILENT_END: &str = "end after 3000 ms";
 

@@ -3,7 +3,7 @@
 use leveret_codec::table::ArrayBuilder;
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 /// An exchange x with these arguments, and the queues a, b and c bound with these weights.
 fn bound(ch: Channel<'_>, arguments: &[(&str, Value<'_>)], weights: [&str; 3]) {

@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::{basic, channel};
 
-use crate::world::{World, s, text};
+use crate::support::world::{World, s, text};
 
 fn consume<'a>(queue: &'a str, tag: &'a str) -> basic::Consume<'a> {
     basic::Consume { queue: s(queue), consumer_tag: s(tag), ..Default::default() }
@@ -99,7 +99,7 @@ fn arguments_are_checked_before_exclusive_use() {
     let ch = client.channel(1);
     ch.declare("q");
     ch.call(basic::Consume { exclusive: true, ..consume("q", "c") });
-    let arguments = crate::world::table(&[("x-priority", text("high"))]);
+    let arguments = crate::support::world::table(&[("x-priority", text("high"))]);
     let bad = basic::Consume { arguments: arguments.as_table(), ..consume("q", "d") };
     assert_eq!(
         client.channel(2).call(bad),

@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::basic;
 
-use crate::world::{World, s, table, text};
+use crate::support::world::{World, s, table, text};
 
 const MINUTE: u64 = 60_000;
 

@@ -4,7 +4,7 @@ use leveret::broker::connection::ConnectionSettings;
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{encode, frame};
 
-use crate::world::{Client, World, encoded, s};
+use crate::support::world::{Client, World, encoded, s};
 
 fn raw(kind: u8, channel: u16, payload: &[u8], end: u8) -> Vec<u8> {
     let mut octets = vec![kind];

@@ -4,7 +4,7 @@ use leveret_codec::method::exchange;
 use leveret_codec::table::ArrayBuilder;
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, Received, START, World, s, table, text};
+use crate::support::world::{Channel, Received, START, World, s, table, text};
 
 fn dlx(exchange: &str) -> (&'static str, Value<'_>) {
     ("x-dead-letter-exchange", text(exchange))

@@ -4,7 +4,7 @@ use leveret_codec::method::exchange;
 use leveret_codec::table::ArrayBuilder;
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 const TYPE: &str = "x-message-deduplication";
 

@@ -3,7 +3,7 @@
 use leveret::broker::vhost::Definition;
 use leveret_codec::{ShortString, TableBuf, Value};
 
-use crate::world::{World, table, text};
+use crate::support::world::{World, table, text};
 
 fn name(name: &str) -> ShortString {
     ShortString::truncated(name.as_bytes())

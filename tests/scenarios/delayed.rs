@@ -4,7 +4,7 @@ use leveret_codec::method::{basic, channel, exchange, queue, tx};
 use leveret_codec::table::ArrayBuilder;
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, Received, World, s, table, text};
+use crate::support::world::{Channel, Received, World, s, table, text};
 
 const TYPE: &str = "x-delayed-message";
 

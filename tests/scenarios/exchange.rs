@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::exchange;
 
-use crate::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 fn declare(name: &'static str, kind: &'static str) -> exchange::Declare<'static> {
     exchange::Declare { exchange: s(name), kind: s(kind), ..Default::default() }

@@ -3,7 +3,7 @@
 use leveret_codec::PropertyFields;
 use leveret_codec::method::channel;
 
-use crate::world::{PAGES_EVERYTHING, World, s};
+use crate::support::world::{World, pages_everything, s};
 
 #[test]
 fn a_message_comes_with_the_number_of_those_left() {
@@ -66,7 +66,7 @@ fn those_that_have_expired_are_neither_given_nor_counted() {
     ch.publish("q", "d");
     world.pass_ms(100);
     // What lies on the disk behind the next one is counted until it is looked at.
-    let left = if PAGES_EVERYTHING { 2 } else { 1 };
+    let left = if pages_everything() { 2 } else { 1 };
     assert_eq!(ch.get("q"), format!("basic.get-ok 1 b left={left}"));
     assert_eq!(ch.get("q"), "basic.get-ok 2 d left=0");
 }

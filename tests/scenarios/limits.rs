@@ -2,7 +2,7 @@
 
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, World, text};
+use crate::support::world::{Channel, World, text};
 
 /// A queue q with these arguments, which dead-letters into the queue dead.
 fn limited(ch: Channel<'_>, arguments: &[(&str, Value<'_>)]) {

@@ -3,7 +3,7 @@
 use leveret::broker::vhost::Notice;
 use leveret_codec::Value;
 
-use crate::world::{World, text};
+use crate::support::world::{World, text};
 
 fn unknown(queue: &str, argument: &str, meant: Option<&'static str>) -> Notice {
     Notice::UnknownArgument { queue: queue.into(), argument: argument.into(), meant }

@@ -4,14 +4,14 @@ use leveret::broker::limits::OUTBOX_OCTETS;
 use leveret_codec::Value;
 use leveret_codec::method::{basic, queue};
 
-use crate::world::{World, s, text};
+use crate::support::world::{World, s, text};
 
 /// Enough to fill an outbox with four.
 fn quarter() -> Vec<u8> {
     vec![b'x'; OUTBOX_OCTETS / 4]
 }
 
-fn publish(ch: crate::world::Channel<'_>, count: usize) {
+fn publish(ch: crate::support::world::Channel<'_>, count: usize) {
     for _ in 0..count {
         let publish = basic::Publish { routing_key: s("q"), ..Default::default() };
         ch.publish_method(publish, Default::default(), &quarter());

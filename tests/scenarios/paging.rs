@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 fn bodies(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(|number| number.to_string()).collect()

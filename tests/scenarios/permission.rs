@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::{basic, exchange, queue};
 
-use crate::world::{World, s, table, text};
+use crate::support::world::{World, s, table, text};
 
 fn refused(ids: &str, what: &str) -> String {
     format!(

@@ -4,7 +4,7 @@ use leveret::broker::policy::{Policy, PolicyKind, PolicySet, PolicyValue};
 use leveret_codec::Value;
 use leveret_codec::method::{exchange, queue};
 
-use crate::world::{PAGES_EVERYTHING, World, s, text};
+use crate::support::world::{World, pages_everything, s, text};
 
 /// One key of a policy.
 type Key<'a> = (&'a str, PolicyValue);
@@ -133,7 +133,7 @@ fn a_ttl_is_for_messages_to_come_and_live_ones_shield_them() {
     world.pass_ms(1000);
     assert_eq!(world.counts("q"), "2/0");
     // What lies on the disk behind the next one is counted until it is looked at.
-    let left = u8::from(PAGES_EVERYTHING);
+    let left = u8::from(pages_everything());
     assert_eq!(ch.get("q"), format!("basic.get-ok 1 old left={left}"));
     assert_eq!(ch.get("q"), "basic.get-empty");
     ch.publish("q", "newer");

@@ -2,7 +2,7 @@
 
 use leveret_codec::method::basic;
 
-use crate::world::{Channel, World, s};
+use crate::support::world::{Channel, World, s};
 
 /// The queue q with the messages 1 to 9.
 fn nine(ch: Channel<'_>) {

@@ -4,7 +4,7 @@ use leveret_codec::method::{basic, exchange, queue, tx};
 use leveret_codec::table::{ArrayBuilder, TableBuilder};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, Client, World, s, table, text};
+use crate::support::world::{Channel, Client, World, s, table, text};
 
 fn precondition(text: &str) -> String {
     format!("channel.close 406 60,40 PRECONDITION_FAILED - {text}")

@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::{basic, connection, queue};
 
-use crate::world::{World, s, table, text};
+use crate::support::world::{World, s, table, text};
 
 fn declare(name: &str) -> queue::Declare<'_> {
     queue::Declare { queue: s(name), ..Default::default() }

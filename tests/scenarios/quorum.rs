@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 fn declare(ch: Channel<'_>, more: &[(&str, Value<'_>)]) {
     let mut arguments = vec![("x-queue-type", text("quorum"))];

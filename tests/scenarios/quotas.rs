@@ -5,7 +5,7 @@ use leveret_codec::Value;
 use leveret_codec::method::channel;
 use leveret_codec::method::queue;
 
-use crate::world::{World, s};
+use crate::support::world::{World, s};
 
 fn is_reached(queue: &str, max: u64) -> String {
     format!(

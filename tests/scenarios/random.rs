@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::table::ArrayBuilder;
 
-use crate::world::World;
+use crate::support::world::World;
 
 #[test]
 fn each_message_goes_to_one_of_the_queues_by_chance() {

@@ -3,7 +3,7 @@
 use leveret_codec::PropertyFields;
 use leveret_codec::method::{basic, queue};
 
-use crate::world::{Channel, World, s};
+use crate::support::world::{Channel, World, s};
 
 const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
 

@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, exchange, queue};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{World, s, text};
+use crate::support::world::{World, s, text};
 
 #[test]
 fn durable_queues_keep_persistent_messages_and_lose_transient_ones() {
@@ -92,7 +92,7 @@ fn definitions_are_equivalent_to_what_was_declared() {
         ("x-dead-letter-exchange", text("x")),
     ];
     ch.declare_durable("q", &arguments);
-    let arguments_of_x = crate::world::table(&[("alternate-exchange", text("other"))]);
+    let arguments_of_x = crate::support::world::table(&[("alternate-exchange", text("other"))]);
     let declare = exchange::Declare {
         exchange: s("x"),
         kind: s("topic"),

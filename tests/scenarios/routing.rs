@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::table::ArrayBuilder;
 
-use crate::world::{World, text};
+use crate::support::world::{World, text};
 
 /// Publishes with each key to an exchange that the queue is bound to by `pattern`; which arrive?
 fn arrivals(kind: &str, pattern: &str, keys: &[&str]) -> Vec<String> {

@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::basic;
 
-use crate::world::{Channel, World, s};
+use crate::support::world::{Channel, World, s};
 
 /// The queue q with these messages.
 fn filled(ch: Channel<'_>, bodies: &[&str]) {

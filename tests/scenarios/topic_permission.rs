@@ -3,7 +3,7 @@
 use leveret::broker::access::{Permissions, Rights, TopicPermissions, TopicVariables};
 use leveret_codec::method::{exchange, queue};
 
-use crate::world::{World, s};
+use crate::support::world::{World, s};
 
 /// Guest may write to the exchange logs, and read from it, with these keys.
 fn permit(world: &World, write: &str, read: &str) {

@@ -3,7 +3,7 @@
 use leveret_codec::Value;
 use leveret_codec::method::{basic, confirm, queue, tx};
 
-use crate::world::{Channel, World, s, text};
+use crate::support::world::{Channel, World, s, text};
 
 fn select(ch: Channel<'_>) {
     assert_eq!(ch.call(tx::Select {}), "tx.select-ok");

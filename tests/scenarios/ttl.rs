@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::world::{Channel, PAGES_EVERYTHING, World, s, text};
+use crate::support::world::{Channel, World, pages_everything, s, text};
 
 fn expires(ms: &str) -> PropertyFields<'_> {
     PropertyFields { expiration: Some(s(ms)), ..Default::default() }
@@ -66,7 +66,7 @@ fn an_expired_message_behind_a_live_one_waits_its_turn() {
     world.pass_ms(500);
     assert_eq!(world.counts("q"), "2/0", "it still counts");
     // What lies on the disk behind the next one is counted until it is looked at.
-    let left = u8::from(PAGES_EVERYTHING);
+    let left = u8::from(pages_everything());
     assert_eq!(ch.get("q"), format!("basic.get-ok 1 long left={left}"));
     assert_eq!(ch.get("q"), "basic.get-empty");
 }

@@ -8,9 +8,7 @@ use leveret_codec::decode::ContentHeader;
 use leveret_codec::error::FrameError;
 use leveret_codec::method::{basic, channel, confirm, connection, queue};
 use leveret_codec::table::TableBuilder;
-use leveret_codec::{
-    Decoder, Encode, Method, PropertyFields, ShortStr, Table, Value, encode, frame, properties,
-};
+use leveret_codec::{Decoder, Encode, Method, ShortStr, Table, Value, encode, frame, properties};
 
 use super::PATIENCE;
 
@@ -342,13 +340,6 @@ impl<S: Read + Write> Client<S> {
 /// A name as it goes over the wire.
 pub(crate) fn short(name: &str) -> ShortStr<'_> {
     ShortStr::new(name.as_bytes()).expect("names in tests are short")
-}
-
-/// Properties as octets.
-pub(crate) fn octets(properties: &PropertyFields<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    properties.encode(&mut out);
-    out
 }
 
 fn broken(error: FrameError<'_>) -> io::Error {

@@ -1,15 +1,15 @@
-//! What the tests that run real processes and real sockets share.
+//! What tests share: the core in virtual time, real processes and real sockets.
 //!
-//! They wait for what they expect, up to [`PATIENCE`], and never for a time to pass.
-
-#![allow(dead_code, reason = "each test takes what it needs")]
+//! Those with processes and sockets wait for what they expect, up to [`PATIENCE`], and never for a time to pass.
 
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod embedded;
 pub(crate) mod http;
+pub(crate) mod own_process;
 pub(crate) mod process;
 pub(crate) mod venv;
+pub(crate) mod world;
 
 use std::time::{Duration, Instant};
 

@@ -7,8 +7,8 @@ use leveret::{Broker, VhostError};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::player::{self, Played};
-use crate::scenario::{Action, Frame, Scenario, User};
+use super::player::{self, Played};
+use super::scenario::{Action, Frame, Scenario, User};
 
 /// The address of a broker to play against, instead of one in this process.
 const ADDRESS: &str = "LEVERET_TRANSCRIPTS";

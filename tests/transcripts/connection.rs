@@ -14,9 +14,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::incoming::Incoming;
-use crate::scenario::{Frame, MethodFrame, Options};
-use crate::wire;
+use super::incoming::Incoming;
+use super::scenario::{Frame, MethodFrame, Options};
+use super::wire;
 
 /// What a client says it can do, unless a scenario lists it.
 const CAPABILITIES: [&str; 6] = [

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::{Decoder, Method, Properties, frame};
 
-use crate::scenario::{Body, Frame, HeartbeatFrame, MethodFrame};
-use crate::wire::{method_json, properties_json};
+use super::scenario::{Body, Frame, HeartbeatFrame, MethodFrame};
+use super::wire::{method_json, properties_json};
 
 /// Puts the frames of a socket together again.
 #[derive(Default)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::scenario::{Body, Frame, MethodFrame, TableOrder};
-use crate::wire;
+use super::scenario::{Body, Frame, MethodFrame, TableOrder};
+use super::wire;
 
 /// What the broker made up so far, such as the name of a queue, by the name it has in the scenario.
 #[derive(Clone, Debug)]

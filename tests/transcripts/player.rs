@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::connection::{Connection, method};
-use crate::matcher::{Matcher, Variables};
-use crate::scenario::{Action, Confirms, Frame, MethodFrame, Options, Scenario, Step, TableOrder};
+use super::connection::{Connection, method};
+use super::matcher::{Matcher, Variables};
+use super::scenario::{Action, Confirms, Frame, MethodFrame, Options, Scenario, Step, TableOrder};
 
 /// How long nothing more may come after the last expected frame.
 const QUIET: Duration = Duration::from_millis(40);
@@ -368,7 +368,7 @@ pub(crate) async fn clean(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::HeartbeatFrame;
+    use crate::transcripts::scenario::HeartbeatFrame;
 
     fn ack(tag: u64, multiple: bool) -> Frame {
         method(1, "basic.ack", json!({ "delivery-tag": tag, "multiple": multiple }))

@@ -13,7 +13,7 @@ use leveret_codec::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::scenario::{Body, Frame, MethodFrame, hex};
+use super::scenario::{Body, Frame, MethodFrame, hex};
 
 /// The limit on frames until another one is agreed on, and where it is none.
 pub(crate) const FRAME_MAX: u32 = 131_072;
@@ -456,7 +456,7 @@ mod tests {
     use serde_json::from_value;
 
     use super::*;
-    use crate::incoming::Incoming;
+    use crate::transcripts::incoming::Incoming;
 
     fn frame(value: Value) -> Frame {
         from_value(value).unwrap()

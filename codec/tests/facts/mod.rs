@@ -2,9 +2,6 @@
 //!
 //! Nothing here uses the crate: it is what the crate is held against.
 
-// why: each test that includes this file needs its own part of it.
-#![allow(dead_code)]
-
 use std::sync::LazyLock;
 
 use proptest::collection::vec;

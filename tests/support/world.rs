@@ -56,17 +56,14 @@ pub(crate) fn text(text: &str) -> Value<'_> {
     Value::LongStr(text.as_bytes())
 }
 
-/// Whether all that can go to the disk does: the same tests are there once more as `scenarios_paged`.
-pub(crate) const PAGES_EVERYTHING: bool = {
-    let (path, paged) = (module_path!().as_bytes(), b"scenarios_paged");
-    let mut same = path.len() >= paged.len();
-    let mut index = 0;
-    while same && index < paged.len() {
-        same = path[index] == paged[index];
-        index += 1;
-    }
-    same
-};
+/// Set in the environment, it lets all that can go to the disk go there: the test `scenarios_paged`
+/// runs the scenarios once more that way.
+pub(crate) const PAGES_EVERYTHING: &str = "LEVERET_PAGES_EVERYTHING";
+
+/// Whether all that can go to the disk does.
+pub(crate) fn pages_everything() -> bool {
+    std::env::var_os(PAGES_EVERYTHING).is_some()
+}
 
 /// A virtual host and the time it lives in.
 #[derive(Clone)]
@@ -116,7 +113,7 @@ impl World {
         let (store, recovered, _) =
             Store::open(Arc::new(disk.clone()), options).expect("the store opens");
         let mut vhost = Vhost::new("/", &VhostSettings { seed: 7, policies });
-        if PAGES_EVERYTHING {
+        if pages_everything() {
             let share = MemoryShare { before_paging: 0, before_starving: u64::MAX };
             vhost.handle_memory_share(now, Some(share));
         }
@@ -154,7 +151,6 @@ impl World {
     }
 
     /// The same, after it was down so long and something was done to its disk meanwhile.
-    #[allow(dead_code, reason = "not every test that has worlds does something to their disks")]
     pub(crate) fn restarted_after(&self, ms: u64, done: impl FnOnce(&MemoryDisk)) -> World {
         let inner = self.inner.borrow();
         let disk = inner.disk.kill();
@@ -163,7 +159,6 @@ impl World {
     }
 
     /// A copy of what is on the disk.
-    #[allow(dead_code, reason = "not every test that has worlds does something to their disks")]
     pub(crate) fn disk(&self) -> MemoryDisk {
         self.inner.borrow().disk.kill()
     }
