@@ -10,6 +10,8 @@ mod inputs;
 mod observed;
 #[path = "life/recovered.rs"]
 mod recovered;
+#[path = "life/world.rs"]
+mod world;
 
 use std::collections::BTreeSet;
 
@@ -20,8 +22,9 @@ use leveret::store::{FaultyDisk, MemoryDisk, Options, Store};
 
 use self::inputs::{close_ok, input_of};
 use self::observed::Observed;
+use self::world::World;
 use super::dice::Dice;
-use super::model::{At, Client, Durable, Model, Op, Reply, Request};
+use super::model::{At, Client, Destination, Durable, Model, Op, Reply, Request, table};
 use super::replay::{Core, Input, Journal};
 
 /// The durable state after a step and the number of records that say so.
@@ -41,6 +44,7 @@ impl Moment {
 
 pub(crate) struct Life {
     dice: Dice,
+    world: World,
     core: Core,
     pub(crate) journal: Journal,
     model: Model,
@@ -77,6 +81,7 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
+        let world = World::new(&mut dice);
         let options = Options {
             log_file_bytes: 200 + dice.below(3000),
             log_files: dice.below(4) as usize,
@@ -86,6 +91,7 @@ impl Life {
         let disk = MemoryDisk::default();
         let mut life = Life {
             dice,
+            world,
             core: Core::new(),
             journal: Journal::default(),
             model: Model::new(),
@@ -172,6 +178,7 @@ impl Life {
                 if self.synced == self.records {
                     self.model.check_answered();
                 }
+                self.compare_definitions();
             }
             Op::Stall(client) => self.client(client).stalled = true,
             Op::Unstall(client) => self.client(client).stalled = false,
@@ -324,6 +331,29 @@ impl Life {
         self.is_at_rest = true;
         self.take_records();
         self.is_at_rest = !self.has_pages;
+    }
+
+    /// Exchanges and bindings; those of queues by their names go without saying.
+    fn compare_definitions(&self) {
+        let found = self.core.vhost.exchanges().into_iter().map(|it| it.name);
+        let found: BTreeSet<_> =
+            found.filter(|name| !name.is_empty() && !name.starts_with("amq.")).collect();
+        let expected: BTreeSet<_> =
+            self.model.exchanges.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(found, expected, "the exchanges");
+        let found = self.core.vhost.bindings().into_iter().filter(|it| !it.source.is_empty());
+        let found: BTreeSet<_> = found
+            .map(|it| (it.source, it.destination, it.to_queue, it.routing_key, it.arguments))
+            .collect();
+        let expected = self.model.bindings.iter().map(|it| {
+            let (to, to_queue) = match it.destination {
+                Destination::Queue(name) => (name, true),
+                Destination::Exchange(name) => (name, false),
+            };
+            let [source, to, key] = [it.source, to, it.key].map(str::to_owned);
+            (source, to, to_queue, key, table(it.arguments))
+        });
+        assert_eq!(found, expected.collect(), "the bindings");
     }
 
     fn compare_counts(&self) {

@@ -20,6 +20,8 @@ mod durable;
 mod exchanges;
 #[path = "model/kinds.rs"]
 mod kinds;
+#[path = "model/matching.rs"]
+mod matching;
 #[path = "model/op.rs"]
 mod op;
 #[path = "model/queues.rs"]
@@ -28,15 +30,24 @@ mod queues;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use self::channels::Channel;
-pub(crate) use self::content::{Content, short};
+pub(crate) use self::content::{Content, short, table};
 pub(crate) use self::deliveries::Seen;
 pub(crate) use self::durable::Durable;
-pub(crate) use self::exchanges::{Binding, EXCHANGES, KEYS, exchange_kind};
-pub(crate) use self::kinds::{KINDS, Kind, kind, takes_dead_letters};
+pub(crate) use self::exchanges::{
+    Binding, DEAD_LETTERS, Destination, EXCHANGES, KEYS, PATTERNS, exchange_kind,
+};
+pub(crate) use self::kinds::{KINDS, Kind, REFUSED, dead_letters_of, kind, takes_dead_letters};
+pub(crate) use self::matching::{Field, Fields, HEADERS, MATCHES};
+use self::matching::{headers_match, topic_matches};
 pub(crate) use self::op::{
-    At, Confirm, Notice, Op, Outcome, Reply, Request, Settlement, Subscription,
+    At, Confirm, Notice, Op, Outcome, Publish, Reply, Request, Settlement, Subscription,
 };
 pub(crate) use self::queues::{Copy, Queue};
+
+// spec: reply codes, of what costs a channel.
+const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
+const PRECONDITION_FAILED: u16 = 406;
 
 /// A client that is connected.
 #[derive(Default)]

@@ -23,8 +23,8 @@ pub(crate) enum Input {
     Open(u64),
     /// A client sends a method, the payload of its frame.
     Method(u64, u16, Vec<u8>),
-    /// A client publishes.
-    Publish(u64, u16, Message),
+    /// A client publishes; whether the message is to come back when no queue takes it.
+    Publish(u64, u16, bool, Message),
     /// A client is gone.
     Disconnect(u64),
     /// So much was written to a client.
@@ -86,10 +86,10 @@ impl Core {
                 let id = self.ids[client];
                 self.is_handled = self.vhost.handle_command(now, id, command).is_done();
             }
-            Input::Publish(client, channel, message) => {
+            Input::Publish(client, channel, mandatory, message) => {
                 let command = Command::Publish {
                     channel: *channel,
-                    mandatory: false,
+                    mandatory: *mandatory,
                     immediate: false,
                     message: message.clone(),
                 };

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::super::model::{
-    At, Binding, Content, EXCHANGES, KEYS, KINDS, Op, Outcome, Request, Settlement, Subscription,
-    takes_dead_letters,
+    At, Binding, Content, DEAD_LETTERS, Destination, HEADERS, KEYS, MATCHES, Op, Outcome, PATTERNS,
+    Publish, REFUSED, Request, Settlement, Subscription, exchange_kind, takes_dead_letters,
 };
 use super::Life;
 
@@ -49,7 +49,7 @@ impl Life {
     fn choose_request(&mut self, at: At) -> Option<Request> {
         let open = self.model.queues.values().filter(|it| it.owner.is_none_or(|of| of == at.0));
         let queues: Vec<&'static str> = open.map(|queue| queue.kind.name).collect();
-        if queues.is_empty() || self.dice.one_in(25) {
+        if queues.is_empty() || self.dice.one_in(12) {
             return self.choose_declaration(at.0);
         }
         let queue = *self.dice.pick(&queues);
@@ -59,9 +59,9 @@ impl Life {
             1 => Some(self.settlement(1_000_000, false)),
             2 => self.dice.one_in(3).then_some(Request::DeleteQueue(queue)),
             3 => self.dice.one_in(3).then_some(Request::Purge(queue)),
-            4..=6 => self.choose_binding(),
-            7..=9 => Some(Request::SelectConfirms),
-            10..=49 => Some(self.choose_publish(queue)),
+            4..=8 => self.choose_binding(),
+            9 | 10 => Some(Request::SelectConfirms),
+            11..=49 => Some(self.choose_publish(queue)),
             50..=57 => self.choose_consumer(at, queue),
             58..=61 => Some(self.choose_flow(at)),
             62..=69 => Some(Request::Get(queue, self.dice.one_in(3))),
@@ -71,57 +71,84 @@ impl Life {
     }
 
     fn choose_declaration(&mut self, client: u64) -> Option<Request> {
-        if self.dice.one_in(4) {
-            let name = self.dice.pick(&EXCHANGES).name;
+        if self.dice.one_in(2) {
+            let name = *self.dice.pick(&self.world.exchanges);
             if self.model.exchanges.contains(name) && self.dice.one_in(6) {
                 return Some(Request::DeleteExchange(name));
             }
             return Some(Request::DeclareExchange(name));
         }
-        let name = self.dice.pick(&KINDS).name;
+        let name = *self.dice.pick(&self.world.queues);
         let owner = self.model.queues.get(name).and_then(|queue| queue.owner);
         owner.is_none_or(|owner| owner == client).then_some(Request::DeclareQueue(name))
     }
 
     fn choose_binding(&mut self) -> Option<Request> {
-        let exchanges: Vec<_> = self.model.exchanges.iter().copied().collect();
+        let source = self.choose_exchange();
+        let destination = self.choose_destination(source)?;
+        if self.dice.one_in(3) {
+            // Mostly one that is there.
+            let bindings: Vec<Binding> = self.model.bindings.iter().copied().collect();
+            if !bindings.is_empty() && !self.dice.one_in(4) {
+                return Some(Request::Unbind(*self.dice.pick(&bindings)));
+            }
+        }
+        let kind = exchange_kind(source).kind;
+        let key = *self.dice.pick(if kind == "topic" { PATTERNS } else { KEYS });
+        let arguments =
+            if kind == "headers" || self.dice.one_in(10) { *self.dice.pick(MATCHES) } else { &[] };
+        Some(Request::Bind(Binding { source, destination, key, arguments }))
+    }
+
+    /// An exchange, mostly one that is there.
+    fn choose_exchange(&mut self) -> &'static str {
+        let there: Vec<_> = self.model.exchanges.iter().copied().collect();
+        if there.is_empty() || self.dice.one_in(20) {
+            return *self.dice.pick(&self.world.exchanges);
+        }
+        *self.dice.pick(&there)
+    }
+
+    fn choose_destination(&mut self, source: &'static str) -> Option<Destination> {
         // A message that comes to a queue directly and as a dead letter could not be told apart.
+        if source == DEAD_LETTERS {
+            return Some(Destination::Queue(REFUSED));
+        }
+        if self.dice.one_in(3) {
+            let name = self.choose_exchange();
+            return (name != DEAD_LETTERS).then_some(Destination::Exchange(name));
+        }
         let shared = self.model.queues.values().filter(|queue| queue.owner.is_none());
         let shared = shared.filter(|queue| !takes_dead_letters(queue.kind.name));
         let queues: Vec<&'static str> = shared.map(|queue| queue.kind.name).collect();
-        if exchanges.is_empty() || queues.is_empty() {
-            return Some(Request::DeclareExchange(EXCHANGES[0].name));
-        }
-        let (source, queue) = (*self.dice.pick(&exchanges), *self.dice.pick(&queues));
-        let key = *self.dice.pick(KEYS);
-        let binding = Binding { source, queue, key };
-        let ends = self.dice.one_in(3);
-        Some(if ends { Request::Unbind(binding) } else { Request::Bind(binding) })
+        (!queues.is_empty()).then(|| Destination::Queue(*self.dice.pick(&queues)))
     }
 
     fn choose_publish(&mut self, queue: &'static str) -> Request {
         self.next_body += 1;
-        let exchanges: Vec<_> = self.model.exchanges.iter().copied().collect();
-        let (exchange, key) = if exchanges.is_empty() || !self.dice.one_in(4) {
-            ("", queue)
+        let mut content = Content { body: format!("m{}", self.next_body), ..Content::default() };
+        content.persistent = self.dice.below(3) > 0;
+        content.priority = self.dice.one_in(3).then(|| self.dice.below(6) as u8);
+        content.expiration_ms = self.dice.one_in(8).then(|| self.dice.below(4) * 300);
+        let exchange = self.choose_exchange();
+        if exchange == DEAD_LETTERS || self.dice.below(3) > 0 {
+            content.key = queue.to_owned();
+            if self.dice.one_in(20) {
+                // A few of these fill an outbox.
+                content.body.push_str(&"x".repeat(400_000));
+                content.persistent = false;
+            }
         } else {
-            (*self.dice.pick(&exchanges), *self.dice.pick(KEYS))
-        };
-        let mut body = format!("m{}", self.next_body);
-        let mut persistent = self.dice.below(3) > 0;
-        if exchange.is_empty() && self.dice.one_in(20) {
-            // A few of these fill an outbox.
-            body.push_str(&"x".repeat(400_000));
-            persistent = false;
+            content.exchange = exchange.to_owned();
+            content.key = (*self.dice.pick(KEYS)).to_owned();
+            let headers = self.dice.pick(HEADERS).iter();
+            content.headers = headers.map(|(name, it)| ((*name).to_owned(), it.clone())).collect();
+            if self.dice.one_in(8) {
+                content.copies.push((*self.dice.pick(KEYS)).to_owned());
+            }
         }
-        Request::Publish(Rc::new(Content {
-            exchange: exchange.to_owned(),
-            key: key.to_owned(),
-            body,
-            persistent,
-            priority: self.dice.one_in(3).then(|| self.dice.below(6) as u8),
-            expiration_ms: self.dice.one_in(8).then(|| self.dice.below(4) * 300),
-        }))
+        let mandatory = self.dice.one_in(4);
+        Request::Publish(Publish { content: Rc::new(content), mandatory })
     }
 
     fn choose_consumer(&mut self, at: At, queue: &'static str) -> Option<Request> {

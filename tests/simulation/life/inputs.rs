@@ -2,10 +2,11 @@
 
 use leveret_codec::method::{basic, channel, confirm, connection, exchange, queue};
 use leveret_codec::table::TableBuilder;
-use leveret_codec::{Encode, TableBuf, Value};
+use leveret_codec::{Encode, Value};
 
 use super::super::model::{
-    At, Binding, Kind, Op, Outcome, Request, Settlement, exchange_kind, kind, short,
+    At, Binding, Destination, Kind, Op, Outcome, Request, Settlement, exchange_kind, kind, short,
+    table,
 };
 use super::super::replay::Input;
 
@@ -46,7 +47,7 @@ fn request_input(at: At, request: &Request) -> Input {
         Request::Bind(binding) => bind(at, binding),
         Request::Unbind(binding) => unbind(at, binding),
         Request::SelectConfirms => method(at, &confirm::Select { nowait: false }),
-        Request::Publish(content) => Input::Publish(at.0, at.1, content.message()),
+        Request::Publish(it) => Input::Publish(at.0, at.1, it.mandatory, it.content.message()),
         Request::Consume(it) => method(
             at,
             &basic::Consume {
@@ -72,10 +73,10 @@ fn request_input(at: At, request: &Request) -> Input {
 }
 
 fn declare_queue(at: At, kind: &Kind) -> Input {
-    let mut table = TableBuilder::default();
+    let mut arguments = TableBuilder::default();
     let mut number = |name: &str, value: Option<u64>| {
         if let Some(value) = value {
-            table.push(name.as_bytes(), &Value::I64(value as i64));
+            arguments.push(name.as_bytes(), &Value::I64(value as i64));
         }
     };
     number("x-message-ttl", kind.ttl_ms);
@@ -83,13 +84,15 @@ fn declare_queue(at: At, kind: &Kind) -> Input {
     number("x-max-priority", kind.max_priority.map(u64::from));
     number("x-expires", kind.expires_ms);
     if kind.rejects {
-        table.push(b"x-overflow", &Value::LongStr(b"reject-publish"));
+        arguments.push(b"x-overflow", &Value::LongStr(b"reject-publish"));
     }
-    if let Some(to) = kind.dead_letters_to {
-        table.push(b"x-dead-letter-exchange", &Value::LongStr(b""));
-        table.push(b"x-dead-letter-routing-key", &Value::LongStr(to.as_bytes()));
+    if let Some(to) = &kind.dead_letters {
+        arguments.push(b"x-dead-letter-exchange", &Value::LongStr(to.exchange.as_bytes()));
+        if let Some(key) = to.key {
+            arguments.push(b"x-dead-letter-routing-key", &Value::LongStr(key.as_bytes()));
+        }
     }
-    let arguments: TableBuf = table.finish();
+    let arguments = arguments.finish();
     let declare = queue::Declare {
         queue: short(kind.name),
         durable: kind.durable,
@@ -103,33 +106,58 @@ fn declare_queue(at: At, kind: &Kind) -> Input {
 
 fn declare_exchange(at: At, name: &str) -> Input {
     let it = exchange_kind(name);
+    let mut arguments = TableBuilder::default();
+    if let Some(alternate) = it.alternate {
+        arguments.push(b"alternate-exchange", &Value::LongStr(alternate.as_bytes()));
+    }
+    let arguments = arguments.finish();
     let declare = exchange::Declare {
         exchange: short(name),
-        kind: short(if it.fanout { "fanout" } else { "direct" }),
+        kind: short(it.kind),
         durable: it.durable,
+        auto_delete: it.auto_delete,
+        internal: it.internal,
+        arguments: arguments.as_table(),
         ..Default::default()
     };
     method(at, &declare)
 }
 
 fn bind(at: At, binding: &Binding) -> Input {
-    let bind = queue::Bind {
-        queue: short(binding.queue),
-        exchange: short(binding.source),
-        routing_key: short(binding.key),
-        ..Default::default()
-    };
-    method(at, &bind)
+    let (source, routing_key) = (short(binding.source), short(binding.key));
+    let arguments = table(binding.arguments);
+    let arguments = arguments.as_table();
+    match binding.destination {
+        Destination::Queue(queue) => {
+            let (queue, exchange) = (short(queue), source);
+            let bind =
+                queue::Bind { queue, exchange, routing_key, arguments, ..Default::default() };
+            method(at, &bind)
+        }
+        Destination::Exchange(to) => {
+            let destination = short(to);
+            let rest = exchange::Bind::default();
+            method(at, &exchange::Bind { destination, source, routing_key, arguments, ..rest })
+        }
+    }
 }
 
 fn unbind(at: At, binding: &Binding) -> Input {
-    let unbind = queue::Unbind {
-        queue: short(binding.queue),
-        exchange: short(binding.source),
-        routing_key: short(binding.key),
-        ..Default::default()
-    };
-    method(at, &unbind)
+    let (source, routing_key) = (short(binding.source), short(binding.key));
+    let arguments = table(binding.arguments);
+    let arguments = arguments.as_table();
+    match binding.destination {
+        Destination::Queue(queue) => {
+            let (queue, exchange) = (short(queue), source);
+            let rest = queue::Unbind::default();
+            method(at, &queue::Unbind { queue, exchange, routing_key, arguments, ..rest })
+        }
+        Destination::Exchange(to) => {
+            let destination = short(to);
+            let rest = exchange::Unbind::default();
+            method(at, &exchange::Unbind { destination, source, routing_key, arguments, ..rest })
+        }
+    }
 }
 
 fn settle(at: At, settlement: &Settlement) -> Input {

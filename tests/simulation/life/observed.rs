@@ -55,7 +55,10 @@ impl Observed {
                 self.replies.push((at, Reply::Got(message_count as usize)));
                 self.note_delivery(at, None, delivery_tag, redelivered, outbox, &message);
             }
-            Outgoing::Return { .. } => panic!("nothing is mandatory"),
+            Outgoing::Return { channel, message } => {
+                let body = Content::of(&message).body;
+                self.notices.push(((client, channel), Notice::Returned(body)));
+            }
             Outgoing::End => panic!("nobody is cut off"),
         }
     }

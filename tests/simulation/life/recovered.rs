@@ -6,7 +6,10 @@ use leveret::broker::record::{BindingDefinition, BoundTo, Recovered, RecoveredQu
 use leveret::broker::record::{DurableQueueId, RecoveredMessage};
 use leveret::broker::time::Time;
 
-use super::super::model::{Binding, Content, Copy, Durable, KEYS, exchange_kind, kind};
+use super::super::model::{
+    Binding, Content, Copy, Destination, Durable, KEYS, MATCHES, PATTERNS, exchange_kind, kind,
+    table,
+};
 use super::Moment;
 
 /// What came back is exactly this, but for the order of queues and whether what was delivered is
@@ -110,9 +113,16 @@ fn found_messages(name: &'static str, queue: &RecoveredQueue, somewhere: &[&Dura
 }
 
 fn found_binding(binding: &BindingDefinition, ids: &[(DurableQueueId, &'static str)]) -> Binding {
-    let BoundTo::Queue(id) = &binding.destination else { panic!("bound to no queue") };
-    let (_, queue) = ids.iter().find(|(known, _)| known == id).expect("bound to a queue");
+    let destination = match &binding.destination {
+        BoundTo::Queue(id) => {
+            let (_, name) = ids.iter().find(|(known, _)| known == id).expect("bound to a queue");
+            Destination::Queue(name)
+        }
+        BoundTo::Exchange(name) => Destination::Exchange(exchange_kind(&name.to_string()).name),
+    };
     let (source, key) = (binding.source.to_string(), binding.routing_key.to_string());
-    let key = KEYS.iter().find(|it| **it == key).expect("one of ours");
-    Binding { source: exchange_kind(&source).name, queue, key }
+    let key = KEYS.iter().chain(PATTERNS).find(|it| **it == key).expect("one of ours");
+    let arguments = MATCHES.iter().find(|it| table(it) == binding.arguments);
+    let arguments = arguments.expect("some of ours");
+    Binding { source: exchange_kind(&source).name, destination, key, arguments }
 }

@@ -55,15 +55,11 @@ impl Model {
                 self.exchanges.insert(name);
             }
             Request::DeleteExchange(name) => self.delete_exchange(name),
-            Request::Bind(binding) => {
-                self.bindings.insert(*binding);
-            }
-            Request::Unbind(binding) => {
-                self.bindings.remove(binding);
-            }
+            Request::Bind(binding) => self.bind(*binding)?,
+            Request::Unbind(binding) => self.remove_bindings(|it| it == binding),
             Request::SelectConfirms => self.channel(at).confirming = true,
-            Request::Publish(content) => {
-                self.publish(at, content);
+            Request::Publish(publish) => {
+                self.publish(at, publish)?;
                 return Ok(None);
             }
             Request::Consume(it) => self.consume(at, it),

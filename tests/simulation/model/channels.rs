@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::confirms::Published;
-use super::{At, Copy, Model, Notice, Outcome, Settlement, Subscription};
-
-/// spec: the reply code of what the state of things forbids.
-const PRECONDITION_FAILED: u16 = 406;
+use super::{At, Copy, Model, Notice, Outcome, PRECONDITION_FAILED, Settlement, Subscription};
 
 #[derive(Default)]
 pub(crate) struct Channel {
@@ -149,7 +146,7 @@ impl Model {
             let Some(queue) = queue.filter(|it| it.instance == unacked.instance) else { continue };
             match outcome {
                 Outcome::Done => {}
-                Outcome::Refused => self.dead_letter(unacked.queue, &unacked.copy),
+                Outcome::Refused => self.dead_letter(unacked.queue, &unacked.copy, "rejected"),
                 Outcome::Requeued => {
                     queue.insert(Copy { delivered: true, ..unacked.copy });
                     requeued.insert(unacked.queue);

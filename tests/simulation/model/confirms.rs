@@ -1,9 +1,10 @@
 //! Publishes in confirm mode.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
-use super::{At, Confirm, Content, Model};
+use super::{
+    ACCESS_REFUSED, At, Confirm, Content, Model, NOT_FOUND, Notice, Publish, exchange_kind,
+};
 
 /// A publish on a channel in confirm mode.
 pub(super) struct Published {
@@ -16,8 +17,13 @@ pub(super) struct Published {
 pub(super) type KeptIn = (&'static str, u64);
 
 impl Model {
-    pub(super) fn publish(&mut self, at: At, content: &Rc<Content>) {
+    pub(super) fn publish(&mut self, at: At, publish: &Publish) -> Result<(), u16> {
+        let content = &publish.content;
+        self.check_exchange(&content.exchange)?;
         let routed = self.route(content);
+        if routed.is_empty() && publish.mandatory {
+            self.notices.push((at, Notice::Returned(content.body.clone())));
+        }
         let queues: Vec<_> = routed.iter().copied().filter(|name| !self.refuses(name)).collect();
         let accepted = queues.len() == routed.len();
         let kept_in = self.keeping(&queues, content);
@@ -26,6 +32,17 @@ impl Model {
         if channel.confirming {
             let body = content.body.clone();
             channel.published.push(Published { accepted, body, kept_in });
+        }
+        Ok(())
+    }
+
+    /// Whether clients may publish to an exchange.
+    fn check_exchange(&self, name: &str) -> Result<(), u16> {
+        match name {
+            "" => Ok(()),
+            name if !self.exchanges.contains(name) => Err(NOT_FOUND),
+            name if exchange_kind(name).internal => Err(ACCESS_REFUSED),
+            _ => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Binding, Copy, Model, exchange_kind, kind};
+use super::{Binding, Copy, Destination, Model, exchange_kind, kind};
 
 /// What must be there after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,12 @@ impl Model {
         let exchanges = self.exchanges.iter().copied();
         let exchanges = exchanges.filter(|name| exchange_kind(name).durable).collect();
         let bindings = self.bindings.iter().copied();
-        let is_durable = |it: &Binding| exchange_kind(it.source).durable && kind(it.queue).durable;
+        let leads_to_durable = |destination| match destination {
+            Destination::Queue(name) => kind(name).durable,
+            Destination::Exchange(name) => exchange_kind(name).durable,
+        };
+        let is_durable =
+            |it: &Binding| exchange_kind(it.source).durable && leads_to_durable(it.destination);
         Durable { queues, exchanges, bindings: bindings.filter(is_durable).collect() }
     }
 

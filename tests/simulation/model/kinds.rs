@@ -1,5 +1,7 @@
 //! The queues there may be: a name stands for all the rest.
 
+use super::DEAD_LETTERS;
+
 /// A queue that may be declared.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -9,9 +11,21 @@ pub(crate) struct Kind {
     pub(crate) ttl_ms: Option<u64>,
     pub(crate) max_length: Option<usize>,
     pub(crate) rejects: bool,
-    pub(crate) dead_letters_to: Option<&'static str>,
+    pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) max_priority: Option<u8>,
     pub(crate) expires_ms: Option<u64>,
+}
+
+/// Where a queue dead-letters to.
+pub(crate) struct DeadLetters {
+    pub(crate) exchange: &'static str,
+    /// The routing key; that of the message otherwise.
+    pub(crate) key: Option<&'static str>,
+}
+
+/// By the default exchange.
+const fn to(queue: &'static str) -> Option<DeadLetters> {
+    Some(DeadLetters { exchange: "", key: Some(queue) })
 }
 
 const PLAIN: Kind = Kind {
@@ -22,20 +36,29 @@ const PLAIN: Kind = Kind {
     ttl_ms: None,
     max_length: None,
     rejects: false,
-    dead_letters_to: None,
+    dead_letters: None,
     max_priority: None,
     expires_ms: None,
 };
 
+/// What [`DEAD_LETTERS`] leads to.
+pub(crate) const REFUSED: &str = "refused";
+
 /// All queues there may be. What dies in one goes to a queue of its own, so that the order is known.
-pub(crate) const KINDS: [Kind; 13] = [
+pub(crate) const KINDS: [Kind; 15] = [
     Kind { name: "orders", ..PLAIN },
     Kind { name: "offers", ..PLAIN },
     Kind { name: "news", durable: false, ..PLAIN },
-    Kind { name: "short-lived", ttl_ms: Some(500), dead_letters_to: Some("died old"), ..PLAIN },
+    Kind { name: "short-lived", ttl_ms: Some(500), dead_letters: to("died old"), ..PLAIN },
     Kind { name: "died old", ..PLAIN },
-    Kind { name: "short", max_length: Some(3), dead_letters_to: Some("pushed out"), ..PLAIN },
+    Kind { name: "short", max_length: Some(3), dead_letters: to("pushed out"), ..PLAIN },
     Kind { name: "pushed out", ..PLAIN },
+    Kind {
+        name: "refusing",
+        dead_letters: Some(DeadLetters { exchange: DEAD_LETTERS, key: None }),
+        ..PLAIN
+    },
+    Kind { name: REFUSED, ..PLAIN },
     Kind { name: "clipped", max_length: Some(2), ..PLAIN },
     Kind { name: "full", max_length: Some(3), rejects: true, ..PLAIN },
     Kind { name: "ranked", max_priority: Some(3), ..PLAIN },
@@ -48,7 +71,12 @@ pub(crate) fn kind(name: &str) -> &'static Kind {
     KINDS.iter().find(|kind| kind.name == name).expect("a queue of ours")
 }
 
+/// Where what dies in a queue goes to.
+pub(crate) fn dead_letters_of(name: &str) -> Option<&'static str> {
+    kind(name).dead_letters.as_ref().map(|to| to.key.unwrap_or(REFUSED))
+}
+
 /// Whether what dies in another queue comes to this one.
 pub(crate) fn takes_dead_letters(name: &str) -> bool {
-    KINDS.iter().any(|kind| kind.dead_letters_to == Some(name))
+    KINDS.iter().any(|kind| dead_letters_of(kind.name) == Some(name))
 }

@@ -42,7 +42,7 @@ pub(crate) enum Request {
     Bind(Binding),
     Unbind(Binding),
     SelectConfirms,
-    Publish(Rc<Content>),
+    Publish(Publish),
     Consume(Subscription),
     Cancel(String),
     /// The prefetch count, and whether all consumers of the channel share it.
@@ -51,6 +51,13 @@ pub(crate) enum Request {
     Get(&'static str, bool),
     Settle(Settlement),
     Recover,
+}
+
+/// A basic.publish.
+#[derive(Clone, Debug)]
+pub(crate) struct Publish {
+    pub(crate) content: Rc<Content>,
+    pub(crate) mandatory: bool,
 }
 
 /// A basic.consume.
@@ -101,6 +108,8 @@ pub(crate) enum Reply {
 pub(crate) enum Notice {
     /// A consumer ends with its queue.
     Cancelled(String),
+    /// No queue took a mandatory message.
+    Returned(String),
 }
 
 /// A basic.ack or basic.nack of publishes.

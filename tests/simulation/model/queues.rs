@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use super::{Content, Kind, Model, kind};
+use super::{Binding, Content, Destination, Kind, Model, kind};
 
 /// A message in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ impl Model {
 
     pub(super) fn delete_queue(&mut self, name: &str) -> usize {
         let Some(queue) = self.queues.remove(name) else { return 0 };
-        self.bindings.retain(|binding| binding.queue != name);
+        let to = |it: &Binding| matches!(it.destination, Destination::Queue(to) if to == name);
+        self.remove_bindings(to);
         self.cancel_consumers_of(name);
         queue.ready.len()
     }
@@ -124,21 +125,25 @@ impl Model {
         let excess = queue.ready.len().saturating_sub(max);
         let dropped: Vec<_> = queue.ready.drain(..excess).collect();
         for copy in dropped {
-            self.dead_letter(name, &copy);
+            self.dead_letter(name, &copy, "maxlen");
         }
     }
 
     /// A message leaves a queue otherwise than to a client.
-    pub(super) fn dead_letter(&mut self, name: &str, copy: &Copy) {
-        let Some(to) = kind(name).dead_letters_to else { return };
-        let content = Rc::new(Content {
-            exchange: String::new(),
-            key: to.to_owned(),
-            expiration_ms: None,
-            ..(*copy.content).clone()
-        });
-        let queues: Vec<_> = self.route(&content);
-        self.enqueue(&queues, &content);
+    pub(super) fn dead_letter(&mut self, name: &str, copy: &Copy, reason: &str) {
+        let Some(to) = &kind(name).dead_letters else { return };
+        // rabbitmq: an exchange that is not there loses the message.
+        if !to.exchange.is_empty() && !self.exchanges.contains(to.exchange) {
+            return;
+        }
+        let mut content = copy.content.died(name, reason);
+        content.exchange = to.exchange.to_owned();
+        if let Some(key) = to.key {
+            content.key = key.to_owned();
+            content.copies.clear();
+        }
+        let queues = self.route(&content);
+        self.enqueue(&queues, &Rc::new(content));
     }
 
     /// Lets what has expired at the head go.
@@ -148,7 +153,7 @@ impl Model {
             && queue.ready.first().is_some_and(|it| it.expires_at.is_some_and(|at| at <= now))
         {
             let copy = queue.ready.remove(0);
-            self.dead_letter(name, &copy);
+            self.dead_letter(name, &copy, "expired");
         }
     }
 
@@ -169,7 +174,7 @@ impl Model {
     /// All queues, those that dead-letter before those that they dead-letter to.
     pub(crate) fn mortal_first(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.queues.keys().copied().collect();
-        names.sort_by_key(|name| kind(name).dead_letters_to.is_none());
+        names.sort_by_key(|name| kind(name).dead_letters.is_none());
         names
     }
 }

@@ -1,0 +1,29 @@
+//! What there may be in a life.
+//!
+//! why: not everything at once. Of a few things each pair meets often, and another life has others.
+
+use super::super::dice::Dice;
+use super::super::model::{DEAD_LETTERS, EXCHANGES, KINDS, dead_letters_of, takes_dead_letters};
+
+pub(super) struct World {
+    pub(super) queues: Vec<&'static str>,
+    pub(super) exchanges: Vec<&'static str>,
+}
+
+impl World {
+    pub(super) fn new(dice: &mut Dice) -> Self {
+        let mut queues = Vec::new();
+        for kind in KINDS.iter().filter(|kind| !takes_dead_letters(kind.name)) {
+            if dice.one_in(2) {
+                queues.push(kind.name);
+                queues.extend(dead_letters_of(kind.name));
+            }
+        }
+        if queues.is_empty() {
+            queues.push(KINDS[0].name);
+        }
+        let exchanges = EXCHANGES.iter().map(|kind| kind.name);
+        let exchanges = exchanges.filter(|name| *name == DEAD_LETTERS || dice.one_in(2)).collect();
+        World { queues, exchanges }
+    }
+}
