@@ -331,6 +331,11 @@ fn log_notice(notice: &Notice) {
         Notice::UnknownArgument { queue, argument, meant: None } => {
             tracing::warn!(queue, argument, "this argument of a queue has no effect");
         }
+        Notice::DeadLetteringEnded { queue, messages } => tracing::warn!(
+            queue,
+            messages,
+            "dead-lettering between queues multiplied messages without end: these were dropped"
+        ),
         Notice::MessagesLost { queue, messages } => {
             tracing::error!(queue, messages, "messages that were on the disk cannot be read");
         }

@@ -138,6 +138,7 @@ impl Rig {
     fn apply(&mut self, command: Command<'_>) {
         let mut handled = self.vhost.handle_command(NOW, self.id, command);
         while let Handled::Waits { command, .. } = handled {
+            self.vhost.finish_batch(NOW);
             handled = self.vhost.handle_command(NOW, self.id, command);
         }
     }

@@ -15,6 +15,7 @@ use leveret_codec::ShortString;
 
 use super::confirm::Confirms;
 use super::ids::{ConnectionId, ConsumerId, QueueId};
+use super::line::Line;
 use super::statistics::MessageStatistics;
 use super::transaction::Transaction;
 use super::unacked::UnackedList;
@@ -63,6 +64,8 @@ pub struct Channel {
     pub unacked_of_consumers: usize,
     /// Its subscriptions, by tag.
     pub consumers: BTreeMap<ShortString, ConsumerId>,
+    /// Its consumers that wait for the window that they share.
+    pub line: Line<ConsumerId>,
     /// The window that consumers made from now on get; zero means none.
     pub prefetch: u16,
     /// The window that all consumers share; zero means none.
@@ -94,6 +97,7 @@ impl Channel {
             unacked: UnackedList::default(),
             unacked_of_consumers: 0,
             consumers: BTreeMap::new(),
+            line: Line::default(),
             prefetch: 0,
             global_prefetch: 0,
             confirms: None,

@@ -16,8 +16,9 @@ use leveret_codec::method::Encode;
 use super::access::{Rights, User};
 use super::command::Outgoing;
 use super::connection_info::ConnectionInfo;
-use super::ids::{ChannelId, QueueId};
+use super::ids::{ChannelId, ConsumerId, QueueId};
 use super::limits;
+use super::line::Line;
 
 /// How far the life of a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,14 @@ pub struct Client {
     pub owned_queues: BTreeSet<QueueId>,
     /// Whether it has published since an alarm was raised, and so is not read from.
     pub blocked: bool,
+    /// Its consumers that wait for room in the outbox.
+    pub line: Line<ConsumerId>,
+    /// How many pieces of work it waits for before its next command.
+    pub tasks: usize,
+    /// How many dead letters on the list go back to its commands.
+    pub dead_letters: usize,
+    /// Whether it is gone, and only what it leaves behind is still dealt with.
+    pub is_gone: bool,
     outputs: Vec<Outgoing>,
     /// Bytes that were handed over and not reported as written yet.
     in_outbox: usize,
@@ -61,6 +70,10 @@ impl Client {
             channels: BTreeMap::new(),
             owned_queues: BTreeSet::new(),
             blocked: false,
+            line: Line::default(),
+            tasks: 0,
+            dead_letters: 0,
+            is_gone: false,
             outputs: Vec::new(),
             in_outbox: 0,
         }
@@ -132,6 +145,11 @@ impl Client {
     /// Bytes that were handed over and not reported as written yet.
     pub fn in_outbox(&self) -> u64 {
         self.in_outbox as u64
+    }
+
+    /// Whether its next command has to wait for work that its commands have led to.
+    pub fn has_to_wait(&self) -> bool {
+        self.tasks > 0 || self.dead_letters > limits::DEAD_LETTERS_A_CLIENT
     }
 
     /// Whether consumers of it may get more.

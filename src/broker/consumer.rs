@@ -1,11 +1,12 @@
 //! Consumers, and whose turn it is.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use leveret_codec::{ShortString, TableBuf};
 
 use super::ids::{ChannelId, ConnectionId, ConsumerId, QueueId};
+use super::line::{Line, Place};
 
 /// A subscription of a channel to a queue.
 #[derive(Debug)]
@@ -30,8 +31,32 @@ pub struct Consumer {
     pub prefetch: u16,
     /// How many it has.
     pub unacknowledged: usize,
-    /// Whether it stands in the rotation of its queue.
-    pub waiting: bool,
+    /// What it does between two deliveries.
+    pub standing: Standing,
+    /// Which member of its queue it is.
+    pub member: Member,
+}
+
+/// What a consumer does between two deliveries.
+///
+/// ```text
+///           can take a message           its turn, and it cannot
+///   Idle ───────────────────────► Ready ───────────────────────► Idle: its own window is full
+///    ▲                              ▲                            BehindChannel: the shared window is
+///    └── cancelled, channel closes  └── there is room again ──── BehindConnection: the outbox is
+/// ```
+///
+/// why: whoever makes room finds those that wait for it in a line, and need not ask all consumers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: it has no room, is not active, or is new.
+    Idle,
+    /// It stands in the round of its queue.
+    Ready(Place),
+    /// It stands in the line of its channel, for the window that consumers share.
+    BehindChannel(Place),
+    /// It stands in the line of its connection, for room in the outbox.
+    BehindConnection(Place),
 }
 
 impl Consumer {
@@ -41,24 +66,31 @@ impl Consumer {
     }
 }
 
+/// Which subscriber of a queue a consumer is, counted since the queue was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member(u64);
+
 /// The consumers of a queue and the order in which they are served.
 ///
 /// rabbitmq: the highest priority first, round robin among equals. One that cannot take a message
 /// leaves the round and comes back at its end once it can, so that finding the next one costs the
 /// same however many there are.
 #[derive(Debug, Default)]
-pub struct Rotation {
+pub struct RoundRobin {
     /// All of them with their priority, in the order they subscribed.
-    members: Vec<(ConsumerId, i32)>,
+    members: BTreeMap<Member, (ConsumerId, i32)>,
+    last_member: u64,
     /// Those that may take a message, as far as is known. No line is empty.
-    waiting: BTreeMap<Reverse<i32>, VecDeque<ConsumerId>>,
+    ready: BTreeMap<Reverse<i32>, Line<ConsumerId>>,
     /// The one that has the queue for itself, if it asked for that.
     exclusive: Option<ConsumerId>,
     /// The only one that is served, in a queue with a single active consumer.
     single_active: Option<ConsumerId>,
+    /// The members in the order in which they take over from a single active consumer.
+    succession: BTreeSet<(Reverse<i32>, Member)>,
 }
 
-impl Rotation {
+impl RoundRobin {
     /// How many subscribed.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -71,7 +103,7 @@ impl Rotation {
 
     /// All of them, in the order they subscribed.
     pub fn members(&self) -> impl Iterator<Item = ConsumerId> {
-        self.members.iter().map(|(id, _)| *id)
+        self.members.values().map(|(id, _)| *id)
     }
 
     /// The one that has the queue for itself.
@@ -89,61 +121,69 @@ impl Rotation {
         self.single_active.is_none_or(|active| active == id)
     }
 
-    /// Adds a consumer; it does not wait for messages yet.
-    pub fn subscribe(&mut self, id: ConsumerId, priority: i32, exclusive: bool, single: bool) {
-        self.members.push((id, priority));
+    /// Adds a consumer; it does not stand in the round yet.
+    pub fn subscribe(
+        &mut self,
+        id: ConsumerId,
+        priority: i32,
+        exclusive: bool,
+        single: bool,
+    ) -> Member {
+        self.last_member += 1;
+        let member = Member(self.last_member);
+        self.members.insert(member, (id, priority));
         if exclusive {
             self.exclusive = Some(id);
         }
-        if single && self.single_active.is_none() {
-            self.single_active = Some(id);
+        if single {
+            self.succession.insert((Reverse(priority), member));
+            self.single_active.get_or_insert(id);
         }
+        member
     }
 
-    /// Removes a consumer. In a queue with a single active consumer, names the one that takes
-    /// over: that of the highest priority, among equals the oldest.
-    pub fn unsubscribe(&mut self, id: ConsumerId) -> Option<ConsumerId> {
-        self.members.retain(|(member, _)| *member != id);
-        self.waiting.retain(|_, line| {
-            line.retain(|member| *member != id);
-            !line.is_empty()
-        });
+    /// Removes a consumer, which is this one. In a queue with a single active consumer, names the one that
+    /// takes over: that of the highest priority, among equals the oldest.
+    pub fn unsubscribe(&mut self, id: ConsumerId, consumer: &Consumer) -> Option<ConsumerId> {
+        if let Standing::Ready(place) = consumer.standing {
+            self.leave(place, consumer.priority);
+        }
+        self.members.remove(&consumer.member);
+        self.succession.remove(&(Reverse(consumer.priority), consumer.member));
         if self.exclusive == Some(id) {
             self.exclusive = None;
         }
         if self.single_active != Some(id) {
             return None;
         }
-        let successor = self.members.iter().rev().max_by_key(|(_, priority)| *priority);
+        let successor = self.succession.first().and_then(|(_, member)| self.members.get(member));
         self.single_active = successor.map(|(id, _)| *id);
         self.single_active
     }
 
     /// Puts a consumer at the end of the line of its priority.
-    pub fn wait(&mut self, id: ConsumerId, priority: i32) {
-        self.waiting.entry(Reverse(priority)).or_default().push_back(id);
+    pub fn enter(&mut self, id: ConsumerId, priority: i32) -> Standing {
+        Standing::Ready(self.ready.entry(Reverse(priority)).or_default().push_back(id))
     }
 
     /// The consumer whose turn it is.
     pub fn next(&self) -> Option<ConsumerId> {
-        self.waiting.first_key_value().and_then(|(_, line)| line.front().copied())
+        self.ready.first_key_value().and_then(|(_, line)| line.front())
     }
 
     /// Sends the consumer whose turn it was to the end of its line.
     pub fn rotate(&mut self) {
-        if let Some(mut line) = self.waiting.first_entry()
-            && line.get().len() > 1
-        {
-            line.get_mut().rotate_left(1);
+        if let Some(mut line) = self.ready.first_entry() {
+            line.get_mut().rotate();
         }
     }
 
-    /// Takes the consumer whose turn it was out of the line.
-    pub fn leave(&mut self) {
-        if let Some(mut line) = self.waiting.first_entry() {
-            line.get_mut().pop_front();
-            if line.get().is_empty() {
-                line.remove();
+    /// Takes a consumer out of the round.
+    pub fn leave(&mut self, place: Place, priority: i32) {
+        if let Some(line) = self.ready.get_mut(&Reverse(priority)) {
+            line.remove(place);
+            if line.is_empty() {
+                self.ready.remove(&Reverse(priority));
             }
         }
     }

@@ -129,6 +129,15 @@ pub fn is_cycle(message: &Message, queue: &ShortString) -> bool {
     false
 }
 
+/// In how many queues a message has died, as far as its headers tell, since a client refused it.
+pub fn deaths_without_client(message: &Message) -> usize {
+    let Some(headers) = message.properties().headers() else { return 0 };
+    let Some(Value::Array(events)) = deaths(headers) else { return 0 };
+    let rejected = Some(Value::LongStr(Reason::Rejected.name()));
+    let tables = events.iter().filter_map(|event| event.as_table());
+    tables.take_while(|event| event.find(b"reason") != rejected).count()
+}
+
 fn deaths(headers: Table<'_>) -> Option<Value<'_>> {
     headers.find(X_DEATH)
 }

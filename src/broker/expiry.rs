@@ -21,6 +21,8 @@ pub enum Deadline {
     Close(ConnectionId),
     /// There is more to page out.
     Memory,
+    /// Work waits for its turn.
+    Work,
 }
 
 /// Deadlines, soonest first. Each owner has one at most.

@@ -98,3 +98,29 @@ pub const LONGEST_MS: u64 = 315_360_000_000;
 
 /// How many connections of the HTTP API are served at once; more wait to be accepted.
 pub const HTTP_CONNECTIONS: usize = 256;
+
+/// How many steps one hold of a virtual host takes before others have their turn; a step deals with about
+/// one message, consumer, queue or binding.
+///
+/// why: some milliseconds. A whole read of small publishes to one queue takes no steps at all, and
+/// acknowledgements one each, so that ordinary batches are not cut.
+pub const STEPS_A_HOLD: usize = 10_000;
+
+/// How many messages, queues or deliveries one command deals with at once; more are work in steps.
+pub const AT_ONCE: usize = 1_000;
+
+/// How many copies of a message dead-lettering makes, at most, without a client in between.
+///
+/// why: topologies in which queues dead-letter to each other multiply a message without end, and no client
+/// asked for that. Real ones make a few copies.
+pub const DEAD_LETTER_COPIES: u64 = 10_000;
+
+/// In how many queues a message dies, at most, without a client in between.
+///
+/// why: each adds to the header x-death, so that a message grows with its way. Chains of retries have a
+/// dozen.
+pub const DEAD_LETTER_QUEUES: usize = 100;
+
+/// How many dead letters that go back to a client's commands may wait to be routed on before its next command
+/// is handled.
+pub const DEAD_LETTERS_A_CLIENT: usize = 1_000;

@@ -19,6 +19,7 @@
 pub mod access;
 pub mod arena;
 pub mod arguments;
+pub mod bag;
 pub mod channel;
 pub mod client;
 pub mod command;
@@ -36,6 +37,7 @@ pub mod handshake;
 pub mod headers;
 pub mod ids;
 pub mod limits;
+pub mod line;
 pub mod message;
 pub mod names;
 pub mod notice;

@@ -19,4 +19,11 @@ pub enum Notice {
         /// How many.
         messages: u64,
     },
+    /// Dead-lettering was ended where it multiplied without end; messages were dropped.
+    DeadLetteringEnded {
+        /// One of the queues that the messages died in.
+        queue: String,
+        /// How many, since the last notice of this kind.
+        messages: u64,
+    },
 }

@@ -7,7 +7,7 @@
 use leveret_codec::{ShortString, Value};
 
 use super::arguments::{Overflow, QueueArguments, QueueType};
-use super::consumer::Rotation;
+use super::consumer::RoundRobin;
 use super::exchange::BindingSet;
 use super::ids::{ChannelId, ConnectionId, DurableQueueId, Position};
 use super::message::{Message, with_header};
@@ -43,7 +43,7 @@ pub struct Queue {
     /// Sum of their body sizes, in octets.
     pub unacknowledged_octets: u64,
     /// Who gets the messages.
-    pub consumers: Rotation,
+    pub consumers: RoundRobin,
     /// What is bound to it, as the exchanges see it.
     pub bindings: BindingSet,
     /// When it was last used, as far as `x-expires` is concerned.
@@ -58,6 +58,8 @@ pub struct Queue {
     pub waits_for_memory: bool,
     /// The channel that purges it, while that takes several turns: nothing else leaves it meanwhile.
     pub purged_by: Option<ChannelId>,
+    /// How many pieces of work hold it: nothing leaves it meanwhile.
+    holds: usize,
     unacknowledged_weight: u64,
     next_position: Position,
     /// Whether it has delivered something that the store is to be told of.
@@ -86,7 +88,7 @@ impl Queue {
             operator_policy: None,
             unacknowledged: 0,
             unacknowledged_octets: 0,
-            consumers: Rotation::default(),
+            consumers: RoundRobin::default(),
             bindings: BindingSet::default(),
             last_used: now,
             armed: Time::NEVER,
@@ -94,6 +96,7 @@ impl Queue {
             pages: durable.map(PageOwner::Durable),
             waits_for_memory: false,
             purged_by: None,
+            holds: 0,
             unacknowledged_weight: 0,
             next_position: 1,
             delivering: false,
@@ -152,6 +155,26 @@ impl Queue {
         let queue = self.durable.filter(|_| entry.recorded)?;
         let expires_at = (entry.expires_at != Time::NEVER).then_some(entry.expires_at);
         Some(Placement { queue, position: entry.position, expires_at })
+    }
+
+    /// A piece of work holds it: nothing is to leave it before [`let_go`](Queue::let_go).
+    pub fn hold(&mut self) {
+        self.holds += 1;
+    }
+
+    /// A piece of work holds it no longer. It is to be evaluated then.
+    pub fn let_go(&mut self) {
+        self.holds -= 1;
+    }
+
+    /// Whether work other than a purge holds it.
+    pub fn is_held_by_work(&self) -> bool {
+        self.holds > 0
+    }
+
+    /// Whether nothing may leave it, since it is purged or in the midst of other work.
+    pub fn is_held(&self) -> bool {
+        self.holds > 0 || self.purged_by.is_some()
     }
 
     /// Whether it is a quorum queue.

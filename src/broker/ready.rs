@@ -213,6 +213,16 @@ impl Ready {
         Some(entry)
     }
 
+    /// Takes any that is in memory: for a queue that is no more.
+    pub fn pop_any(&mut self) -> Option<Entry> {
+        let of_lanes = self.lanes.iter_mut().rev().find_map(|lane| {
+            lane.fresh.pop_back().or_else(|| lane.returned.pop_last().map(|(_, entry)| entry))
+        });
+        let entry = of_lanes.or_else(|| self.cold.as_mut()?.tail.pop_back())?;
+        self.weight -= entry.weight();
+        Some(entry)
+    }
+
     /// Adds one that was never delivered, behind all others of its priority.
     pub fn push_back(&mut self, entry: Entry) {
         self.add(&entry);

@@ -22,11 +22,14 @@
 //!
 //! invariant: every node but the root holds a value or leads to one that does.
 
+use std::hash::Hash;
 use std::mem;
 
 use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::{SmallVec, smallvec};
+
+use super::bag::Bag;
 
 /// Values by the patterns they are bound with.
 pub struct TopicTable<T> {
@@ -48,8 +51,8 @@ struct Node<T> {
     one: Option<usize>,
     /// Where `#` leads.
     any: Option<usize>,
-    /// The values of the pattern that ends here, in their order.
-    values: Vec<T>,
+    /// The values of the pattern that ends here.
+    values: Bag<T>,
 }
 
 impl<T> Default for TopicTable<T> {
@@ -73,7 +76,10 @@ impl<T> TopicTable<T> {
 
     /// Calls `each` for the values of every pattern that matches `key`. A value that is there under
     /// two matching patterns comes twice.
-    pub fn for_each_match(&self, key: &[u8], mut each: impl FnMut(&T)) {
+    ///
+    /// Says how many nodes that took.
+    pub fn for_each_match(&self, key: &[u8], mut each: impl FnMut(&T)) -> usize {
+        let mut steps = 0;
         // Reached by a word or `*`, each from its only parent: none is here twice.
         let mut reached: Places = smallvec![ROOT];
         // Reached by `#`, in ascending order.
@@ -81,6 +87,7 @@ impl<T> TopicTable<T> {
         self.open_below(ROOT, &mut open);
         let mut next = Places::new();
         for word in words(key) {
+            steps += reached.len() + open.len();
             for &place in reached.iter().chain(&open) {
                 let node = &self.nodes[place];
                 next.extend(node.words.get(word).copied());
@@ -95,6 +102,7 @@ impl<T> TopicTable<T> {
         for &place in reached.iter().chain(&open) {
             self.nodes[place].values.iter().for_each(&mut each);
         }
+        steps
     }
 
     /// Adds what `#` leads to from `place`, since it may stand for no word: `a.#` matches `a`.
@@ -108,7 +116,7 @@ impl<T> TopicTable<T> {
     }
 }
 
-impl<T: Ord> TopicTable<T> {
+impl<T: Clone + Eq + Hash> TopicTable<T> {
     /// Binds `value` with `pattern`; once, however often it is inserted.
     pub fn insert(&mut self, pattern: &[u8], value: T) {
         let mut place = ROOT;
@@ -122,10 +130,7 @@ impl<T: Ord> TopicTable<T> {
                 }
             };
         }
-        let values = &mut self.nodes[place].values;
-        if let Err(position) = values.binary_search(&value) {
-            values.insert(position, value);
-        }
+        self.nodes[place].values.insert(value);
     }
 
     /// Takes `value` away from `pattern`, and says whether it was there.
@@ -137,9 +142,9 @@ impl<T: Ord> TopicTable<T> {
             path.push((place, word));
             place = child;
         }
-        let values = &mut self.nodes[place].values;
-        let Ok(position) = values.binary_search(value) else { return false };
-        values.remove(position);
+        if !self.nodes[place].values.remove(value) {
+            return false;
+        }
         while let Some((parent, word)) = path.pop()
             && self.nodes[place].is_empty()
         {
@@ -153,7 +158,7 @@ impl<T: Ord> TopicTable<T> {
 
 impl<T> Node<T> {
     fn new() -> Self {
-        Node { words: HashMap::new(), one: None, any: None, values: Vec::new() }
+        Node { words: HashMap::new(), one: None, any: None, values: Bag::default() }
     }
 
     /// Where this word of a pattern leads.

@@ -7,7 +7,7 @@ use leveret_codec::ShortString;
 
 use super::ids::{ExchangeId, Lsn};
 use super::message::Message;
-use super::unacked::Unacked;
+use super::unacked::UnackedList;
 
 /// What becomes of a message that was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,8 @@ const HELD_OCTETS: u64 = 160;
 /// Deliveries whose settlement is held back.
 #[derive(Debug)]
 pub struct HeldSettlement {
-    /// The deliveries with their tags, rising.
-    pub deliveries: Vec<(u64, Unacked)>,
+    /// The deliveries.
+    pub deliveries: UnackedList,
     /// What becomes of them.
     pub outcome: Outcome,
 }

@@ -155,7 +155,10 @@ impl Machine {
             self.vhost.take_notices();
             self.vhost.take_records(&mut self.records);
             if written.is_empty() && self.records.is_empty() {
-                return;
+                if !self.vhost.has_work() {
+                    return;
+                }
+                self.vhost.handle_timeout(self.now);
             }
             for (id, octets) in written {
                 self.vhost.handle_written(self.now, id, octets);
@@ -181,6 +184,7 @@ impl Wire {
                     // Nothing is on a disk, so that no command waits for one.
                     let mut handled = vhost.handle_command(now, id, command);
                     while let Handled::Waits { command, .. } = handled {
+                        vhost.finish_batch(now);
                         handled = vhost.handle_command(now, id, command);
                     }
                 }

@@ -234,6 +234,7 @@ impl Life {
             }
             self.follow(observed, None, false);
             self.carry_out_orders();
+            self.finish_input();
         };
         // Mostly at once; otherwise the records of neighbours may become one.
         if self.dice.below(4) > 0 {

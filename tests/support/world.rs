@@ -371,7 +371,9 @@ impl Inner {
             if !self.disk_is_slow {
                 self.write();
             }
-            if quiet {
+            if quiet && self.vhost.has_work() {
+                self.vhost.handle_timeout(now);
+            } else if quiet {
                 return;
             }
         }

@@ -5,6 +5,9 @@
 //! many buckets it gets. Which bucket a key falls into is ours to choose; it stays the same as long
 //! as the bindings do, and few keys move when they change.
 
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 use leveret_codec::{PropertyFields, ShortString, Table, Value};
 
 use super::Destination;
@@ -27,7 +30,10 @@ enum HashOn {
 pub(super) struct Ring {
     hash_on: HashOn,
     /// Destinations with their weights, in the order they were bound.
-    shares: Vec<(Destination, u32)>,
+    shares: BTreeMap<u64, (Destination, u32)>,
+    /// Which of them each destination has.
+    places: HashMap<Destination, u64>,
+    last_place: u64,
     buckets: u64,
 }
 
@@ -70,16 +76,25 @@ impl Ring {
 
     /// Gives a destination its share. One that has a share keeps it.
     pub(super) fn add(&mut self, destination: Destination, weight: u32) {
-        if self.shares.iter().all(|(other, _)| *other != destination) {
-            self.shares.push((destination, weight));
+        if !self.places.contains_key(&destination) {
+            self.last_place += 1;
+            self.places.insert(destination, self.last_place);
+            self.shares.insert(self.last_place, (destination, weight));
             self.buckets += u64::from(weight);
         }
     }
 
     /// Takes a destination's share back.
     pub(super) fn remove(&mut self, destination: Destination) {
-        self.shares.retain(|(other, _)| *other != destination);
-        self.buckets = self.shares.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let place = self.places.remove(&destination);
+        if let Some((_, weight)) = place.and_then(|place| self.shares.remove(&place)) {
+            self.buckets -= u64::from(weight);
+        }
+    }
+
+    /// How many destinations have a share.
+    pub(super) fn len(&self) -> usize {
+        self.shares.len()
     }
 
     /// The destination of a message.
@@ -98,7 +113,7 @@ impl Ring {
             HashOn::Timestamp => hash(&fields.timestamp.unwrap_or_default().to_be_bytes()),
         };
         let mut bucket = jump(hash, self.buckets)?;
-        for (destination, weight) in &self.shares {
+        for (destination, weight) in self.shares.values() {
             match bucket.checked_sub(u64::from(*weight)) {
                 Some(rest) => bucket = rest,
                 None => return Some(*destination),

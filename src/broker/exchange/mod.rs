@@ -8,13 +8,14 @@ mod consistent_hash;
 mod deduplication;
 pub mod delayed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use leveret_codec::{Properties, ShortString, Table, TableBuf};
 
 use super::arena::Arena;
 use super::arguments::ExchangeArguments;
+use super::bag::Bag;
 use super::error::Checked;
 use super::headers::HeadersMatch;
 use super::ids::{ExchangeId, QueueId, kind};
@@ -77,6 +78,9 @@ impl ExchangeType {
     }
 }
 
+/// So many bindings cost a step where they are only counted over.
+const CHEAP: usize = 16;
+
 /// What a binding leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
@@ -105,27 +109,27 @@ pub type BindingSet = BTreeSet<(ExchangeId, ShortString, TableBuf)>;
 
 /// How bindings are looked up by routing key.
 enum RoutingTable {
-    Direct(HashMap<ShortString, Vec<Destination>>),
-    Fanout(Vec<Destination>),
+    Direct(HashMap<ShortString, Bag<Destination>>),
+    Fanout(Bag<Destination>),
     Topic(TopicTable<Destination>),
-    Headers(Vec<(HeadersMatch, Binding)>),
+    Headers(BTreeMap<Binding, HeadersMatch>),
     ConsistentHash(Ring),
-    Random(Vec<Destination>),
-    Deduplication(Seen, Vec<Destination>),
+    Random(Bag<Destination>),
+    Deduplication(Seen, Bag<Destination>),
 }
 
 impl RoutingTable {
     fn new(kind: ExchangeType, arguments: Table<'_>) -> Checked<Self> {
         Ok(match kind {
             ExchangeType::Direct => RoutingTable::Direct(HashMap::new()),
-            ExchangeType::Fanout => RoutingTable::Fanout(Vec::new()),
+            ExchangeType::Fanout => RoutingTable::Fanout(Bag::default()),
             ExchangeType::Topic => RoutingTable::Topic(TopicTable::default()),
-            ExchangeType::Headers => RoutingTable::Headers(Vec::new()),
+            ExchangeType::Headers => RoutingTable::Headers(BTreeMap::new()),
             ExchangeType::ConsistentHash => RoutingTable::ConsistentHash(Ring::new(arguments)?),
-            ExchangeType::Random => RoutingTable::Random(Vec::new()),
+            ExchangeType::Random => RoutingTable::Random(Bag::default()),
             ExchangeType::Delayed => RoutingTable::new(delayed_type(arguments)?, arguments)?,
             ExchangeType::Deduplication => {
-                RoutingTable::Deduplication(Seen::new(arguments)?, Vec::new())
+                RoutingTable::Deduplication(Seen::new(arguments)?, Bag::default())
             }
         })
     }
@@ -200,6 +204,8 @@ pub struct Exchange {
     pub delayed: Option<Delayed>,
     bindings: BTreeSet<Binding>,
     table: RoutingTable,
+    /// The last round of routing in which it was met.
+    met_in: u64,
 }
 
 impl Exchange {
@@ -231,12 +237,18 @@ impl Exchange {
             delayed,
             bindings: BTreeSet::new(),
             table,
+            met_in: 0,
         })
     }
 
     /// The bindings that lead from it, in a fixed order.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.bindings.iter()
+    }
+
+    /// The bindings from it and those to it, of an exchange that is no more.
+    pub fn into_bindings(self) -> (BTreeSet<Binding>, BindingSet) {
+        (self.bindings, self.incoming)
     }
 
     /// Whether nothing is bound to it.
@@ -260,14 +272,14 @@ impl Exchange {
         let first_of_its_key = !self.routes_alike(&binding);
         match &mut self.table {
             RoutingTable::Direct(keys) if first_of_its_key => {
-                keys.entry(binding.key.clone()).or_default().push(binding.destination);
+                keys.entry(binding.key.clone()).or_default().insert(binding.destination);
             }
             RoutingTable::Fanout(all)
             | RoutingTable::Random(all)
             | RoutingTable::Deduplication(_, all)
                 if first_of_its_key =>
             {
-                all.push(binding.destination);
+                all.insert(binding.destination);
             }
             RoutingTable::ConsistentHash(ring) if first_of_its_key => {
                 ring.add(binding.destination, weight);
@@ -276,7 +288,7 @@ impl Exchange {
                 patterns.insert(binding.key.as_bytes(), binding.destination);
             }
             RoutingTable::Headers(list) => {
-                list.extend(matcher.map(|matcher| (matcher, binding.clone())));
+                list.extend(matcher.map(|matcher| (binding.clone(), matcher)));
             }
             _ => {}
         }
@@ -293,7 +305,7 @@ impl Exchange {
         match &mut self.table {
             RoutingTable::Direct(keys) if last_of_its_key => {
                 if let Some(destinations) = keys.get_mut(binding.key.as_bytes()) {
-                    destinations.retain(|destination| *destination != binding.destination);
+                    destinations.remove(&binding.destination);
                     if destinations.is_empty() {
                         keys.remove(binding.key.as_bytes());
                     }
@@ -307,21 +319,24 @@ impl Exchange {
             | RoutingTable::Deduplication(_, all)
                 if last_of_its_key =>
             {
-                all.retain(|destination| *destination != binding.destination);
+                all.remove(&binding.destination);
             }
             RoutingTable::Topic(patterns) if last_of_its_key => {
                 patterns.remove(binding.key.as_bytes(), &binding.destination);
             }
-            RoutingTable::Headers(list) => list.retain(|(_, other)| other != binding),
+            RoutingTable::Headers(list) => {
+                list.remove(binding);
+            }
             _ => {}
         }
         true
     }
 
-    /// Calls `found` for each destination of a message, some perhaps more than once.
+    /// Calls `found` for each destination of a message, some perhaps more than once. Says how many steps it
+    /// took to find them, beside one for each.
     ///
     /// rabbitmq: where one destination is chosen of several, further keys choose no more of them.
-    fn route(&mut self, message: Routed<'_>, mut found: impl FnMut(Destination)) {
+    fn route(&mut self, message: Routed<'_>, mut found: impl FnMut(Destination)) -> usize {
         match &mut self.table {
             RoutingTable::Direct(keys) => {
                 for key in message.keys() {
@@ -329,27 +344,37 @@ impl Exchange {
                         destinations.iter().copied().for_each(&mut found);
                     }
                 }
+                0
             }
-            RoutingTable::Fanout(all) => all.iter().copied().for_each(found),
+            RoutingTable::Fanout(all) => {
+                all.iter().copied().for_each(found);
+                0
+            }
             RoutingTable::Topic(patterns) => {
-                for key in message.keys() {
-                    patterns.for_each_match(key, |to| found(*to));
-                }
+                let steps = message.keys().map(|key| patterns.for_each_match(key, |to| found(*to)));
+                steps.sum()
             }
             RoutingTable::ConsistentHash(ring) => {
                 ring.choose(message.key, &message.properties.fields()).into_iter().for_each(found);
+                ring.len() / CHEAP
             }
-            RoutingTable::Random(all) if all.is_empty() => {}
-            RoutingTable::Random(all) => found(all[(message.chance % all.len() as u64) as usize]),
+            RoutingTable::Random(all) => {
+                let drawn = message.chance.checked_rem(all.len() as u64);
+                let drawn = drawn.and_then(|drawn| all.get(drawn as usize));
+                drawn.into_iter().copied().for_each(found);
+                0
+            }
             RoutingTable::Deduplication(seen, all) => {
                 if seen.is_new(message.now, message.properties.headers()) {
                     all.iter().copied().for_each(found);
                 }
+                0
             }
             RoutingTable::Headers(list) => {
                 let headers = message.properties.headers();
-                let matching = list.iter().filter(|(matcher, _)| matcher.matches(headers));
-                matching.for_each(|(_, binding)| found(binding.destination));
+                let matching = list.iter().filter(|(_, matcher)| matcher.matches(headers));
+                matching.for_each(|(binding, _)| found(binding.destination));
+                list.len()
             }
         }
     }
@@ -385,6 +410,8 @@ pub struct Exchanges {
     names: HashMap<ShortString, ExchangeId>,
     /// Exchanges met while one message is routed; kept for its memory.
     met: Vec<ExchangeId>,
+    /// How many messages have been routed.
+    round: u64,
 }
 
 impl Exchanges {
@@ -436,38 +463,69 @@ impl Exchanges {
     /// Appends where a message published to `from` goes, through exchanges bound to exchanges and,
     /// where one finds nothing at all, its alternate exchange.
     ///
+    /// Says how many steps that took: about one for each exchange and for each binding that was looked at in
+    /// vain.
+    ///
     /// invariant: each exchange is asked at most once, so circles end.
-    pub fn route(&mut self, from: ExchangeId, message: Routed<'_>, routes: &mut Routes) {
+    pub fn route(&mut self, from: ExchangeId, message: Routed<'_>, routes: &mut Routes) -> usize {
         let mut met = std::mem::take(&mut self.met);
         met.clear();
         met.push(from);
-        let mut next = 0;
-        while let Some(&id) = met.get(next)
-            && let Some(exchange) = self.arena.get_mut(id)
-        {
+        self.round += 1;
+        let round = self.round;
+        if let Some(exchange) = self.arena.get_mut(from) {
+            exchange.met_in = round;
+        }
+        let (mut next, mut steps) = (0, 0);
+        while let Some(&id) = met.get(next) {
             next += 1;
+            let Some(exchange) = self.arena.get_mut(id) else { continue };
             // rabbitmq: wherever it is met, be it first or on the way.
             if exchange.delayed.is_some() && is_delayed(message.properties) {
                 routes.delaying.push(id);
                 continue;
             }
-            let mut found_any = false;
-            exchange.route(message, |destination| {
+            let (first, mut found_any) = (met.len(), false);
+            steps += exchange.route(message, |destination| {
                 found_any = true;
                 match destination {
                     Destination::Queue(queue) => routes.queues.push(queue),
-                    Destination::Exchange(other) if !met.contains(&other) => met.push(other),
-                    Destination::Exchange(_) => {}
+                    Destination::Exchange(other) => met.push(other),
                 }
             });
             if !found_any
                 && let Some(name) = exchange.alternate.clone()
                 && let Some(alternate) = self.find(name.as_bytes())
-                && !met.contains(&alternate)
             {
                 met.push(alternate);
             }
+            self.forget_met(&mut met, first, round);
         }
         self.met = met;
+        steps + next
+    }
+
+    /// Takes those out of a list, from `first` on, that were met in this round before.
+    fn forget_met(&mut self, met: &mut Vec<ExchangeId>, first: usize, round: u64) {
+        let mut kept = first;
+        for index in first..met.len() {
+            let id = met[index];
+            let Some(exchange) = self.arena.get_mut(id) else { continue };
+            if std::mem::replace(&mut exchange.met_in, round) != round {
+                met[kept] = id;
+                kept += 1;
+            }
+        }
+        met.truncate(kept);
+    }
+
+    /// The exchange at a place, for whoever visits all of them in steps: see [`Arena::at`].
+    pub fn at(&self, place: usize) -> Option<ExchangeId> {
+        self.arena.at(place).map(|(id, _)| id)
+    }
+
+    /// Behind the last place there ever was.
+    pub fn end(&self) -> usize {
+        self.arena.end()
     }
 }

@@ -6,15 +6,16 @@ use leveret_codec::method::{channel, connection};
 use leveret_codec::{Method, ReplyCode, ShortStr};
 
 use super::Vhost;
+use super::release::AfterRelease;
 use super::sessions::ChannelRef;
-use crate::broker::channel::{Channel, ChannelState};
+use super::work::Task;
 use crate::broker::client::{Client, ClientState};
 use crate::broker::command::{Command, Outgoing};
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
 use crate::broker::expiry::Deadline;
 use crate::broker::handshake::encode_close;
-use crate::broker::ids::{ChannelId, ConnectionId};
+use crate::broker::ids::ConnectionId;
 use crate::broker::limits;
 
 impl Vhost {
@@ -45,14 +46,13 @@ impl Vhost {
         }
     }
 
-    /// The client said good-bye.
+    /// The client ends the connection.
     pub(super) fn handle_close(&mut self, id: ConnectionId) {
-        self.release_client(id);
-        self.sessions.reply(id, 0, &connection::CloseOk {});
         if let Some(client) = self.sessions.client_mut(id) {
             client.state = ClientState::Closed;
             self.deadlines.add(self.now.plus_millis(limits::CLOSE_TIMEOUT_MS), Deadline::Close(id));
         }
+        self.release_client(id, AfterRelease::CloseOk);
     }
 
     /// The client made a fault that costs it the connection, or the broker wants it to go.
@@ -73,23 +73,23 @@ impl Vhost {
             0 => limits::CLOSE_TIMEOUT_MS,
             seconds => limits::CLOSE_TIMEOUT_MS.min(u64::from(seconds) * 1000),
         };
-        self.release_client(id);
         let mut frames = Vec::new();
         encode_close(&mut frames, fault, class_id, method_id);
         self.sessions.send(id, Outgoing::Frames(frames));
         if let Some(client) = self.sessions.client_mut(id) {
             client.state = ClientState::Closing { deaf };
         }
+        self.release_client(id, AfterRelease::End);
         self.deadlines.add(self.now.plus_millis(timeout_ms), Deadline::Close(id));
     }
 
     /// Drops a client without a word.
     pub(super) fn end_client(&mut self, id: ConnectionId) {
-        self.release_client(id);
         self.sessions.send(id, Outgoing::End);
         if let Some(client) = self.sessions.client_mut(id) {
             client.state = ClientState::Ended;
         }
+        self.release_client(id, AfterRelease::End);
     }
 
     /// The time for an answer to a close is up.
@@ -99,34 +99,20 @@ impl Vhost {
         }
     }
 
-    /// Frees all that a client holds: subscriptions, deliveries, its own queues.
-    ///
-    /// why: all subscriptions go before any delivery is requeued, so that none of them is sent to
-    /// the client that is leaving.
-    pub(super) fn release_client(&mut self, id: ConnectionId) {
-        let Some(client) = self.sessions.client_mut(id) else { return };
-        client.blocked = false;
-        let channels = std::mem::take(&mut client.channels);
-        let owned = std::mem::take(&mut client.owned_queues);
-        let channels: Vec<ChannelId> = channels.into_values().collect();
-        self.cancel_all(&channels);
-        for queue in owned {
-            self.delete_queue(queue);
+    /// The client is gone; what it leaves behind may still take a while.
+    pub(super) fn remove_client(&mut self, id: ConnectionId) {
+        if let Some(client) = self.sessions.client_mut(id) {
+            client.state = ClientState::Ended;
+            client.is_gone = true;
         }
-        self.requeue_all(&channels);
-        for channel in channels {
-            self.sessions.remove_channel(channel);
-        }
+        self.release_client(id, AfterRelease::End);
     }
 
     pub(super) fn note_written(&mut self, id: ConnectionId, octets: usize) {
-        let Some(client) = self.sessions.client_mut(id) else { return };
-        if !client.note_written(octets) {
-            return;
-        }
-        let channels: Vec<_> = client.channels.values().copied().collect();
-        for channel in channels {
-            self.resume_channel(channel);
+        let has_room =
+            self.sessions.client_mut(id).is_some_and(|client| client.note_written(octets));
+        if has_room {
+            self.start(Task::ResumeConnection(id), None);
         }
     }
 
@@ -141,13 +127,8 @@ impl Vhost {
             return Err(Fault::new(ReplyCode::NotAllowed, text));
         }
         if let Some(max) = client.rights().max_channels {
-            let user = client.user().name.clone();
-            let open: usize = self
-                .sessions
-                .clients()
-                .filter(|(_, other)| other.user().name == user)
-                .map(|(_, other)| other.channels.len())
-                .sum();
+            let user = &client.user().name;
+            let open = self.sessions.channels_of_user(user);
             if open as u64 >= max {
                 let text = format!(
                     "number of channels opened for user '{user}' has reached the maximum allowed \
@@ -170,30 +151,7 @@ impl Vhost {
         method_id: u16,
     ) {
         self.flush_confirms(via.channel);
-        self.cancel_all(&[via.channel]);
-        self.requeue_all(&[via.channel]);
-        if let Some(channel) = self.sessions.channel_mut(via.channel) {
-            // why: what is left of it only waits for close-ok.
-            *channel = Channel::new(via.connection, via.number);
-            channel.state = ChannelState::Closing;
-        }
-        let text = fault.reply_text();
-        let close = channel::Close {
-            reply_code: fault.code.code(),
-            reply_text: ShortStr::truncated(&text),
-            class_id,
-            method_id,
-        };
-        self.sessions.reply(via.connection, via.number, &close);
-    }
-
-    /// The client ends the channel, or confirms its end.
-    pub(super) fn remove_channel(&mut self, via: ChannelRef) {
-        self.cancel_all(&[via.channel]);
-        self.requeue_all(&[via.channel]);
-        self.sessions.remove_channel(via.channel);
-        if let Some(client) = self.sessions.client_mut(via.connection) {
-            client.channels.remove(&via.number);
-        }
+        let fault = Box::new(fault.clone());
+        self.release_channel(via, AfterRelease::CloseChannel { via, fault, class_id, method_id });
     }
 }

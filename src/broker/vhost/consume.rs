@@ -5,12 +5,12 @@ use leveret_codec::method::basic;
 use super::Vhost;
 use super::reply_to::is_reply_to;
 use super::sessions::ChannelRef;
+use super::work::Task;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ConsumeArguments;
-use crate::broker::channel::ChannelState;
-use crate::broker::consumer::Consumer;
+use crate::broker::consumer::{Consumer, Member, Standing};
 use crate::broker::error::{Checked, Fault};
-use crate::broker::ids::{ChannelId, ConsumerId, QueueId};
+use crate::broker::ids::{ConsumerId, QueueId};
 use crate::broker::names;
 
 impl Vhost {
@@ -30,7 +30,7 @@ impl Vhost {
             }
         }
         self.sessions.reply(via.connection, via.number, &basic::QosOk {});
-        self.resume_channel(via.channel);
+        self.start(Task::ResumeChannel(via.channel), None);
         Ok(())
     }
 
@@ -64,20 +64,24 @@ impl Vhost {
             arguments: consume.arguments.to_owned_table(),
             prefetch,
             unacknowledged: 0,
-            waiting: false,
+            standing: Standing::Idle,
+            member: Member::default(),
         });
         let Some(consumer) = consumer else { return Ok(()) };
         if let Some(queue) = self.queues.get_mut(id) {
             let single = queue.arguments.single_active_consumer;
             let exclusive = consume.exclusive && !queue.is_quorum();
-            queue.consumers.subscribe(consumer, arguments.priority, exclusive, single);
+            let member = queue.consumers.subscribe(consumer, arguments.priority, exclusive, single);
+            if let Some(consumer) = self.sessions.consumer_mut(consumer) {
+                consumer.member = member;
+            }
         }
         if !consume.nowait {
             let ok = basic::ConsumeOk { consumer_tag: tag.as_short() };
             self.sessions.reply(via.connection, via.number, &ok);
         }
         if let Some(queue) = self.resume(consumer) {
-            self.dispatch(queue);
+            self.evaluate(queue);
         }
         Ok(())
     }
@@ -112,10 +116,8 @@ impl Vhost {
     pub(super) fn cancel(&mut self, via: ChannelRef, cancel: &basic::Cancel<'_>) -> Checked<()> {
         let tag = cancel.consumer_tag;
         self.cancel_replies(via.channel, Some(tag));
-        let consumer = self
-            .sessions
-            .channel_mut(via.channel)
-            .and_then(|channel| channel.consumers.remove(tag.as_bytes()));
+        let channel = self.sessions.channel(via.channel);
+        let consumer = channel.and_then(|it| it.consumers.get(tag.as_bytes()).copied());
         // rabbitmq: a tag that nobody has is cancelled all the same.
         if !cancel.nowait {
             let ok = basic::CancelOk { consumer_tag: tag };
@@ -127,30 +129,11 @@ impl Vhost {
         Ok(())
     }
 
-    /// Ends all subscriptions of channels that end.
-    ///
-    /// why: the channels are closed before, so that none of their consumers takes the place of
-    /// another and is served.
-    pub(super) fn cancel_all(&mut self, channels: &[ChannelId]) {
-        for &id in channels {
-            if let Some(channel) = self.sessions.channel_mut(id) {
-                channel.state = ChannelState::Closing;
-            }
-        }
-        for &id in channels {
-            self.cancel_replies(id, None);
-            let Some(channel) = self.sessions.channel_mut(id) else { continue };
-            for consumer in std::mem::take(&mut channel.consumers).into_values() {
-                self.unsubscribe(consumer);
-            }
-        }
-    }
-
-    /// Ends a subscription that its channel has forgotten. Its deliveries stay to be acknowledged.
-    fn unsubscribe(&mut self, id: ConsumerId) {
+    /// Ends a subscription. Its deliveries stay to be acknowledged.
+    pub(super) fn unsubscribe(&mut self, id: ConsumerId) {
         let Some(consumer) = self.sessions.remove_consumer(id) else { return };
         let Some(queue) = self.queues.get_mut(consumer.queue) else { return };
-        let successor = queue.consumers.unsubscribe(id);
+        let successor = queue.consumers.unsubscribe(id, &consumer);
         let last = queue.consumers.is_empty();
         if last && queue.auto_delete {
             self.delete_queue(consumer.queue);
@@ -160,18 +143,7 @@ impl Vhost {
             self.note_used(consumer.queue);
         }
         if let Some(queue) = successor.and_then(|successor| self.resume(successor)) {
-            self.dispatch(queue);
-        }
-    }
-
-    /// The windows of a channel, or its connection's outbox, may have room again.
-    pub(super) fn resume_channel(&mut self, id: ChannelId) {
-        let Some(channel) = self.sessions.channel(id) else { return };
-        let consumers: Vec<_> = channel.consumers.values().copied().collect();
-        for consumer in consumers {
-            if let Some(queue) = self.resume(consumer) {
-                self.dispatch(queue);
-            }
+            self.evaluate(queue);
         }
     }
 }

@@ -6,78 +6,180 @@ use leveret_codec::{ReplyCode, ShortStr};
 use super::Vhost;
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
-use crate::broker::channel::ChannelState;
+use crate::broker::arguments::Overflow;
+use crate::broker::channel::{Channel, ChannelState};
 use crate::broker::client::Client;
 use crate::broker::command::{Delivery, Outgoing};
+use crate::broker::consumer::Standing;
+use crate::broker::dead_letter::Reason;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::ids::{ConsumerId, QueueId};
+use crate::broker::ids::{ChannelId, ConnectionId, ConsumerId, QueueId};
 use crate::broker::limits;
 use crate::broker::names;
+use crate::broker::queue::Queue;
 use crate::broker::ready::Entry;
 use crate::broker::unacked::Unacked;
 
+/// Why a consumer cannot take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// Its own window is full, its queue serves another one, or its channel is not open.
+    Own,
+    /// The window that the consumers of its channel share is full.
+    Window,
+    /// The outbox of its connection is.
+    Outbox,
+}
+
 impl Vhost {
-    /// Gives the messages of a queue to the consumers that can take them.
-    pub(super) fn dispatch(&mut self, id: QueueId) {
-        loop {
-            self.expire_head(id, limits::EXPIRED_A_TURN);
-            let front = self.queues.get(id).and_then(|queue| queue.ready.front());
-            let Some(front) = front else { return };
-            if self.queues.get(id).is_some_and(|queue| queue.purged_by.is_some()) {
-                return;
-            }
-            if front.is_expired(self.now) {
-                // why: the timer goes on with them in its next turn, and with this queue then.
-                break;
-            }
-            let Some(consumer) = self.next_consumer(id) else { break };
-            let Some(queue) = self.queues.get_mut(id) else { break };
-            let Some(entry) = queue.ready.pop_front() else { break };
-            self.deliver(id, consumer, entry);
+    /// Brings a queue to rest after a deed: what is too old or too much for its limits leaves it, what is left
+    /// goes to the consumers that can take it, and the timer is told when to look again.
+    ///
+    /// invariant: the one place where limits are obeyed. What the steps of this hold do not reach goes on
+    /// with the next one; a queue that is held is evaluated by who lets go of it.
+    pub(super) fn evaluate(&mut self, id: QueueId) {
+        if self.queues.get(id).is_none_or(Queue::is_held) {
+            return;
+        }
+        if !self.drop_head(id) || !self.deliver_ready(id) {
+            self.postpone(id);
         }
         self.arm(id);
     }
 
-    /// The consumer of a queue whose turn it is; those that cannot take a message leave the line.
+    /// Drops messages from the head of a queue until it keeps its limits. Says whether it does.
+    fn drop_head(&mut self, id: QueueId) -> bool {
+        loop {
+            let Some(queue) = self.queues.get(id) else { return true };
+            if !queue.is_over_full() || queue.overflow() != Overflow::DropHead {
+                return true;
+            }
+            if self.work.is_exhausted() {
+                return false;
+            }
+            let Some(queue) = self.queues.get_mut(id) else { return true };
+            let Some(entry) = queue.ready.pop_front() else { return true };
+            self.work.take(1);
+            self.dead_letter_entry(id, entry, Reason::MaxLength);
+        }
+    }
+
+    /// Gives the messages of a queue to the consumers that can take them. Says whether that is all for now.
+    fn deliver_ready(&mut self, id: QueueId) -> bool {
+        loop {
+            self.expire_head(id, limits::EXPIRED_A_TURN);
+            let front = self.queues.get(id).and_then(|queue| queue.ready.front());
+            let Some(front) = front else { return true };
+            if front.is_expired(self.now) {
+                // why: the timer goes on with them in its next turn, and with this queue then.
+                return true;
+            }
+            let Some(consumer) = self.next_consumer(id) else { return true };
+            if self.work.is_exhausted() {
+                return false;
+            }
+            let Some(queue) = self.queues.get_mut(id) else { return true };
+            let Some(entry) = queue.ready.pop_front() else { return true };
+            self.work.take(1);
+            self.deliver(id, consumer, entry);
+        }
+    }
+
+    /// The consumer of a queue whose turn it is; those that cannot take a message leave the round.
     pub(super) fn next_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
         loop {
-            let line = &self.queues.get(id)?.consumers;
-            let consumer = line.next()?;
-            if line.is_active(consumer) && self.has_room(consumer) {
-                return Some(consumer);
-            }
-            self.queues.get_mut(id)?.consumers.leave();
-            if let Some(consumer) = self.sessions.consumer_mut(consumer) {
-                consumer.waiting = false;
+            let next = self.queues.get(id)?.consumers.next()?;
+            let Some(obstacle) = self.obstacle(next) else { return Some(next) };
+            self.work.take(1);
+            self.leave_round(id, next);
+            self.step_aside(next, obstacle);
+        }
+    }
+
+    /// Why a consumer cannot take a message now, if it cannot.
+    fn obstacle(&self, id: ConsumerId) -> Option<Obstacle> {
+        let Some(consumer) = self.sessions.consumer(id) else { return Some(Obstacle::Own) };
+        let is_active =
+            self.queues.get(consumer.queue).is_some_and(|queue| queue.consumers.is_active(id));
+        let Some(channel) = self.sessions.channel(consumer.channel) else {
+            return Some(Obstacle::Own);
+        };
+        if !is_active || !consumer.has_credit() || channel.state != ChannelState::Open {
+            return Some(Obstacle::Own);
+        }
+        if !consumer.no_ack && !channel.has_credit() {
+            return Some(Obstacle::Window);
+        }
+        let has_room = self.sessions.client(consumer.connection).is_some_and(Client::has_room);
+        (!has_room).then_some(Obstacle::Outbox)
+    }
+
+    fn leave_round(&mut self, queue: QueueId, id: ConsumerId) {
+        let Some(consumer) = self.sessions.consumer_mut(id) else { return };
+        if let Standing::Ready(place) = consumer.standing {
+            consumer.standing = Standing::Idle;
+            if let Some(queue) = self.queues.get_mut(queue) {
+                queue.consumers.leave(place, consumer.priority);
             }
         }
     }
 
-    /// Whether a consumer may get a message now, if its queue serves it: its windows have room, and so
-    /// has its connection's outbox.
-    fn has_room(&self, id: ConsumerId) -> bool {
-        let Some(consumer) = self.sessions.consumer(id) else { return false };
-        let has_room = || self.sessions.client(consumer.connection).is_some_and(Client::has_room);
-        let has_credit = || {
-            self.sessions.channel(consumer.channel).is_some_and(|channel| {
-                channel.state == ChannelState::Open && (consumer.no_ack || channel.has_credit())
-            })
-        };
-        consumer.has_credit() && has_credit() && has_room()
+    /// Puts a consumer where it is found when its obstacle is gone.
+    fn step_aside(&mut self, id: ConsumerId, obstacle: Obstacle) {
+        match obstacle {
+            // Who gives it credit, or the queue to it, resumes it.
+            Obstacle::Own => {}
+            Obstacle::Window => self.sessions.stand_behind_channel(id),
+            Obstacle::Outbox => self.sessions.stand_behind_connection(id),
+        }
     }
 
-    /// Lets a consumer stand in line again if it can take a message. Says whether its queue is to
-    /// be looked at.
+    /// Lets a consumer stand in the round of its queue if it can take a message, and where it is found
+    /// later if not. Says whether its queue is to be evaluated.
     pub(super) fn resume(&mut self, id: ConsumerId) -> Option<QueueId> {
-        let has_room = self.has_room(id);
-        let consumer = self.sessions.consumer_mut(id)?;
-        let queue = self.queues.get_mut(consumer.queue)?;
-        if consumer.waiting || !has_room || !queue.consumers.is_active(id) {
+        if self.sessions.consumer(id)?.standing != Standing::Idle {
             return None;
         }
-        consumer.waiting = true;
-        queue.consumers.wait(id, consumer.priority);
+        if let Some(obstacle) = self.obstacle(id) {
+            self.step_aside(id, obstacle);
+            return None;
+        }
+        let consumer = self.sessions.consumer_mut(id)?;
+        let queue = self.queues.get_mut(consumer.queue)?;
+        consumer.standing = queue.consumers.enter(id, consumer.priority);
         (!queue.ready.is_empty()).then_some(consumer.queue)
+    }
+
+    /// The window that the consumers of a channel share may have room: as many of them as it has room for
+    /// go on. Says whether there are more than the steps reach.
+    pub(super) fn resume_channel_line(&mut self, id: ChannelId) -> bool {
+        while self.sessions.channel(id).is_some_and(Channel::has_credit) {
+            let Some(consumer) = self.sessions.next_behind_channel(id) else { return false };
+            if !self.resume_and_evaluate(consumer) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The outbox of a connection may have room: as many of its consumers as it has room for go on. Says
+    /// whether there are more than the steps reach.
+    pub(super) fn resume_connection_line(&mut self, id: ConnectionId) -> bool {
+        while self.sessions.client(id).is_some_and(Client::has_room) {
+            let Some(consumer) = self.sessions.next_behind_connection(id) else { return false };
+            if !self.resume_and_evaluate(consumer) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Says whether there are steps left.
+    fn resume_and_evaluate(&mut self, consumer: ConsumerId) -> bool {
+        if let Some(queue) = self.resume(consumer) {
+            self.evaluate(queue);
+        }
+        self.work.step()
     }
 
     /// Sends a message to a consumer that can take it.

@@ -4,10 +4,11 @@ use leveret_codec::method::{access, channel, confirm, connection};
 use leveret_codec::{Method, ReplyCode};
 
 use super::Vhost;
+use super::release::AfterRelease;
 use super::sessions::ChannelRef;
 use crate::broker::channel::ChannelState;
-use crate::broker::client::ClientState;
-use crate::broker::command::{Command, Handled};
+use crate::broker::client::{Client, ClientState};
+use crate::broker::command::{Command, Handled, Wait};
 use crate::broker::confirm::Confirms;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::ids::ConnectionId;
@@ -30,6 +31,10 @@ impl Vhost {
             self.handle_while_closing(id, &command);
             return Handled::Done;
         }
+        if (client.has_to_wait() || self.work.is_exhausted()) && !self.carry_on_for(id) {
+            return Handled::Waits { command, wait: Wait::Turn };
+        }
+        self.work.dead_letters.set_client(Some(id));
         if let Command::Method { channel, method } = &command
             && let Some(wait) = self.prepare(id, *channel, method)
         {
@@ -52,6 +57,15 @@ impl Vhost {
         }
         self.process_dead_letters();
         Handled::Done
+    }
+
+    /// Goes on with work, so that a client's next command can be handled; says whether it can.
+    fn carry_on_for(&mut self, id: ConnectionId) -> bool {
+        let before = self.work.dead_letters.set_client(None);
+        self.carry_on();
+        self.work.dead_letters.set_client(before);
+        let waits = self.sessions.client(id).is_some_and(Client::has_to_wait);
+        !waits && !self.work.is_exhausted()
     }
 
     /// As if nothing were known from the command before.
@@ -121,12 +135,13 @@ impl Vhost {
             Method::ChannelClose(_) if closing => {
                 self.sessions.reply(id, number, &channel::CloseOk {});
             }
-            Method::ChannelCloseOk(_) => self.remove_channel(via),
+            Method::ChannelCloseOk(_) => {
+                self.release_channel(via, AfterRelease::ChannelEnd(via));
+            }
             _ if closing => {}
             Method::ChannelClose(_) => {
                 self.flush_confirms(via.channel);
-                self.remove_channel(via);
-                self.sessions.reply(id, number, &channel::CloseOk {});
+                self.release_channel(via, AfterRelease::ChannelCloseOk(via));
             }
             _ => {
                 let result = self.handle_channel_method(via, method);

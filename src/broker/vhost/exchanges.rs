@@ -11,7 +11,6 @@ use crate::broker::access::Permission;
 use crate::broker::arguments::ExchangeArguments;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeType};
-use crate::broker::expiry::Deadline;
 use crate::broker::ids::ExchangeId;
 use crate::broker::message::sorted_entries;
 use crate::broker::names;
@@ -139,53 +138,6 @@ impl Vhost {
         Ok(())
     }
 
-    /// Deletes an exchange with its bindings, and those that go with their last binding.
-    ///
-    /// invariant: a work list, not a recursion: clients can make long chains of such exchanges.
-    fn delete_exchange(&mut self, id: ExchangeId) {
-        let mut going = vec![id];
-        while let Some(id) = going.pop() {
-            self.delete_one_exchange(id, &mut going);
-        }
-    }
-
-    /// Deletes an exchange with its bindings; those that go with it are added to `going`.
-    fn delete_one_exchange(&mut self, id: ExchangeId, going: &mut Vec<ExchangeId>) {
-        let Some(exchange) = self.exchanges.remove(id) else { return };
-        if let Some(delayed) = &exchange.delayed {
-            self.memory.release(delayed.weight());
-            if let Some(armed) = delayed.armed() {
-                self.deadlines.remove(armed, Deadline::Exchange(id));
-            }
-            if let Some(id) = delayed.durable {
-                self.journal.record(Record::QueueDeleted { id });
-            }
-        }
-        if exchange.durable {
-            self.journal.record(Record::ExchangeDeleted { name: exchange.name.clone() });
-        }
-        for binding in exchange.bindings() {
-            self.forget_binding(id, binding);
-        }
-        for (source, key, arguments) in exchange.incoming {
-            let binding = Binding { destination: Destination::Exchange(id), key, arguments };
-            if let Some(source_exchange) = self.exchanges.get_mut(source) {
-                source_exchange.unbind(&binding);
-                if source_exchange.auto_delete && source_exchange.is_unused() {
-                    going.push(source);
-                }
-            }
-        }
-    }
-
-    /// Deletes an exchange that lost a binding, if that was its last and it wants to go then.
-    fn auto_delete_exchange(&mut self, id: ExchangeId) {
-        let goes = self.exchanges.get(id).is_some_and(|it| it.auto_delete && it.is_unused());
-        if goes {
-            self.delete_exchange(id);
-        }
-    }
-
     pub(super) fn exchange_bind(
         &mut self,
         via: ChannelRef,
@@ -287,22 +239,8 @@ impl Vhost {
         self.auto_delete_exchange(source);
     }
 
-    /// Removes the bindings of a queue that is going.
-    pub(super) fn unbind_queue(
-        &mut self,
-        destination: Destination,
-        bindings: crate::broker::exchange::BindingSet,
-    ) {
-        for (source, key, arguments) in bindings {
-            if let Some(exchange) = self.exchanges.get_mut(source) {
-                exchange.unbind(&Binding { destination, key, arguments });
-                self.auto_delete_exchange(source);
-            }
-        }
-    }
-
     /// Takes a binding out of what its destination knows.
-    fn forget_binding(&mut self, source: ExchangeId, binding: &Binding) {
+    pub(super) fn forget_binding(&mut self, source: ExchangeId, binding: &Binding) {
         let other_end = (source, binding.key.clone(), binding.arguments.clone());
         match binding.destination {
             Destination::Queue(queue) => {

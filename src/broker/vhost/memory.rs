@@ -155,10 +155,10 @@ impl Memory {
             self.measure(queues, id);
         }
         let mut is_unfinished = false;
-        if let Some(share) = self.share.filter(|share| self.queued > share.before_paging) {
-            if !store_failed && !self.disk_is_full {
-                is_unfinished = self.page_out(queues, share.before_paging, &changed);
-            }
+        let may_page = !store_failed && !self.disk_is_full;
+        let share = self.share.filter(|share| may_page && self.queued > share.before_paging);
+        if let Some(share) = share {
+            is_unfinished = self.page_out(queues, share.before_paging, &changed);
         }
         for &id in &changed {
             self.ask_for_page(queues, consumers, id, Need::Soon);

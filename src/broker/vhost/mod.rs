@@ -9,20 +9,24 @@
 //! What a vhost deliberately is not: it has no lock, no task and no socket. Who shares it between
 //! threads locks it (see `handle`).
 //!
-//! invariant: a message that leaves a queue otherwise than to a client goes into `dead_letters` and is
+//! invariant: a message that leaves a queue otherwise than to a client goes into a list and is
 //! routed from there, so that no queue ever acts on another and no circle recurses.
 //! invariant: when a queue has messages that wait, no consumer of it can take one, or what goes next is
-//! on its way from the disk.
+//! on its way from the disk, or the queue is held or is to be evaluated by work that has its turn still to
+//! come.
 
 mod alarm;
 mod batch;
 mod closing;
+mod commit;
 mod consume;
+mod dead_letters;
 mod define;
 mod delay;
 mod deliver;
 mod dispatch;
 mod exchanges;
+mod fan_out;
 mod inspect;
 mod journal;
 mod memory;
@@ -33,13 +37,15 @@ mod publish;
 mod publish_run;
 mod queues;
 mod recover;
+mod release;
 mod reply_to;
 mod sessions;
 mod settle;
 mod timeout;
 mod transactions;
+mod unbind;
+mod work;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -49,9 +55,9 @@ use self::batch::Batch;
 pub use self::define::Definition;
 use self::journal::Journal;
 use self::memory::Memory;
-use self::publish::DeadLetter;
 pub use self::recover::LeftOut;
 use self::sessions::Sessions;
+use self::work::Work;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};
 use super::command::Outgoing;
@@ -73,6 +79,7 @@ use super::snapshot::ConnectionSnapshot;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
 use super::transaction::HeldPublish;
+use super::unacked::UnackedList;
 
 /// What a virtual host is made with.
 #[derive(Clone, Debug, Default)]
@@ -130,8 +137,7 @@ pub struct Vhost {
     unclaimed_delayed_queues: Vec<DurableQueueId>,
     /// How many queues there may be, if that is limited.
     max_queues: Option<u64>,
-    /// Messages that died and are to be routed on.
-    dead_letters: VecDeque<DeadLetter>,
+    work: Work,
     statistics: MessageStatistics,
     default_exchange_statistics: ExchangeStatistics,
 }
@@ -155,7 +161,7 @@ impl Vhost {
             watching_unacked: false,
             unclaimed_delayed_queues: Vec::new(),
             max_queues: None,
-            dead_letters: VecDeque::new(),
+            work: Work::default(),
             statistics: MessageStatistics::default(),
             default_exchange_statistics: ExchangeStatistics::default(),
         };
@@ -178,8 +184,7 @@ impl Vhost {
     /// A client is gone, however that came about. Nothing more may come from it.
     pub fn handle_disconnect(&mut self, now: Time, connection: ConnectionId) {
         self.now = now;
-        self.release_client(connection);
-        self.sessions.remove_client(connection);
+        self.remove_client(connection);
         self.process_dead_letters();
     }
 
@@ -245,6 +250,9 @@ impl Vhost {
         if self.memory.finish_batch(&mut self.queues, consumers, failed) {
             self.deadlines.add(now, Deadline::Memory);
         }
+        self.work.dead_letters.set_client(None);
+        self.work.renew();
+        self.arm_work();
     }
 
     /// When [`handle_timeout`](Vhost::handle_timeout) is to be called, if nothing happens before.
@@ -294,8 +302,7 @@ impl Vhost {
         for (_, channel) in self.sessions.channels().iter() {
             let mut of_consumers = 0;
             let held = channel.transaction.iter().flat_map(|it| &it.settlements);
-            let held = held.flat_map(|settlement| &settlement.deliveries);
-            let held = held.map(|(tag, unacked)| (*tag, unacked));
+            let held = held.flat_map(|settlement| settlement.deliveries.iter());
             for (_, unacked) in channel.unacked.iter().chain(held) {
                 let (count, octets) = by_queue.entry(unacked.queue).or_default();
                 *count += 1;
@@ -310,6 +317,14 @@ impl Vhost {
             }
             assert_eq!(of_consumers, channel.unacked_of_consumers, "unacked of a channel");
         }
+        for (_, unacked) in self.work.deliveries().flat_map(UnackedList::iter) {
+            let (count, octets) = by_queue.entry(unacked.queue).or_default();
+            *count += 1;
+            *octets += unacked.entry.message.body().len();
+            if !self.queues.contains(unacked.queue) {
+                orphaned += unacked.entry.weight();
+            }
+        }
         for (id, queue) in self.queues.iter() {
             let (counted, octets) = by_queue.get(&id).copied().unwrap_or_default();
             assert_eq!(counted, queue.unacknowledged, "unacked of queue {}", queue.name);
@@ -321,8 +336,11 @@ impl Vhost {
             self.sessions.channels().iter().filter_map(|(_, it)| it.transaction.as_ref());
         let publishes = transactions.flat_map(|it| &it.publishes).map(HeldPublish::weight);
         let delayed = self.exchanges.iter().filter_map(|(_, it)| it.delayed.as_ref());
-        let elsewhere = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>() + orphaned;
+        let elsewhere = publishes.chain(delayed.map(Delayed::weight)).sum::<u64>()
+            + orphaned
+            + self.work.held_weight();
         assert_eq!(elsewhere, self.memory.elsewhere(), "what no queue holds");
+        assert_eq!(self.work.counted_weight(), self.work.weight(), "what work holds");
         for (id, consumer) in self.sessions.consumers() {
             let counted = by_consumer.get(&id).copied().unwrap_or(0);
             assert_eq!(counted, consumer.unacknowledged, "unacked of consumer {}", consumer.tag);

@@ -31,8 +31,7 @@ impl Vhost {
             let queue = queue.name.to_string();
             self.batch.notice(Notice::MessagesLost { queue, messages: lost });
         }
-        self.drop_head(id);
-        self.dispatch(id);
+        self.evaluate(id);
         self.process_dead_letters();
     }
 
@@ -49,7 +48,7 @@ impl Vhost {
         // Until somebody says that there is room.
         self.memory.set_disk_full(true);
         queue.ready.take_back(messages);
-        self.dispatch(id);
+        self.evaluate(id);
         self.process_dead_letters();
     }
 
@@ -62,7 +61,7 @@ impl Vhost {
     /// About how much memory messages take, in octets: those that wait, that are delivered and not
     /// acknowledged, that a transaction or a delayed exchange holds.
     pub fn message_memory(&self) -> u64 {
-        self.memory.messages()
+        self.memory.messages() + self.work.weight()
     }
 
     /// About how much is on its way to clients, in octets.
@@ -107,17 +106,18 @@ impl Vhost {
         Some(queue)
     }
 
-    /// What to do while another purges the queue.
-    fn wait_for_purge(queue: &Queue) -> Wait {
-        if queue.ready.awaits_page() { Wait::Page } else { Wait::Turn }
+    /// What to wait for while a queue is held; whoever purges it has asked for the page that it waits for.
+    fn wait_for_release(queue: &Queue) -> Wait {
+        let waits_for_page = !queue.is_held_by_work() && queue.ready.awaits_page();
+        if waits_for_page { Wait::Page } else { Wait::Turn }
     }
 
     fn prepare_get(&mut self, id: QueueId) -> Option<Wait> {
         self.expire_head(id, limits::EXPIRED_A_TURN);
         self.process_dead_letters();
-        let Some(queue) = self.queues.get(id) else { return None };
-        if queue.purged_by.is_some() {
-            return Some(Vhost::wait_for_purge(queue));
+        let queue = self.queues.get(id)?;
+        if queue.is_held() {
+            return Some(Vhost::wait_for_release(queue));
         }
         if queue.ready.awaits_page() {
             self.ask_for_page(id);
@@ -129,11 +129,13 @@ impl Vhost {
 
     /// Purges so many messages as were there when it began, in turns.
     fn prepare_purge(&mut self, via: ChannelRef, id: QueueId) -> Option<Wait> {
-        let Some(queue) = self.queues.get_mut(id) else { return None };
-        if *queue.purged_by.get_or_insert(via.channel) != via.channel {
-            return Some(Vhost::wait_for_purge(queue));
+        let queue = self.queues.get_mut(id)?;
+        let is_other = queue.purged_by.is_some_and(|other| other != via.channel);
+        if is_other || queue.is_held_by_work() {
+            return Some(Vhost::wait_for_release(queue));
         }
-        let Some(channel) = self.sessions.channel_mut(via.channel) else { return None };
+        queue.purged_by = Some(via.channel);
+        let channel = self.sessions.channel_mut(via.channel)?;
         let begun = channel.purge.filter(|purge| purge.queue == id);
         let mut purge = begun.unwrap_or(Purge { queue: id, left: queue.ready.len(), purged: 0 });
         let turn = purge.left.min(limits::PURGED_A_TURN);
@@ -145,6 +147,7 @@ impl Vhost {
             self.release_from_store(kept);
             taken += 1;
         }
+        self.work.take(taken);
         purge.left -= taken;
         purge.purged += taken as u32;
         if let Some(channel) = self.sessions.channel_mut(via.channel) {
@@ -173,7 +176,7 @@ impl Vhost {
         match kept {
             None => {}
             Some(Kept::Recorded { queue, position }) => {
-                self.journal.record_settled(queue, position)
+                self.journal.record_settled(queue, position);
             }
             Some(Kept::Paged { owner, position }) => self.memory.order_done(owner, position),
         }

@@ -7,9 +7,20 @@
 use std::sync::Arc;
 
 use super::Vhost;
+use super::work::Task;
 use crate::broker::ids::{ExchangeId, QueueId};
 use crate::broker::policy::{PolicySet, effective_alternate, effective_queue_arguments};
 use crate::broker::time::Time;
+
+/// How far policies have been applied to what is there, by place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PolicyPass {
+    exchange: usize,
+    queue: usize,
+}
+
+/// How many steps it takes to match the patterns of all policies with a name, about.
+const STEPS: usize = 4;
 
 impl Vhost {
     /// The policies have changed.
@@ -19,16 +30,35 @@ impl Vhost {
             return;
         }
         self.policies = policies;
-        let exchanges: Vec<_> = self.exchanges.iter().map(|(id, _)| id).collect();
-        for id in exchanges {
-            self.apply_exchange_policy(id);
-        }
-        let queues: Vec<_> = self.queues.iter().map(|(id, _)| id).collect();
-        for id in queues {
-            self.apply_queue_policy(id);
-            self.drop_head(id);
-        }
+        self.work.drop_policy_pass();
+        self.start(Task::ApplyPolicies(PolicyPass::default()), None);
         self.process_dead_letters();
+    }
+
+    /// Applies policies to what is there, as far as the steps reach; gives back the rest.
+    pub(super) fn apply_policies_on(&mut self, mut pass: PolicyPass) -> Option<PolicyPass> {
+        while pass.exchange < self.exchanges.end() {
+            if self.work.is_exhausted() {
+                return Some(pass);
+            }
+            if let Some(id) = self.exchanges.at(pass.exchange) {
+                self.apply_exchange_policy(id);
+            }
+            pass.exchange += 1;
+            self.work.take(STEPS);
+        }
+        while pass.queue < self.queues.end() {
+            if self.work.is_exhausted() {
+                return Some(pass);
+            }
+            if let Some((id, _)) = self.queues.at(pass.queue) {
+                self.apply_queue_policy(id);
+                self.evaluate(id);
+            }
+            pass.queue += 1;
+            self.work.take(STEPS);
+        }
+        None
     }
 
     /// Lets the policies that match a queue apply to it.

@@ -2,35 +2,27 @@
 
 use std::borrow::Cow;
 
-use leveret_codec::{Properties, ShortString, Value};
+use leveret_codec::{Properties, ShortString};
 use smallvec::SmallVec;
 
 use super::Vhost;
+use super::fan_out::{FanOut, Then};
 use super::publish_run::DELIVERY_MODE_FLAG;
 use super::reply_to::{is_address, is_reply_to};
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
-use crate::broker::dead_letter::{Death, Reason, dead_letter, is_cycle};
+use crate::broker::dead_letter::Reason;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::exchange::{Routed, Routes};
 use crate::broker::ids::{ConsumerId, ExchangeId, Lsn, QueueId};
+use crate::broker::limits;
 use crate::broker::message::Message;
 use crate::broker::names;
-use crate::broker::paging::Kept;
 use crate::broker::ready::Entry;
 use crate::broker::record::{Placement, Record};
 use crate::broker::time::Time;
-
-/// A message whose life in a queue ended and that has somewhere to go.
-#[derive(Debug)]
-pub(super) struct DeadLetter {
-    message: Message,
-    death: Death,
-    /// Its place in the store, which is given up once its copy is there.
-    kept: Option<Kept>,
-}
 
 /// What the properties of a publish ask for.
 #[derive(Default)]
@@ -73,7 +65,7 @@ impl Vhost {
             if options.replies { self.with_reply_address(via, &message)? } else { message };
 
         let before = self.journal.last();
-        let routes = self.route(exchange, &message, &options.copies);
+        let mut routes = self.route(exchange, &message, &options.copies);
         if exchange.is_none() && is_address(message.routing_key().as_bytes()) {
             self.deliver_reply(&message);
         }
@@ -91,16 +83,17 @@ impl Vhost {
         if let (None, true, &[queue]) = (exchange, options.is_plain, &routes.queues[..]) {
             self.batch.run.begin(via, &message, queue);
         }
-        let accepted = self.pass_on(
-            via,
-            mandatory,
-            message,
-            delayed_by,
-            options.expiration_ms,
-            &routes.queues,
-        );
+        let expiration_ms = options.expiration_ms;
+        if routes.queues.len() > limits::AT_ONCE {
+            let queues = std::mem::take(&mut routes.queues);
+            self.batch.routes = routes;
+            self.publish_to_many(via, message, delayed_by, expiration_ms, queues);
+            return Ok(());
+        }
+        let accepted =
+            self.pass_on(via, mandatory, message, delayed_by, expiration_ms, &routes.queues);
         self.batch.routes = routes;
-        self.note_published(via, accepted, before);
+        self.note_published(via, accepted, self.journal.since(before));
         Ok(())
     }
 
@@ -109,7 +102,26 @@ impl Vhost {
         let before = self.journal.last();
         self.note_routed(None, 1);
         let accepted = self.enqueue_in_one(queue, message, None);
-        self.note_published(via, accepted, before);
+        self.note_published(via, accepted, self.journal.since(before));
+    }
+
+    /// A message goes to so many queues that others are to have their turn meanwhile.
+    fn publish_to_many(
+        &mut self,
+        via: ChannelRef,
+        message: Message,
+        delayed_by: Vec<(ExchangeId, Message)>,
+        expiration_ms: Option<u64>,
+        queues: Vec<QueueId>,
+    ) {
+        let before = self.journal.last();
+        let mut accepted = true;
+        for (exchange, whole) in delayed_by {
+            accepted &= self.delay(exchange, &whole);
+        }
+        let mut fan_out = FanOut::new(message, expiration_ms, queues, Then::Published(via));
+        fan_out.note(accepted, self.journal.since(before));
+        self.add_fan_out(fan_out, Some(via.connection));
     }
 
     /// The exchange of a publish; none for the default one.
@@ -205,7 +217,12 @@ impl Vhost {
                 let properties = message.properties();
                 let chance = self.chance.u64(..);
                 let routed = Routed { key, copies, properties, now: self.now, chance };
-                self.exchanges.route(exchange, routed, &mut routes);
+                let steps = self.exchanges.route(exchange, routed, &mut routes);
+                self.work.take(steps);
+                if self.work.is_pending() {
+                    // why: bindings of a queue that is gone may be there still.
+                    routes.queues.retain(|id| self.queues.contains(*id));
+                }
             }
         }
         if routes.queues.len() > 1 {
@@ -251,11 +268,11 @@ impl Vhost {
         }
     }
 
-    fn note_published(&mut self, via: ChannelRef, accepted: bool, before: Lsn) {
+    /// Counts a publish, whose confirm waits for a record, if there is one.
+    pub(super) fn note_published(&mut self, via: ChannelRef, accepted: bool, record: Option<Lsn>) {
         self.count_publish(via);
         let Some(channel) = self.sessions.channel_mut(via.channel) else { return };
         let Some(confirms) = &mut channel.confirms else { return };
-        let record = self.journal.since(before);
         confirms.note_published(accepted, record);
         if record.is_some() {
             self.journal.note_awaited();
@@ -317,6 +334,8 @@ impl Vhost {
         expiration_ms: Option<u64>,
         queues: &[QueueId],
     ) -> bool {
+        self.work.take(queues.len());
+        self.work.dead_letters.set_width(queues.len());
         let mut accepted = true;
         let mut placements = SmallVec::<[Placement; 1]>::new();
         let mut entries = SmallVec::<[(QueueId, Entry); 8]>::new();
@@ -334,6 +353,7 @@ impl Vhost {
         if !placements.is_empty() {
             if self.journal.has_failed() {
                 // As in one queue.
+                self.work.dead_letters.set_width(1);
                 return false;
             }
             self.journal.record(Record::Enqueued { message: message.clone(), placements });
@@ -342,6 +362,7 @@ impl Vhost {
             let taker = self.taker(id);
             self.admit(id, taker, entry);
         }
+        self.work.dead_letters.set_width(1);
         accepted
     }
 
@@ -360,7 +381,8 @@ impl Vhost {
 
     /// The consumer to which the next message of a queue goes at once.
     fn taker(&mut self, id: QueueId) -> Option<ConsumerId> {
-        if !self.queues.get(id)?.ready.is_empty() {
+        let queue = self.queues.get(id)?;
+        if !queue.ready.is_empty() || queue.is_held() {
             return None;
         }
         self.next_consumer(id)
@@ -373,97 +395,17 @@ impl Vhost {
             return;
         }
         let Some(queue) = self.queues.get_mut(id) else { return };
-        if entry.is_expired(self.now) && queue.ready.is_empty() {
+        if entry.is_expired(self.now) && queue.ready.is_empty() && !queue.is_held() {
             self.dead_letter_entry(id, entry, Reason::Expired);
             return;
         }
         let may_expire = entry.expires_at != Time::NEVER;
         queue.ready.push_back(entry);
         if queue.is_over_full() {
-            self.drop_head(id);
-        }
-        if may_expire {
+            self.evaluate(id);
+        } else if may_expire {
             self.arm(id);
         }
-    }
-
-    /// Drops messages from the head of a queue until it keeps its limits.
-    pub(super) fn drop_head(&mut self, id: QueueId) {
-        while let Some(queue) = self.queues.get_mut(id)
-            && queue.is_over_full()
-            && queue.purged_by.is_none()
-            && queue.overflow() == Overflow::DropHead
-            && let Some(entry) = queue.ready.pop_front()
-        {
-            self.dead_letter_entry(id, entry, Reason::MaxLength);
-        }
-        self.arm(id);
-    }
-
-    /// A message leaves a queue otherwise than to a client.
-    pub(super) fn dead_letter_entry(&mut self, id: QueueId, entry: Entry, reason: Reason) {
-        let Some(queue) = self.queues.get(id) else { return };
-        let kept = queue.kept(&entry);
-        self.dead_letter_message(id, entry.message, reason, kept);
-    }
-
-    fn dead_letter_message(
-        &mut self,
-        id: QueueId,
-        message: Message,
-        reason: Reason,
-        kept: Option<Kept>,
-    ) {
-        let Some(queue) = self.queues.get(id) else { return };
-        match &queue.arguments.dead_letter_exchange {
-            None => self.release_from_store(kept),
-            Some(exchange) => {
-                let death = Death {
-                    reason,
-                    queue: queue.name.clone(),
-                    time: self.now,
-                    exchange: exchange.clone(),
-                    routing_key: queue.arguments.dead_letter_routing_key.clone(),
-                };
-                self.dead_letters.push_back(DeadLetter { message, death, kept });
-            }
-        }
-    }
-
-    /// Routes the messages that died on, and those that die of that, until none is left.
-    pub(super) fn process_dead_letters(&mut self) {
-        while let Some(dead) = self.dead_letters.pop_front() {
-            self.publish_dead(&dead);
-            // why: only now. Should the broker die in between, the message is there twice rather
-            // than lost.
-            self.release_from_store(dead.kept);
-        }
-    }
-
-    fn publish_dead(&mut self, dead: &DeadLetter) {
-        let exchange = match self.exchanges.find(dead.death.exchange.as_bytes()) {
-            Some(id) => Some(id),
-            None if dead.death.exchange.is_empty() => None,
-            // rabbitmq: a dead-letter exchange that is not there loses the message silently.
-            None => return,
-        };
-        let copies = match (&dead.death.routing_key, dead.message.properties().headers()) {
-            (None, Some(headers)) => copies_of(headers.find(b"CC")),
-            _ => Vec::new(),
-        };
-        let message = dead_letter(&dead.message, &dead.death);
-        let mut routes = self.route(exchange, &message, &copies);
-        for &exchange in &routes.delaying {
-            self.delay(exchange, &message);
-        }
-        if dead.death.reason != Reason::Rejected {
-            routes.queues.retain(|id| {
-                let queue = self.queues.get(*id);
-                queue.is_some_and(|queue| !is_cycle(&message, &queue.name))
-            });
-        }
-        self.enqueue(message, None, &routes.queues);
-        self.batch.routes = routes;
     }
 }
 
@@ -485,9 +427,4 @@ pub(super) fn without_bcc(message: &Message) -> Message {
         Properties::from_checked(&properties),
         message.body(),
     )
-}
-
-fn copies_of(header: Option<Value<'_>>) -> Vec<ShortString> {
-    let Some(Value::Array(keys)) = header else { return Vec::new() };
-    keys.iter().filter_map(|key| Some(ShortString::truncated(key.as_bytes()?))).collect()
 }

@@ -1,11 +1,15 @@
 //! The class `queue`.
 
+use std::collections::VecDeque;
+
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{ReplyCode, ShortStr, ShortString};
 
 use super::exchanges::{clean, inequivalent, not_the_default, reserved};
 use super::reply_to::{is_address, is_reply_to};
 use super::sessions::ChannelRef;
+use super::unbind::Unbinding;
+use super::work::Task;
 use super::{Notice, Vhost};
 use crate::broker::access::Permission;
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named, unknown_arguments};
@@ -220,20 +224,32 @@ impl Vhost {
         if let Some(id) = queue.durable {
             self.journal.record(Record::QueueDeleted { id });
         }
-        for consumer in queue.consumers.members() {
-            self.cancel_by_broker(consumer);
-        }
-        self.unbind_queue(Destination::Queue(id), queue.bindings);
         if let Some(client) = queue.owner.and_then(|owner| self.sessions.client_mut(owner)) {
             client.owned_queues.remove(&id);
         }
+        let Queue { consumers, bindings, ready, .. } = queue;
+        self.start(Task::CancelConsumers(consumers.members().collect()), None);
+        self.start(Task::Unbind(Unbinding::new(id, bindings)), None);
+        self.work.add_weight(ready.weight());
+        self.start(Task::Discard(Box::new(ready)), None);
+    }
+
+    /// Tells consumers, as far as the steps reach, that their queue was deleted; gives back the rest.
+    pub(super) fn cancel_on(
+        &mut self,
+        mut consumers: VecDeque<ConsumerId>,
+    ) -> Option<VecDeque<ConsumerId>> {
+        while !self.work.is_exhausted() {
+            self.cancel_by_broker(consumers.pop_front()?);
+            self.work.take(1);
+        }
+        (!consumers.is_empty()).then_some(consumers)
     }
 
     /// rabbitmq: a client that announced consumer_cancel_notify is told with basic.cancel.
     fn cancel_by_broker(&mut self, id: ConsumerId) {
         let Some(consumer) = self.sessions.remove_consumer(id) else { return };
-        let Some(channel) = self.sessions.channel_mut(consumer.channel) else { return };
-        channel.consumers.remove(consumer.tag.as_bytes());
+        let Some(channel) = self.sessions.channel(consumer.channel) else { return };
         let number = channel.number;
         let told =
             self.sessions.client(consumer.connection).is_some_and(Client::wants_cancel_notify);
@@ -253,8 +269,7 @@ impl Vhost {
         if !purge.nowait {
             self.sessions.reply(via.connection, via.number, &queue::PurgeOk { message_count });
         }
-        self.drop_head(id);
-        self.dispatch(id);
+        self.evaluate(id);
         Ok(())
     }
 

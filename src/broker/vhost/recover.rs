@@ -59,7 +59,7 @@ impl Vhost {
         // dropped of them is a change.
         let queues: Vec<QueueId> = self.queues.iter().map(|(id, _)| id).collect();
         for id in queues {
-            self.drop_head(id);
+            self.evaluate(id);
         }
         self.process_dead_letters();
         left_out

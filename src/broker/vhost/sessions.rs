@@ -2,6 +2,8 @@
 //!
 //! invariant: a client stands among those with outputs exactly when it has some.
 
+use std::collections::VecDeque;
+
 use hashbrown::HashMap;
 use leveret_codec::ShortString;
 use leveret_codec::method::{Encode, basic};
@@ -12,7 +14,7 @@ use crate::broker::channel::{Channel, ChannelState};
 use crate::broker::client::Client;
 use crate::broker::command::Outgoing;
 use crate::broker::confirm::Confirm;
-use crate::broker::consumer::Consumer;
+use crate::broker::consumer::{Consumer, Standing};
 use crate::broker::ids::{ChannelId, ConnectionId, ConsumerId, kind};
 
 /// The clients of a virtual host with all that is theirs.
@@ -25,6 +27,8 @@ pub(super) struct Sessions {
     with_outputs: Vec<ConnectionId>,
     /// Where answers to direct reply-to go, by their address.
     reply_addresses: HashMap<ShortString, ChannelId>,
+    /// How many channels each user has open, those that have any.
+    channels_of_users: HashMap<String, usize>,
 }
 
 /// A channel of a client, found for a command.
@@ -70,6 +74,44 @@ impl Sessions {
         let Some(client) = self.clients.get_mut(connection) else { return };
         let channel = self.channels.insert(Channel::new(connection, number));
         client.channels.insert(number, channel);
+        match self.channels_of_users.get_mut(&client.user().name) {
+            Some(channels) => *channels += 1,
+            None => {
+                self.channels_of_users.insert(client.user().name.clone(), 1);
+            }
+        }
+    }
+
+    /// The client knows a channel no longer.
+    pub(super) fn forget_channel_number(&mut self, via: ChannelRef) {
+        let Some(client) = self.clients.get_mut(via.connection) else { return };
+        if client.channels.get(&via.number) == Some(&via.channel) {
+            client.channels.remove(&via.number);
+            self.count_out(via.connection, 1);
+        }
+    }
+
+    /// Takes all channels of a client, by number.
+    pub(super) fn take_channels(&mut self, id: ConnectionId) -> VecDeque<ChannelId> {
+        let Some(client) = self.clients.get_mut(id) else { return VecDeque::new() };
+        let channels: VecDeque<_> = std::mem::take(&mut client.channels).into_values().collect();
+        self.count_out(id, channels.len());
+        channels
+    }
+
+    /// How many channels a user has open.
+    pub(super) fn channels_of_user(&self, user: &str) -> usize {
+        self.channels_of_users.get(user).copied().unwrap_or(0)
+    }
+
+    fn count_out(&mut self, id: ConnectionId, channels: usize) {
+        let Some(user) = self.clients.get(id).map(|client| &client.user().name) else { return };
+        if let Some(open) = self.channels_of_users.get_mut(user) {
+            *open -= channels;
+            if *open == 0 {
+                self.channels_of_users.remove(user);
+            }
+        }
     }
 
     pub(super) fn remove_channel(&mut self, id: ChannelId) -> Option<Channel> {
@@ -115,7 +157,44 @@ impl Sessions {
         let consumer = self.consumers.remove(id)?;
         if let Some(channel) = self.channels.get_mut(consumer.channel) {
             channel.consumers.remove(consumer.tag.as_bytes());
+            if let Standing::BehindChannel(place) = consumer.standing {
+                channel.line.remove(place);
+            }
         }
+        if let Standing::BehindConnection(place) = consumer.standing
+            && let Some(client) = self.clients.get_mut(consumer.connection)
+        {
+            client.line.remove(place);
+        }
+        Some(consumer)
+    }
+
+    /// A consumer waits for the window that it shares with others of its channel.
+    pub(super) fn stand_behind_channel(&mut self, id: ConsumerId) {
+        if let Some((consumer, channel)) = self.consumer_and_channel(id) {
+            consumer.standing = Standing::BehindChannel(channel.line.push_back(id));
+        }
+    }
+
+    /// A consumer waits for the outbox of its connection.
+    pub(super) fn stand_behind_connection(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.consumers.get_mut(id) else { return };
+        if let Some(client) = self.clients.get_mut(consumer.connection) {
+            consumer.standing = Standing::BehindConnection(client.line.push_back(id));
+        }
+    }
+
+    /// Takes the first consumer that waits for a channel's shared window.
+    pub(super) fn next_behind_channel(&mut self, id: ChannelId) -> Option<ConsumerId> {
+        let consumer = self.channels.get_mut(id)?.line.pop_front()?;
+        self.consumers.get_mut(consumer)?.standing = Standing::Idle;
+        Some(consumer)
+    }
+
+    /// Takes the first consumer that waits for a connection's outbox.
+    pub(super) fn next_behind_connection(&mut self, id: ConnectionId) -> Option<ConsumerId> {
+        let consumer = self.clients.get_mut(id)?.line.pop_front()?;
+        self.consumers.get_mut(consumer)?.standing = Standing::Idle;
         Some(consumer)
     }
 

@@ -1,22 +1,53 @@
 //! The end of deliveries: basic.ack, basic.nack, basic.reject, basic.recover, and what a channel
 //! leaves behind.
 
+use std::collections::BTreeSet;
+
 use leveret_codec::method::basic;
 use smallvec::SmallVec;
 
 use super::Vhost;
 use super::sessions::ChannelRef;
+use super::work::Task;
 use crate::broker::dead_letter::Reason;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::ids::{ChannelId, ConsumerId, QueueId};
+use crate::broker::limits;
 use crate::broker::transaction::{HeldSettlement, Outcome};
-use crate::broker::unacked::Unacked;
+use crate::broker::unacked::{Unacked, UnackedList};
 
-/// Queues and consumers that a settlement may set going, each once, in order.
+/// Deliveries of a channel that are settled in steps.
+///
+/// why: they are its own, so that they are settled as they were to be, whatever becomes of the channel.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    channel: ChannelId,
+    deliveries: UnackedList,
+    outcome: Outcome,
+    /// The queues that got messages back. They are held until all have.
+    returned_to: HeldQueues,
+}
+
+impl Settlement {
+    pub(super) fn new(channel: ChannelId, deliveries: UnackedList, outcome: Outcome) -> Self {
+        Settlement { channel, deliveries, outcome, returned_to: HeldQueues::default() }
+    }
+
+    /// Those that are not settled yet.
+    pub(super) fn deliveries(&self) -> &UnackedList {
+        &self.deliveries
+    }
+}
+
+/// Queues that a piece of work holds, so that nothing leaves them before all of it is done.
+#[derive(Debug, Default)]
+pub(super) struct HeldQueues(BTreeSet<QueueId>);
+
+/// Queues and consumers that settlements may set going, each once, in order.
 ///
 /// why small: most settlements are of one queue and one consumer, and may be of one message.
 #[derive(Default)]
-struct Touched {
+struct SetGoing {
     queues: SmallVec<[QueueId; 2]>,
     consumers: SmallVec<[ConsumerId; 2]>,
 }
@@ -51,10 +82,10 @@ impl Vhost {
             (false, _) => {
                 let delivery = channel.unacked.take(tag).ok_or_else(unknown)?;
                 if channel.transaction.is_none() {
-                    self.settle_all(via.channel, [delivery], outcome);
+                    self.settle_now(via.channel, [delivery], outcome);
                     return Ok(());
                 }
-                vec![(tag, delivery)]
+                UnackedList::of(tag, delivery)
             }
             (true, 0) => channel.unacked.take_all(),
             (true, _) => channel.unacked.take_through(tag).ok_or_else(unknown)?,
@@ -63,7 +94,7 @@ impl Vhost {
             Some(transaction) => {
                 transaction.settlements.push(HeldSettlement { deliveries, outcome });
             }
-            None => self.settle_all(via.channel, without_tags(deliveries), outcome),
+            None => self.settle_all(via, deliveries, outcome),
         }
         Ok(())
     }
@@ -81,100 +112,111 @@ impl Vhost {
         if answered {
             self.sessions.reply(via.connection, via.number, &basic::RecoverOk {});
         }
-        self.requeue_unacked(via.channel);
+        let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
+        let deliveries = channel.unacked.take_all();
+        self.settle_all(via, deliveries, Outcome::Returned);
         Ok(())
     }
 
-    /// Puts all deliveries of channels that end back into their queues.
-    ///
-    /// why: all of them before any is sent again, so that what one channel had does not overtake
-    /// what another had before it.
-    pub(super) fn requeue_all(&mut self, channels: &[ChannelId]) {
-        let mut returned_to = SmallVec::new();
-        for &id in channels {
-            self.drop_transaction(id);
-            returned_to.extend(self.end_purge(id).map(|purge| purge.queue));
-            let Some(channel) = self.sessions.channel_mut(id) else { continue };
-            channel.unacked_of_consumers = 0;
-            for delivery in without_tags(channel.unacked.take_all()) {
-                self.settle_one(delivery, Outcome::Returned, &mut returned_to);
-            }
-        }
-        once_each(&mut returned_to);
-        for &queue in &returned_to {
-            self.drop_head(queue);
-        }
-        for queue in returned_to {
-            self.dispatch(queue);
+    /// Settles deliveries that their channel does not list any more.
+    fn settle_all(&mut self, via: ChannelRef, mut deliveries: UnackedList, outcome: Outcome) {
+        if deliveries.len() <= limits::AT_ONCE {
+            let all = std::iter::from_fn(|| deliveries.pop_front()).map(|(_, delivery)| delivery);
+            self.settle_now(via.channel, all, outcome);
+        } else {
+            let settlement = Settlement::new(via.channel, deliveries, outcome);
+            self.start(Task::Settle(settlement), Some(via.connection));
         }
     }
 
-    fn requeue_unacked(&mut self, id: ChannelId) {
-        let Some(channel) = self.sessions.channel_mut(id) else { return };
-        let deliveries = channel.unacked.take_all();
-        self.settle_all(id, without_tags(deliveries), Outcome::Returned);
+    /// Goes on with a settlement as far as the steps reach; gives back the rest.
+    pub(super) fn settle_on(&mut self, mut settlement: Settlement) -> Option<Settlement> {
+        let Settlement { channel, outcome, .. } = settlement;
+        let mut going = SetGoing::default();
+        let deliveries = &mut settlement.deliveries;
+        while !self.work.is_exhausted()
+            && let Some((_, delivery)) = deliveries.pop_front()
+        {
+            self.settle_one(channel, delivery, outcome, &mut going);
+            self.work.take(1);
+        }
+        let is_done = settlement.deliveries.is_empty();
+        let returned_to = std::mem::take(&mut going.queues);
+        self.hold(&mut settlement.returned_to, returned_to);
+        if is_done {
+            going.queues.extend(self.release_held(&mut settlement.returned_to));
+        }
+        self.set_going(channel, going);
+        (!is_done).then_some(settlement)
     }
 
-    pub(super) fn settle_all(
+    fn settle_now(
         &mut self,
         id: ChannelId,
         deliveries: impl IntoIterator<Item = Unacked>,
         outcome: Outcome,
     ) {
-        let mut touched = Touched::default();
-        let mut acknowledged = 0;
+        let mut going = SetGoing::default();
+        let mut steps = 0;
         for delivery in deliveries {
-            if let Some(consumer) = delivery.consumer {
-                self.give_credit(id, consumer);
-                note(&mut touched.consumers, consumer);
-            }
-            self.settle_one(delivery, outcome, &mut touched.queues);
-            acknowledged += u64::from(outcome == Outcome::Done);
+            self.settle_one(id, delivery, outcome, &mut going);
+            steps += 1;
         }
-        if let Some(channel) = self.sessions.channel_mut(id) {
-            channel.statistics.ack += acknowledged;
-        }
-        once_each(&mut touched.queues);
-        once_each(&mut touched.consumers);
-        for &queue in &touched.queues {
-            self.drop_head(queue);
-        }
-        let shared_window =
-            self.sessions.channel(id).is_some_and(|channel| channel.global_prefetch > 0);
-        if shared_window && let Some(channel) = self.sessions.channel(id) {
-            touched.consumers = channel.consumers.values().copied().collect();
-        }
-        for consumer in touched.consumers {
+        self.work.take(steps);
+        self.set_going(id, going);
+    }
+
+    /// Consumers and queues of a channel go on after settlements.
+    fn set_going(&mut self, id: ChannelId, mut going: SetGoing) {
+        once_each(&mut going.consumers);
+        for consumer in going.consumers {
             if let Some(queue) = self.resume(consumer) {
-                note(&mut touched.queues, queue);
+                note(&mut going.queues, queue);
             }
         }
-        once_each(&mut touched.queues);
-        for queue in touched.queues {
-            self.dispatch(queue);
+        once_each(&mut going.queues);
+        for queue in going.queues {
+            self.evaluate(queue);
+        }
+        if self.sessions.channel(id).is_some_and(|channel| !channel.line.is_empty()) {
+            self.start(Task::ResumeChannel(id), None);
         }
     }
 
-    fn give_credit(&mut self, channel: ChannelId, consumer: ConsumerId) {
-        if let Some(channel) = self.sessions.channel_mut(channel) {
-            channel.unacked_of_consumers -= 1;
-        }
-        if let Some(consumer) = self.sessions.consumer_mut(consumer) {
-            consumer.unacknowledged -= 1;
-        }
-    }
-
-    /// rabbitmq: deliveries of a queue that was deleted meanwhile are settled silently.
     fn settle_one(
+        &mut self,
+        id: ChannelId,
+        delivery: Unacked,
+        outcome: Outcome,
+        going: &mut SetGoing,
+    ) {
+        if let Some(channel) = self.sessions.channel_mut(id) {
+            channel.unacked_of_consumers -= usize::from(delivery.consumer.is_some());
+            channel.statistics.ack += u64::from(outcome == Outcome::Done);
+        }
+        if let Some((id, consumer)) =
+            delivery.consumer.and_then(|id| Some((id, self.sessions.consumer_mut(id)?)))
+        {
+            consumer.unacknowledged -= 1;
+            note(&mut going.consumers, id);
+        }
+        if let Some(queue) = self.settle_in_queue(delivery, outcome) {
+            note(&mut going.queues, queue);
+        }
+    }
+
+    /// Settles a delivery in its queue, which is named if it got the message back.
+    ///
+    /// rabbitmq: deliveries of a queue that was deleted meanwhile are settled silently.
+    pub(super) fn settle_in_queue(
         &mut self,
         delivery: Unacked,
         outcome: Outcome,
-        returned_to: &mut SmallVec<[QueueId; 2]>,
-    ) {
+    ) -> Option<QueueId> {
         let Unacked { queue: id, mut entry, .. } = delivery;
         let Some(queue) = self.queues.get_mut(id) else {
             self.memory.release(entry.weight());
-            return;
+            return None;
         };
         queue.note_settled(&entry);
         match outcome {
@@ -183,31 +225,56 @@ impl Vhost {
                 self.statistics.ack += 1;
                 let kept = queue.kept(&entry);
                 self.release_from_store(kept);
+                None
             }
-            Outcome::Rejected => self.dead_letter_entry(id, entry, Reason::Rejected),
+            Outcome::Rejected => {
+                self.dead_letter_entry(id, entry, Reason::Rejected);
+                None
+            }
             Outcome::Returned => {
                 entry.returns += 1;
                 entry.redelivered = true;
                 let limit = queue.arguments.delivery_limit;
                 if limit.is_some_and(|limit| u64::from(entry.returns) > limit) {
                     self.dead_letter_entry(id, entry, Reason::DeliveryLimit);
-                } else {
-                    let counted =
-                        queue.durable.filter(|_| entry.recorded && queue.counts_returns());
-                    let (position, returns) = (entry.position, entry.returns);
-                    queue.put_back(entry);
-                    note(returned_to, id);
-                    if let Some(queue) = counted {
-                        self.journal.record_returned(queue, position, returns);
-                    }
+                    return None;
                 }
+                let counted = queue.durable.filter(|_| entry.recorded && queue.counts_returns());
+                let (position, returns) = (entry.position, entry.returns);
+                queue.put_back(entry);
+                if let Some(queue) = counted {
+                    self.journal.record_returned(queue, position, returns);
+                }
+                Some(id)
             }
         }
     }
-}
 
-pub(super) fn without_tags(deliveries: Vec<(u64, Unacked)>) -> impl Iterator<Item = Unacked> {
-    deliveries.into_iter().map(|(_, delivery)| delivery)
+    /// Holds queues that are not held by this piece of work yet.
+    pub(super) fn hold(
+        &mut self,
+        held: &mut HeldQueues,
+        queues: impl IntoIterator<Item = QueueId>,
+    ) {
+        for id in queues {
+            if held.0.insert(id)
+                && let Some(queue) = self.queues.get_mut(id)
+            {
+                queue.hold();
+            }
+        }
+    }
+
+    /// Lets go of queues, which are to be evaluated then.
+    pub(super) fn release_held(&mut self, held: &mut HeldQueues) -> Vec<QueueId> {
+        let held = Vec::from_iter(std::mem::take(&mut held.0));
+        for &id in &held {
+            if let Some(queue) = self.queues.get_mut(id) {
+                queue.let_go();
+            }
+        }
+        held
+    }
 }
 
 /// Adds an id to a list, which is made to have each once later.

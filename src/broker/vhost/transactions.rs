@@ -5,9 +5,9 @@ use leveret_codec::{ReplyCode, ShortString};
 
 use super::Vhost;
 use super::sessions::ChannelRef;
-use super::settle::without_tags;
+use super::work::Task;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::ids::{ChannelId, ExchangeId, QueueId};
+use crate::broker::ids::{ChannelId, ExchangeId};
 use crate::broker::message::Message;
 use crate::broker::transaction::{HeldPublish, Transaction};
 
@@ -56,44 +56,6 @@ impl Vhost {
         }
     }
 
-    /// Publishes first, then settlements, as they came.
-    pub(super) fn tx_commit(&mut self, via: ChannelRef) -> Checked<()> {
-        let held = std::mem::take(self.transaction(via)?);
-        let before = self.journal.last();
-        let mut accepted = true;
-        for publish in held.publishes {
-            self.memory.release(publish.weight());
-            accepted &= self.commit_publish(via, publish);
-        }
-        self.process_dead_letters();
-        // rabbitmq: the answer comes before what the settlements set going; what was published must
-        // be safe before it is given.
-        if accepted && self.journal.last() > before {
-            let committing = Some(self.journal.last());
-            self.transaction(via)?.committing = committing;
-            self.journal.list_committing(via.channel);
-            self.journal.note_awaited();
-        } else if accepted {
-            self.sessions.reply(via.connection, via.number, &tx::CommitOk {});
-        }
-        for settlement in held.settlements {
-            let deliveries = without_tags(settlement.deliveries);
-            self.settle_all(via.channel, deliveries, settlement.outcome);
-        }
-        if accepted { Ok(()) } else { Err(Fault::precondition_failed("partial tx completion")) }
-    }
-
-    fn commit_publish(&mut self, via: ChannelRef, publish: HeldPublish) -> bool {
-        let names = publish.queues.iter();
-        let mut queues: Vec<QueueId> =
-            names.filter_map(|name| self.queues.find(name.as_bytes())).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        let HeldPublish { message, mandatory, expiration_ms, delayed_by, .. } = publish;
-        self.count_publish(via);
-        self.pass_on(via, mandatory, message, delayed_by, expiration_ms, &queues)
-    }
-
     /// rabbitmq: held publishes are forgotten, held settlements too; the deliveries may be settled
     /// again.
     pub(super) fn tx_rollback(&mut self, via: ChannelRef) -> Checked<()> {
@@ -108,12 +70,28 @@ impl Vhost {
         let Some(channel) = self.sessions.channel_mut(id) else { return };
         let Some(transaction) = &mut channel.transaction else { return };
         let publishes = std::mem::take(&mut transaction.publishes);
-        self.memory.release(publishes.iter().map(HeldPublish::weight).sum::<u64>());
         let settlements = std::mem::take(&mut transaction.settlements);
-        if !settlements.is_empty() {
-            let deliveries = settlements.into_iter().flat_map(|settlement| settlement.deliveries);
-            channel.unacked.put_back(deliveries);
+        self.work.take(settlements.len());
+        // why: the last first, so that each goes before those that are there already.
+        for settlement in settlements.into_iter().rev() {
+            channel.unacked.put_back(settlement.deliveries);
         }
+        if !publishes.is_empty() {
+            self.start(Task::Forget(publishes), None);
+        }
+    }
+
+    /// Frees publishes that were held, as far as the steps reach; gives back the rest.
+    pub(super) fn forget_on(
+        &mut self,
+        mut publishes: Vec<HeldPublish>,
+    ) -> Option<Vec<HeldPublish>> {
+        while !self.work.is_exhausted() {
+            let publish = publishes.pop()?;
+            self.memory.release(publish.weight());
+            self.work.take(1);
+        }
+        (!publishes.is_empty()).then_some(publishes)
     }
 
     /// Answers the commits that a sync has made safe; those that never will be are refused.
@@ -149,7 +127,7 @@ impl Vhost {
         Ok(())
     }
 
-    fn transaction(&mut self, via: ChannelRef) -> Checked<&mut Transaction> {
+    pub(super) fn transaction(&mut self, via: ChannelRef) -> Checked<&mut Transaction> {
         let channel = self.sessions.channel_mut(via.channel);
         channel
             .and_then(|channel| channel.transaction.as_mut())

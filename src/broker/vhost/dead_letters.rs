@@ -1,0 +1,247 @@
+//! Dead-lettering: what leaves a queue otherwise than to a client is routed on from a list.
+//!
+//! rabbitmq: queues dead-letter to each other without end where topologies multiply: `n` queues that let
+//! everything die at once and share a fanout as dead-letter exchange make about e·n! deaths of one publish.
+//! Here what one death leads to has a bound, see [`limits::DEAD_LETTER_COPIES`] and
+//! [`limits::DEAD_LETTER_QUEUES`].
+//!
+//! why: what a death leads to comes before the deaths that are listed already (depth first). So the list is
+//! no longer than the queues that copies go to, times how deep they may go; and messages of a queue stay in
+//! their order.
+
+use std::collections::VecDeque;
+
+use leveret_codec::{ShortString, Value};
+
+use super::Vhost;
+use super::fan_out::{FanOut, Then};
+use crate::broker::dead_letter::{Death, Reason, dead_letter, deaths_without_client, is_cycle};
+use crate::broker::ids::{ConnectionId, QueueId};
+use crate::broker::limits;
+use crate::broker::message::Message;
+use crate::broker::notice::Notice;
+use crate::broker::paging::Kept;
+use crate::broker::ready::Entry;
+use crate::broker::time::Time;
+
+/// A message whose life in a queue ended and that has somewhere to go.
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    message: Message,
+    death: Death,
+    /// Its place in the store, which is given up once its copy is there.
+    kept: Option<Kept>,
+    /// What it came from.
+    origin: Origin,
+    weight: u64,
+}
+
+/// What a death came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// How many copies dead-lettering has made of what died first, at most.
+    copies: u64,
+    /// The client whose command it goes back to, if it does.
+    client: Option<ConnectionId>,
+}
+
+/// The list of those that died and are to be routed on.
+#[derive(Debug, Default)]
+pub(super) struct DeadLetters {
+    list: VecDeque<DeadLetter>,
+    /// Those that came of the one at hand, which go before all others.
+    born: Vec<DeadLetter>,
+    /// What the deaths of now come from, while one that died before is routed on.
+    routing: Option<Origin>,
+    /// The client whose command is handled.
+    client: Option<ConnectionId>,
+    /// To how many queues the message at hand goes.
+    width: u64,
+    /// How many were not routed on since a notice was made of that, when that was, and one of the queues.
+    ended: u64,
+    ended_in: Option<ShortString>,
+    noticed_at: Option<Time>,
+}
+
+/// What one occupies beside its message, in bytes.
+const DEAD_LETTER_BYTES: u64 = 160;
+/// How many steps it takes to route one on.
+const STEPS: usize = 4;
+/// How long after a notice the next one is made at the earliest, in milliseconds.
+const NOTICE_PAUSE_MS: u64 = 10_000;
+
+impl DeadLetters {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// What all of them take in memory, in bytes.
+    pub(super) fn weight(&self) -> u64 {
+        self.list.iter().chain(&self.born).map(|it| it.weight).sum()
+    }
+
+    /// A command of a client is handled, or no longer: deaths go back to it. Says whose it was before.
+    pub(super) fn set_client(&mut self, client: Option<ConnectionId>) -> Option<ConnectionId> {
+        std::mem::replace(&mut self.client, client)
+    }
+
+    /// What the deaths of now come from.
+    pub(super) fn origin(&self) -> Origin {
+        self.routing.unwrap_or(Origin { copies: 1, client: self.client })
+    }
+
+    /// Deaths come from this from now on, while it is routed on. Says what they came from before.
+    pub(super) fn set_routing(&mut self, origin: Option<Origin>) -> Option<Origin> {
+        std::mem::replace(&mut self.routing, origin)
+    }
+
+    /// A message goes to so many queues.
+    pub(super) fn set_width(&mut self, queues: usize) {
+        self.width = queues as u64;
+    }
+
+    /// Those that came of one death go before all others.
+    pub(super) fn put_born_first(&mut self) {
+        while let Some(born) = self.born.pop() {
+            self.list.push_front(born);
+        }
+    }
+
+    fn note_ended(&mut self, now: Time, queue: &ShortString) -> Option<Notice> {
+        self.ended += 1;
+        self.ended_in = Some(queue.clone());
+        self.due_notice(now)
+    }
+
+    fn due_notice(&mut self, now: Time) -> Option<Notice> {
+        let is_due = self.noticed_at.is_none_or(|at| at.plus_millis(NOTICE_PAUSE_MS) <= now);
+        let queue = self.ended_in.as_ref().filter(|_| is_due && self.ended > 0)?.to_string();
+        self.noticed_at = Some(now);
+        Some(Notice::DeadLetteringEnded { queue, messages: std::mem::take(&mut self.ended) })
+    }
+}
+
+impl Vhost {
+    /// A message leaves a queue otherwise than to a client.
+    pub(super) fn dead_letter_entry(&mut self, id: QueueId, entry: Entry, reason: Reason) {
+        let Some(queue) = self.queues.get(id) else { return };
+        let kept = queue.kept(&entry);
+        self.dead_letter_message(id, entry.message, reason, kept);
+    }
+
+    /// A message that has a place in the store, or none, is to go where the queue sends its dead.
+    pub(super) fn dead_letter_message(
+        &mut self,
+        id: QueueId,
+        message: Message,
+        reason: Reason,
+        kept: Option<Kept>,
+    ) {
+        let Some(queue) = self.queues.get(id) else { return };
+        let Some(exchange) = &queue.arguments.dead_letter_exchange else {
+            self.release_from_store(kept);
+            return;
+        };
+        let death = Death {
+            reason,
+            queue: queue.name.clone(),
+            time: self.now,
+            exchange: exchange.clone(),
+            routing_key: queue.arguments.dead_letter_routing_key.clone(),
+        };
+        let letters = &mut self.work.dead_letters;
+        // why: those that go to several queues at once share one body.
+        let weight = DEAD_LETTER_BYTES + message.as_bytes().len() as u64 / letters.width.max(1);
+        let origin = letters.origin();
+        let dead = DeadLetter { message, death, kept, origin, weight };
+        if letters.routing.is_some() {
+            letters.born.push(dead);
+        } else {
+            letters.list.push_back(dead);
+        }
+        self.work.add_weight(weight);
+        if let Some(client) = origin.client.and_then(|client| self.sessions.client_mut(client)) {
+            client.dead_letters += 1;
+        }
+    }
+
+    /// Routes the messages that died on, and those that die of that, as far as the steps reach.
+    pub(super) fn process_dead_letters(&mut self) {
+        if self.work.dead_letters.is_empty() {
+            return;
+        }
+        while !self.work.is_exhausted()
+            && let Some(dead) = self.work.dead_letters.list.pop_front()
+        {
+            self.work.remove_weight(dead.weight);
+            // A long list of deaths makes a message long, and each copy costs that.
+            self.work.take(STEPS + dead.message.as_bytes().len() / BYTES_A_STEP);
+            let origin = dead.origin;
+            self.publish_dead(dead);
+            if let Some(client) = origin.client.and_then(|client| self.sessions.client_mut(client))
+            {
+                client.dead_letters -= 1;
+            }
+            self.work.dead_letters.set_routing(None);
+            self.work.dead_letters.put_born_first();
+        }
+    }
+
+    fn publish_dead(&mut self, dead: DeadLetter) {
+        let DeadLetter { message, death, kept, origin, .. } = dead;
+        let exchange = match self.exchanges.find(death.exchange.as_bytes()) {
+            Some(id) => Some(id),
+            None if death.exchange.is_empty() => None,
+            // rabbitmq: a dead-letter exchange that is not there loses the message silently.
+            None => {
+                self.release_from_store(kept);
+                return;
+            }
+        };
+        if origin.copies > limits::DEAD_LETTER_COPIES
+            || deaths_without_client(&message) >= limits::DEAD_LETTER_QUEUES
+        {
+            let notice = self.work.dead_letters.note_ended(self.now, &death.queue);
+            notice.into_iter().for_each(|notice| self.batch.notice(notice));
+            self.release_from_store(kept);
+            return;
+        }
+        let copies = match (&death.routing_key, message.properties().headers()) {
+            (None, Some(headers)) => copies_of(headers.find(b"CC")),
+            _ => Vec::new(),
+        };
+        let message = dead_letter(&message, &death);
+        let mut routes = self.route(exchange, &message, &copies);
+        for &exchange in &routes.delaying {
+            self.delay(exchange, &message);
+        }
+        if death.reason != Reason::Rejected {
+            routes.queues.retain(|id| {
+                let queue = self.queues.get(*id);
+                queue.is_some_and(|queue| !is_cycle(&message, &queue.name))
+            });
+        }
+        let copies = origin.copies.saturating_mul(routes.queues.len().max(1) as u64);
+        self.work.dead_letters.set_routing(Some(Origin { copies, ..origin }));
+        let length = message.as_bytes().len();
+        self.work.take(routes.queues.len() * (1 + length / BYTES_A_STEP));
+        if routes.queues.len() > limits::AT_ONCE {
+            let queues = std::mem::take(&mut routes.queues);
+            self.add_fan_out(FanOut::new(message, None, queues, Then::Release(kept)), None);
+        } else {
+            self.enqueue(message, None, &routes.queues);
+            // why: only now. Should the broker die in between, the message is there twice rather
+            // than lost.
+            self.release_from_store(kept);
+        }
+        self.batch.routes = routes;
+    }
+}
+
+/// So many bytes of a message cost one step more.
+const BYTES_A_STEP: usize = 4096;
+
+fn copies_of(header: Option<Value<'_>>) -> Vec<ShortString> {
+    let Some(Value::Array(keys)) = header else { return Vec::new() };
+    keys.iter().filter_map(|key| Some(ShortString::truncated(key.as_bytes()?))).collect()
+}
