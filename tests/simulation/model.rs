@@ -4,28 +4,18 @@
 //! and does the same itself: it says which message goes next and who may take one, and lets it go
 //! to the consumer that was seen to get it. What was seen and never goes next is a fault.
 
-#[path = "model/apply.rs"]
 mod apply;
-#[path = "model/channels.rs"]
 mod channels;
-#[path = "model/confirms.rs"]
 mod confirms;
-#[path = "model/content.rs"]
 mod content;
-#[path = "model/deliveries.rs"]
 mod deliveries;
-#[path = "model/durable.rs"]
 mod durable;
-#[path = "model/exchanges.rs"]
 mod exchanges;
-#[path = "model/kinds.rs"]
 mod kinds;
-#[path = "model/matching.rs"]
 mod matching;
-#[path = "model/op.rs"]
 mod op;
-#[path = "model/queues.rs"]
 mod queues;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -43,6 +33,7 @@ pub(crate) use self::op::{
     At, Confirm, Notice, Op, Outcome, Publish, Reply, Request, Settlement, Subscription,
 };
 pub(crate) use self::queues::{Copy, Queue};
+pub(crate) use self::transactions::Transaction;
 
 // spec: reply codes, of what costs a channel.
 const ACCESS_REFUSED: u16 = 403;

@@ -47,12 +47,26 @@ impl Life {
     }
 
     fn choose_request(&mut self, at: At) -> Option<Request> {
+        if let Some(transaction) = &self.model.channels[&at].transaction {
+            // rabbitmq: a client waits for the answer to its commit before it says anything else.
+            if transaction.is_committing() {
+                return None;
+            }
+            if self.dice.one_in(10) {
+                return Some(if self.dice.one_in(4) { Request::Rollback } else { Request::Commit });
+            }
+        }
         let open = self.model.queues.values().filter(|it| it.owner.is_none_or(|of| of == at.0));
         let queues: Vec<&'static str> = open.map(|queue| queue.kind.name).collect();
         if queues.is_empty() || self.dice.one_in(12) {
             return self.choose_declaration(at.0);
         }
         let queue = *self.dice.pick(&queues);
+        let channel = &self.model.channels[&at];
+        let (is_transactional, is_confirming) = (channel.transaction.is_some(), channel.confirming);
+        if !is_transactional && !is_confirming && self.dice.one_in(8) {
+            return Some(self.choose_mode());
+        }
         match self.dice.below(100) {
             0 => Some(Request::Close),
             // What was never delivered, which costs the channel.
@@ -60,7 +74,9 @@ impl Life {
             2 => self.dice.one_in(3).then_some(Request::DeleteQueue(queue)),
             3 => self.dice.one_in(3).then_some(Request::Purge(queue)),
             4..=8 => self.choose_binding(),
-            9 | 10 => Some(Request::SelectConfirms),
+            9 | 10 => Some(self.choose_mode()),
+            // Which of a dead letter and a publish comes first within one commit is not said.
+            11..=49 if is_transactional && takes_dead_letters(queue) => None,
             11..=49 => Some(self.choose_publish(queue)),
             50..=57 => self.choose_consumer(at, queue),
             58..=61 => Some(self.choose_flow(at)),
@@ -68,6 +84,13 @@ impl Life {
             70 => Some(Request::Recover),
             _ => self.choose_settlement(at),
         }
+    }
+
+    fn choose_mode(&mut self) -> Request {
+        if self.world.transactions && self.dice.one_in(2) {
+            return Request::SelectTransactions;
+        }
+        Request::SelectConfirms
     }
 
     fn choose_declaration(&mut self, client: u64) -> Option<Request> {
@@ -132,7 +155,10 @@ impl Life {
         content.expiration_ms = self.dice.one_in(8).then(|| self.dice.below(4) * 300);
         let exchange = self.choose_exchange();
         if exchange == DEAD_LETTERS || self.dice.below(3) > 0 {
-            content.key = queue.to_owned();
+            // Now and then one that may not be there.
+            let other = self.dice.one_in(15).then(|| *self.dice.pick(&self.world.queues));
+            let other = other.filter(|name| !takes_dead_letters(name));
+            content.key = other.unwrap_or(queue).to_owned();
             if self.dice.one_in(20) {
                 // A few of these fill an outbox.
                 content.body.push_str(&"x".repeat(400_000));

@@ -7,7 +7,7 @@ use leveret::broker::paging::{PageOrder, PageOwner};
 use leveret::broker::record::{Record, Recovered, RecoveredMessage};
 use leveret::store::{Fault, FaultyDisk, Operation, Store};
 
-use super::super::model::{Content, Durable};
+use super::super::model::{Content, Durable, Op};
 use super::super::replay::Input;
 use super::recovered::{check_between, check_same};
 use super::{Life, Moment};
@@ -81,7 +81,7 @@ impl Life {
                 break;
             }
         }
-        self.input(Input::StoreFailed);
+        self.client_op(&Op::StoreFailed);
         self.input(Input::Finish);
         self.model.check_answered();
         self.core.take_records();

@@ -1,6 +1,6 @@
 //! What clients do, as inputs of the broker.
 
-use leveret_codec::method::{basic, channel, confirm, connection, exchange, queue};
+use leveret_codec::method::{basic, channel, confirm, connection, exchange, queue, tx};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Encode, Value};
 
@@ -19,6 +19,7 @@ pub(crate) fn input_of(op: &Op) -> Option<Input> {
             let close = connection::Close { reply_code: 200, ..Default::default() };
             method((*client, 0), &close)
         }
+        Op::StoreFailed => Input::StoreFailed,
         Op::On(at, request) => request_input(*at, request),
         _ => return None,
     })
@@ -47,6 +48,9 @@ fn request_input(at: At, request: &Request) -> Input {
         Request::Bind(binding) => bind(at, binding),
         Request::Unbind(binding) => unbind(at, binding),
         Request::SelectConfirms => method(at, &confirm::Select { nowait: false }),
+        Request::SelectTransactions => method(at, &tx::Select {}),
+        Request::Commit => method(at, &tx::Commit {}),
+        Request::Rollback => method(at, &tx::Rollback {}),
         Request::Publish(it) => Input::Publish(at.0, at.1, it.mandatory, it.content.message()),
         Request::Consume(it) => method(
             at,

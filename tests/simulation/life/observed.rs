@@ -16,6 +16,8 @@ pub(crate) struct Observed {
     pub(crate) replies: Vec<(At, Reply)>,
     pub(crate) notices: Vec<(At, Notice)>,
     pub(crate) confirms: Vec<(At, Confirm)>,
+    /// Answers to commits.
+    pub(crate) commits: Vec<At>,
 }
 
 impl Observed {
@@ -97,6 +99,10 @@ impl Observed {
             Method::BasicNack(it) => {
                 let (last, multiple) = (it.delivery_tag, it.multiple);
                 self.confirms.push((at, Confirm { last, multiple, accepted: false }));
+                return;
+            }
+            Method::TxCommitOk(_) => {
+                self.commits.push(at);
                 return;
             }
             Method::BasicCancel(it) => {

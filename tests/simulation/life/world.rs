@@ -8,6 +8,7 @@ use super::super::model::{DEAD_LETTERS, EXCHANGES, KINDS, dead_letters_of, takes
 pub(super) struct World {
     pub(super) queues: Vec<&'static str>,
     pub(super) exchanges: Vec<&'static str>,
+    pub(super) transactions: bool,
 }
 
 impl World {
@@ -24,6 +25,6 @@ impl World {
         }
         let exchanges = EXCHANGES.iter().map(|kind| kind.name);
         let exchanges = exchanges.filter(|name| *name == DEAD_LETTERS || dice.one_in(2)).collect();
-        World { queues, exchanges }
+        World { queues, exchanges, transactions: dice.one_in(2) }
     }
 }

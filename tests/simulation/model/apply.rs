@@ -1,6 +1,6 @@
 //! What a client asks for, done to the model.
 
-use super::{At, Channel, Client, Model, Notice, Op, Reply, Request};
+use super::{At, Channel, Client, Model, Notice, Op, Outcome, PRECONDITION_FAILED, Reply, Request};
 
 impl Model {
     /// Does what a client does. Gives back what it is answered.
@@ -26,6 +26,7 @@ impl Model {
                     vec![(*at, Reply::ChannelClosed(code))]
                 }
             },
+            Op::StoreFailed => self.fail_commits(),
             other => unreachable!("{other:?} is no client's"),
         }
     }
@@ -57,7 +58,16 @@ impl Model {
             Request::DeleteExchange(name) => self.delete_exchange(name),
             Request::Bind(binding) => self.bind(*binding)?,
             Request::Unbind(binding) => self.remove_bindings(|it| it == binding),
+            Request::SelectConfirms if self.channel(at).transaction.is_some() => {
+                return Err(PRECONDITION_FAILED);
+            }
             Request::SelectConfirms => self.channel(at).confirming = true,
+            Request::SelectTransactions => self.select_transactions(at)?,
+            Request::Commit => {
+                self.commit(at)?;
+                return Ok(None);
+            }
+            Request::Rollback => self.rollback(at)?,
             Request::Publish(publish) => {
                 self.publish(at, publish)?;
                 return Ok(None);
@@ -68,10 +78,18 @@ impl Model {
             Request::Get(name, no_ack) => return Ok(Some(self.get(at, name, *no_ack))),
             Request::Settle(it) => {
                 self.check_tag(at, it)?;
-                self.settle(at, it);
+                if self.channel(at).transaction.is_some() {
+                    self.hold_settlement(at, it);
+                } else {
+                    let deliveries = self.take_covered(at, it);
+                    self.settle(at, deliveries, it.outcome);
+                }
                 return Ok(None);
             }
-            Request::Recover => self.requeue_all(at),
+            Request::Recover => {
+                let unacked = self.take_unacked(at);
+                self.settle(at, unacked, Outcome::Requeued);
+            }
         }
         Ok(Some(Reply::Done))
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::confirms::Published;
-use super::{At, Copy, Model, Notice, Outcome, PRECONDITION_FAILED, Settlement, Subscription};
+use super::{
+    At, Copy, Model, Notice, Outcome, PRECONDITION_FAILED, Settlement, Subscription, Transaction,
+};
 
 #[derive(Default)]
 pub(crate) struct Channel {
@@ -13,6 +15,7 @@ pub(crate) struct Channel {
     pub(crate) unacked: BTreeMap<u64, Unacked>,
     pub(crate) consumers: BTreeMap<String, Consumer>,
     pub(crate) confirming: bool,
+    pub(crate) transaction: Option<Transaction>,
     pub(super) published: Vec<Published>,
     pub(super) answered: usize,
 }
@@ -33,9 +36,23 @@ pub(crate) struct Consumer {
 }
 
 impl Channel {
+    /// All that was delivered, a settlement that is held or not.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Unacked> {
+        let held = self.transaction.iter().flat_map(|it| &it.settlements);
+        let held = held.flat_map(|it| it.deliveries.iter().map(|(_, unacked)| unacked));
+        self.unacked.values().chain(held)
+    }
+
+    /// As [`unsettled`](Channel::unsettled), to change.
+    pub(super) fn unsettled_mut(&mut self) -> impl Iterator<Item = &mut Unacked> {
+        let held = self.transaction.iter_mut().flat_map(|it| &mut it.settlements);
+        let held = held.flat_map(|it| it.deliveries.iter_mut().map(|(_, unacked)| unacked));
+        self.unacked.values_mut().chain(held)
+    }
+
     /// How many of its deliveries went to consumers.
     pub(super) fn unacked_of_consumers(&self) -> usize {
-        self.unacked.values().filter(|it| it.consumer.is_some()).count()
+        self.unsettled().filter(|it| it.consumer.is_some()).count()
     }
 }
 
@@ -51,7 +68,7 @@ impl Model {
 
     /// What was delivered from a queue and is not settled.
     pub(super) fn unacked_of(&self, name: &str, instance: u64) -> impl Iterator<Item = &Copy> {
-        let unacked = self.channels.values().flat_map(|channel| channel.unacked.values());
+        let unacked = self.channels.values().flat_map(Channel::unsettled);
         let of_queue = unacked.filter(move |it| it.queue == name && it.instance == instance);
         of_queue.map(|it| &it.copy)
     }
@@ -109,21 +126,24 @@ impl Model {
         if is_known { Ok(()) } else { Err(PRECONDITION_FAILED) }
     }
 
-    pub(super) fn settle(&mut self, at: At, settlement: &Settlement) {
-        let Settlement { tag, multiple, outcome } = *settlement;
-        let all = self.channel(at).unacked.keys().copied();
-        let tags: Vec<u64> = match (multiple, tag) {
-            (false, _) => vec![tag],
-            (true, 0) => all.collect(),
-            (true, _) => all.filter(|it| *it <= tag).collect(),
-        };
-        let requeued = self.settle_each(at, &tags, outcome);
-        self.keep_limits(&requeued);
+    /// Takes what a settlement covers out of what is not settled.
+    pub(super) fn take_covered(&mut self, at: At, settlement: &Settlement) -> Vec<(u64, Unacked)> {
+        let Settlement { tag, multiple, .. } = *settlement;
+        let unacked = &mut self.channel(at).unacked;
+        let covered = |it: u64| it == tag || multiple && (tag == 0 || it < tag);
+        unacked.extract_if(.., |it, _| covered(*it)).collect()
     }
 
-    pub(super) fn requeue_all(&mut self, at: At) {
-        let all = Settlement { tag: 0, multiple: true, outcome: Outcome::Requeued };
-        self.settle(at, &all);
+    /// Settles deliveries; what can be delivered then is.
+    pub(super) fn settle(&mut self, at: At, deliveries: Vec<(u64, Unacked)>, outcome: Outcome) {
+        let requeued = self.settle_each(at, deliveries, outcome);
+        self.keep_limits(&requeued);
+        self.serve_all();
+    }
+
+    /// All deliveries of a channel, for which no settlement is held.
+    pub(super) fn take_unacked(&mut self, at: At) -> Vec<(u64, Unacked)> {
+        std::mem::take(&mut self.channel(at).unacked).into_iter().collect()
     }
 
     fn keep_limits(&mut self, requeued: &BTreeSet<&'static str>) {
@@ -133,15 +153,21 @@ impl Model {
     }
 
     /// Settles deliveries; says to which queues some came back.
-    fn settle_each(&mut self, at: At, tags: &[u64], outcome: Outcome) -> BTreeSet<&'static str> {
+    fn settle_each(
+        &mut self,
+        at: At,
+        deliveries: Vec<(u64, Unacked)>,
+        outcome: Outcome,
+    ) -> BTreeSet<&'static str> {
         let mut requeued = BTreeSet::new();
-        for tag in tags {
-            let channel = self.channel(at);
-            let unacked = channel.unacked.remove(tag).expect("it is not settled");
-            let consumer = unacked.consumer.and_then(|tag| channel.consumers.get_mut(&tag));
-            if let Some(consumer) = consumer {
+        let consumers = &mut self.channel(at).consumers;
+        for tag in deliveries.iter().filter_map(|(_, unacked)| unacked.consumer.as_ref()) {
+            // A consumer that was cancelled has no window any more.
+            if let Some(consumer) = consumers.get_mut(tag) {
                 consumer.unacked -= 1;
             }
+        }
+        for (_, unacked) in deliveries {
             let queue = self.queues.get_mut(unacked.queue);
             let Some(queue) = queue.filter(|it| it.instance == unacked.instance) else { continue };
             match outcome {
@@ -158,7 +184,10 @@ impl Model {
 
     pub(super) fn close_channel(&mut self, at: At) {
         self.cancel_all(at);
-        self.requeue_all(at);
+        // One that is not transactional has nothing to roll back.
+        _ = self.rollback(at);
+        let unacked = self.take_unacked(at);
+        self.settle(at, unacked, Outcome::Requeued);
         let channel = self.channels.remove(&at);
         self.leaving.extend(channel.map(|channel| (at, channel)));
     }
@@ -183,8 +212,9 @@ impl Model {
         }
         let mut requeued = BTreeSet::new();
         for at in channels {
-            let tags: Vec<u64> = self.channels[&at].unacked.keys().copied().collect();
-            requeued.extend(self.settle_each(at, &tags, Outcome::Requeued));
+            _ = self.rollback(at);
+            let unacked = self.take_unacked(at);
+            requeued.extend(self.settle_each(at, unacked, Outcome::Requeued));
             self.channels.remove(&at);
         }
         self.keep_limits(&requeued);

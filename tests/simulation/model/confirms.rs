@@ -1,9 +1,8 @@
 //! Publishes in confirm mode.
 
-use std::collections::BTreeSet;
-
 use super::{
-    ACCESS_REFUSED, At, Confirm, Content, Model, NOT_FOUND, Notice, Publish, exchange_kind,
+    ACCESS_REFUSED, At, Confirm, Content, Model, NOT_FOUND, Notice, Publish, Transaction,
+    exchange_kind,
 };
 
 /// A publish on a channel in confirm mode.
@@ -20,20 +19,36 @@ impl Model {
     pub(super) fn publish(&mut self, at: At, publish: &Publish) -> Result<(), u16> {
         let content = &publish.content;
         self.check_exchange(&content.exchange)?;
-        let routed = self.route(content);
-        if routed.is_empty() && publish.mandatory {
-            self.notices.push((at, Notice::Returned(content.body.clone())));
+        if self.channel(at).transaction.is_some() {
+            self.hold_publish(at, publish);
+            return Ok(());
         }
-        let queues: Vec<_> = routed.iter().copied().filter(|name| !self.refuses(name)).collect();
-        let accepted = queues.len() == routed.len();
-        let kept_in = self.keeping(&queues, content);
-        self.enqueue(&queues, content);
+        let routed = self.route(content);
+        let (accepted, kept_in) = self.put(at, publish, &routed);
         let channel = self.channel(at);
         if channel.confirming {
             let body = content.body.clone();
             channel.published.push(Published { accepted, body, kept_in });
         }
         Ok(())
+    }
+
+    /// A message enters the queues it was routed to, or comes back. Says whether all of them took it,
+    /// and which must keep it.
+    pub(super) fn put(
+        &mut self,
+        at: At,
+        publish: &Publish,
+        routed: &[&'static str],
+    ) -> (bool, Vec<KeptIn>) {
+        let content = &publish.content;
+        if routed.is_empty() && publish.mandatory {
+            self.notices.push((at, Notice::Returned(content.body.clone())));
+        }
+        let queues: Vec<_> = routed.iter().copied().filter(|name| !self.refuses(name)).collect();
+        let kept_in = self.keeping(&queues, content);
+        self.enqueue(&queues, content);
+        (queues.len() == routed.len(), kept_in)
     }
 
     /// Whether clients may publish to an exchange.
@@ -58,7 +73,7 @@ impl Model {
         &mut self,
         at: At,
         confirm: Confirm,
-        written: &BTreeSet<String>,
+        is_written: impl Fn(&str) -> bool,
         disk_works: bool,
     ) {
         let Confirm { last, multiple, accepted } = confirm;
@@ -73,14 +88,15 @@ impl Model {
             if accepted || disk_works {
                 assert_eq!(publish.accepted, accepted, "confirm of {}", publish.body);
             }
-            let safe = !accepted || self.is_safe(&publish.body, &publish.kept_in, written);
+            let Published { body, kept_in, .. } = publish;
+            let safe = !accepted || is_written(body) || !self.holds_any(body, kept_in);
             assert!(safe, "{} was confirmed before it was written", publish.body);
         }
     }
 
-    /// Whether a message is written as far as it is still there.
-    fn is_safe(&self, body: &str, kept_in: &[KeptIn], written: &BTreeSet<String>) -> bool {
-        written.contains(body) || !kept_in.iter().any(|(name, of)| self.holds(name, *of, body))
+    /// Whether a message is still in one of these queues.
+    pub(super) fn holds_any(&self, body: &str, kept_in: &[KeptIn]) -> bool {
+        kept_in.iter().any(|(name, instance)| self.holds(name, *instance, body))
     }
 
     fn holds(&self, name: &str, instance: u64, body: &str) -> bool {
@@ -94,6 +110,8 @@ impl Model {
     pub(crate) fn check_answered(&self) {
         for (at, channel) in &self.channels {
             assert_eq!(channel.answered, channel.published.len(), "confirms of {at:?}");
+            let transaction = channel.transaction.as_ref();
+            assert!(!transaction.is_some_and(Transaction::is_committing), "a commit of {at:?}");
         }
     }
 }

@@ -33,19 +33,22 @@ impl Model {
     /// # Panics
     /// When something was delivered that did not go next anywhere.
     pub(crate) fn explain(&mut self) {
-        let names: Vec<_> = self.queues.keys().copied().collect();
-        self.serve(&names);
-        for (at, seen) in &self.seen {
-            let due = |seen: &Seen| {
-                let queue = self.queue_of(*at, seen).and_then(|name| self.queues.get(name));
-                queue.map(|queue| queue.ready.iter().take(3).map(|it| it.body().to_owned()))
-            };
-            if let Some(seen) = seen.front() {
-                let due: Option<Vec<String>> = due(seen).map(Iterator::collect);
-                panic!("{} was delivered on {at:?} when {due:?} were next", seen.content.body);
-            }
+        self.serve_all();
+        let mut unexplained = self.seen.iter().filter_map(|(at, all)| Some((at, all.front()?)));
+        if let Some((at, seen)) = unexplained.next() {
+            let (tag, body) = (&seen.consumer, &seen.content.body);
+            let queue = self.queue_of(*at, seen).and_then(|name| self.queues.get(name));
+            let next = queue.map(|queue| queue.ready.iter().map(Copy::body).take(3));
+            let next: Option<Vec<_>> = next.map(Iterator::collect);
+            let may_take = queue.is_some() && self.may_take(*at, seen);
+            panic!("{body} to {tag:?} of {at:?}, which may take one: {may_take}, of {next:?}");
         }
         self.seen.clear();
+    }
+
+    pub(super) fn serve_all(&mut self) {
+        let names: Vec<_> = self.queues.keys().copied().collect();
+        self.serve(&names);
     }
 
     /// Lets messages of these queues go to the consumers that were seen to get them.
@@ -63,7 +66,9 @@ impl Model {
             return false;
         };
         let comes = |at: &At, seen: &Seen| {
-            self.queue_of(*at, seen) == Some(name) && seen.content.body == head.body()
+            self.queue_of(*at, seen) == Some(name)
+                && seen.content.body == head.body()
+                && self.may_take(*at, seen)
         };
         let next = self.seen.iter().find(|(at, all)| all.front().is_some_and(|it| comes(at, it)));
         let Some(at) = next.map(|(at, _)| *at) else { return false };
@@ -81,15 +86,18 @@ impl Model {
         Some(channel.consumers.get(seen.consumer.as_ref()?)?.queue)
     }
 
+    /// Whether the consumer that was seen to get a message may have one more.
+    fn may_take(&self, at: At, seen: &Seen) -> bool {
+        let channel = &self.channels[&at];
+        let consumer = seen.consumer.as_ref().and_then(|tag| channel.consumers.get(tag));
+        seen.outbox < OUTBOX_OCTETS && consumer.is_some_and(|it| has_credit(channel, it))
+    }
+
     /// A consumer gets a message.
     fn take(&mut self, name: &'static str, seen: &Seen, copy: Copy) {
         let tag = seen.consumer.as_ref().expect("a consumer gets it");
-        let channel = &self.channels[&seen.at];
-        let consumer = &channel.consumers[tag];
-        assert!(seen.outbox < OUTBOX_OCTETS, "{tag} does not read");
-        assert!(has_credit(channel, consumer), "{tag} has no room for {}", copy.body());
-        let no_ack = consumer.no_ack;
         let consumer = self.channel(seen.at).consumers.get_mut(tag).expect("it consumes");
+        let no_ack = consumer.no_ack;
         consumer.unacked += usize::from(!no_ack);
         self.note_taken(name, seen, copy, no_ack);
     }
@@ -146,7 +154,7 @@ impl Model {
 
     /// The store is being told what was delivered.
     pub(crate) fn tell_deliveries(&mut self) {
-        let unacked = self.channels.values_mut().flat_map(|it| it.unacked.values_mut());
+        let unacked = self.channels.values_mut().flat_map(Channel::unsettled_mut);
         let unacked = unacked.map(|unacked| &mut unacked.copy);
         let ready = self.queues.values_mut().flat_map(|queue| &mut queue.ready);
         for copy in unacked.chain(ready) {

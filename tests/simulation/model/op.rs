@@ -25,6 +25,8 @@ pub(crate) enum Op {
     Checkpoint,
     Kill,
     LosePower,
+    /// The broker hears that its store has failed.
+    StoreFailed,
     /// The disk fails, then the power.
     FailDisk(u64),
 }
@@ -42,6 +44,9 @@ pub(crate) enum Request {
     Bind(Binding),
     Unbind(Binding),
     SelectConfirms,
+    SelectTransactions,
+    Commit,
+    Rollback,
     Publish(Publish),
     Consume(Subscription),
     Cancel(String),
