@@ -1,33 +1,44 @@
 //! The one place that locks a vhost.
 //!
-//! Every input takes the same way, [`VhostHandle::with_vhost`]: lock, apply, drain, append,
-//! unlock, wake. The clock is read before the lock and wakes follow after it; in between there is
-//! no await, no system call, no log line.
+//! Every input takes the same way, [`VhostHandle::hold`]: lock, apply, drain, append, unlock, wake. The clock
+//! is read before the lock and wakes follow after it; in between there is no await, no system call, no log line.
 //!
-//! invariant: the lock order is vhost, then (outbox or log buffer). Both are leaves.
+//! Who waits for a vhost waits for that one alone: tasks fall asleep (see `lock`), what others tell it is left in
+//! its inbox (see `inbox`), and what others read of it often, such as how much memory it takes, is published at
+//! the end of each hold, or counted beside the lock.
+//!
+//! invariant: the lock order is vhost, then (inbox, outbox or log buffer). All are leaves.
 
+mod inbox;
+mod lock;
 mod session;
+mod state;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tokio::sync::{Notify, watch};
 
+use self::inbox::{Inbox, Told};
+use self::lock::{Guard, Lock};
+use self::state::{Afterwards, Slot, State};
+use crate::broker::access::Rights;
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
 use crate::broker::handshake;
-use crate::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
-use crate::broker::record::{Lsn, Record, Recovered};
+use crate::broker::paging::{MemoryShare, Page, PageOwner, PagedMessage};
+use crate::broker::policy::PolicySet;
+use crate::broker::record::{Lsn, Recovered};
 use crate::broker::snapshot::ConnectionSnapshot;
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, LeftOut, Notice, Vhost, VhostSettings};
+use crate::broker::vhost::{ConnectionId, LeftOut, Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
 
+pub(crate) use inbox::Chosen;
 pub(crate) use session::{ConnectionPeer, OnClose, Session, WriteReceipts};
 
 /// Access to a virtual host, for every part that has input for it. Cloning it copies a pointer.
@@ -38,43 +49,21 @@ pub(crate) struct VhostHandle {
 
 struct Shared {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Lock<State>,
+    inbox: Inbox,
     log: LogBuffer,
+    /// What messages took at the end of the last hold, in bytes.
+    message_memory: AtomicU64,
+    /// The open connections, to be found without the vhost.
+    open: Mutex<BTreeMap<ConnectionId, Slot>>,
     /// Why publishers are blocked, while they are.
     alarm: watch::Sender<Option<String>>,
     /// How many pages have come from the store.
     pages: watch::Sender<u64>,
     disk_is_full: AtomicBool,
-    /// Notified when the next deadline is earlier than the one that the timer sleeps for.
+    /// Notified when the next deadline is earlier than the one that the timer sleeps for, or something is left
+    /// in the inbox.
     timer: Notify,
-}
-
-/// What the lock protects.
-struct State {
-    vhost: Vhost,
-    /// What is outside of the core about each connection, by the index of its id.
-    slots: Vec<Option<Slot>>,
-    /// The `now` of the last input. Two inputs may read the clock in one order and get the lock in
-    /// the other; for the core time stands still then, and does not run back.
-    now: Time,
-    /// What the timer sleeps for, as far as we know; it never sleeps longer.
-    armed: Option<Time>,
-    /// Empty between inputs; kept for their memory.
-    records: Vec<Record>,
-    page_orders: Vec<PageOrder>,
-    /// How much memory messages may take, and what is notified when they take more.
-    memory_limit: u64,
-    pressure: Arc<Notify>,
-    /// How many pages have come from the store.
-    pages: u64,
-    stopping: bool,
-}
-
-/// What is outside of the core about a connection.
-struct Slot {
-    connection: ConnectionId,
-    outbox: Arc<Outbox>,
-    peer: Arc<ConnectionPeer>,
 }
 
 impl VhostHandle {
@@ -85,60 +74,50 @@ impl VhostHandle {
         settings: &VhostSettings,
         recovered: Recovered,
     ) -> (Self, Vec<LeftOut>) {
-        let state = State {
-            vhost: Vhost::new(name, settings),
-            slots: Vec::new(),
-            now: Time::EPOCH,
-            armed: None,
-            records: Vec::new(),
-            page_orders: Vec::new(),
-            memory_limit: u64::MAX,
-            pressure: Arc::default(),
-            pages: 0,
-            stopping: false,
-        };
         let handle = VhostHandle {
             shared: Arc::new(Shared {
                 clock,
-                state: Mutex::new(state),
+                state: Lock::new(State::new(Vhost::new(name, settings))),
+                inbox: Inbox::default(),
                 log: LogBuffer::default(),
+                message_memory: AtomicU64::new(0),
+                open: Mutex::default(),
                 alarm: watch::Sender::new(None),
                 pages: watch::Sender::new(0),
                 disk_is_full: AtomicBool::new(false),
                 timer: Notify::new(),
             }),
         };
-        let left_out = handle.with_vhost(|state, now| state.vhost.recover(now, recovered));
+        let left_out = handle.hold(|state, now| state.vhost.recover(now, recovered));
         (handle, left_out)
     }
 
     /// Opens a connection. What it is to be sent goes to `outbox`, the open-ok first. `on_close` is
-    /// called when it has ended.
-    pub(crate) fn open(
+    /// called when it has ended, or is not let in.
+    pub(crate) async fn open(
         &self,
         info: ConnectionInfo,
         peer: Arc<ConnectionPeer>,
         outbox: Arc<Outbox>,
         on_close: OnClose,
     ) -> Result<Session, Fault> {
-        let connection = self.with_vhost(|state, now| {
-            if state.stopping {
+        let opening = self.hold_as_task(|state, now| {
+            if state.is_stopping {
                 return Err(handshake::shutdown_fault());
             }
             let connection = state.vhost.handle_open(now, info);
-            let index = connection.index();
-            if state.slots.len() <= index {
-                state.slots.resize_with(index + 1, || None);
-            }
-            state.slots[index] = Some(Slot { connection, outbox, peer: peer.clone() });
-            Ok(connection)
-        })?;
-        Ok(Session::new(self.clone(), connection, peer, on_close))
+            let slot = Slot { connection, outbox, peer };
+            state.insert_slot(slot.clone());
+            Ok(slot)
+        });
+        let slot = opening.await?;
+        self.shared.open.lock().insert(slot.connection, slot.clone());
+        Ok(Session::new(self.clone(), slot, on_close))
     }
 
     /// The store has everything up to `lsn` on disk.
     pub(crate) fn synced(&self, lsn: Lsn) {
-        self.with_vhost(|state, now| state.vhost.handle_synced(now, lsn));
+        self.hold(|state, now| state.vhost.handle_synced(now, lsn));
     }
 
     /// A page of messages has come from the store.
@@ -152,7 +131,7 @@ impl VhostHandle {
     }
 
     fn paged(&self, input: impl FnOnce(&mut Vhost, Time)) {
-        let pages = self.with_vhost(|state, now| {
+        let pages = self.hold(|state, now| {
             input(&mut state.vhost, now);
             state.pages += 1;
             state.pages
@@ -163,7 +142,7 @@ impl VhostHandle {
     /// The disk is full, or has room again.
     pub(crate) fn set_disk_full(&self, is_full: bool) {
         self.shared.disk_is_full.store(is_full, Ordering::Relaxed);
-        self.with_vhost(|state, now| {
+        self.hold(|state, now| {
             state.vhost.handle_disk_full(now, is_full);
             state.pressure.notify_one();
         });
@@ -177,10 +156,7 @@ impl VhostHandle {
     /// How much memory messages may take here, if there is a disk for more, and in all of the broker,
     /// in bytes.
     pub(crate) fn set_memory_limit(&self, share: Option<MemoryShare>, whole: u64) {
-        self.with_vhost(|state, now| {
-            state.vhost.handle_memory_share(now, share);
-            state.memory_limit = whole;
-        });
+        self.tell(|told| told.memory = Some((share, whole)));
         if let Some(share) = share {
             // why: what is on its way to the disk is in memory as well, twice while it is written.
             self.shared.log.set_limit(share.before_paging / 2);
@@ -189,67 +165,84 @@ impl VhostHandle {
 
     /// Sets what is notified when messages take more than the limit.
     pub(crate) fn watch_memory(&self, pressure: Arc<Notify>) {
-        self.shared.state.lock().pressure = pressure;
+        self.hold(|state, _| state.pressure = pressure);
     }
 
     /// About how much memory the virtual host takes, in bytes: for messages that wait, that are not
     /// acknowledged, that are on their way to a client or to the disk.
     pub(crate) fn memory(&self) -> u64 {
-        let (messages, outboxes) = {
-            let state = self.shared.state.lock();
-            let outboxes = state.slots.iter().flatten().map(|slot| &slot.outbox);
-            // why: what is written is reported to the core in portions, the last one perhaps never.
-            let unreported: usize = outboxes.map(|outbox| outbox.unreported()).sum();
-            let outboxes = state.vhost.outbox_memory().saturating_sub(unreported as u64);
-            (state.vhost.message_memory(), outboxes)
-        };
+        let open = self.shared.open.lock();
+        let outboxes: u64 = open.values().map(|slot| slot.outbox.bytes()).sum();
+        drop(open);
+        let messages = self.shared.message_memory.load(Ordering::Relaxed);
         messages + outboxes + self.shared.log.bytes() as u64
     }
 
     /// The store failed: nothing more becomes durable.
     pub(crate) fn store_failed(&self) {
-        self.with_vhost(|state, now| state.vhost.handle_store_failed(now));
+        self.hold(|state, now| state.vhost.handle_store_failed(now));
     }
 
     /// A deadline may have passed.
-    pub(crate) fn timeout(&self) {
-        self.with_vhost(|state, now| state.vhost.handle_timeout(now));
+    pub(crate) async fn timeout(&self) {
+        self.hold_as_task(|state, now| state.vhost.handle_timeout(now)).await;
     }
 
-    /// The virtual host stops: every client is told why, and no new one gets in.
-    pub(crate) fn shutdown(&self, reason: &Fault) {
-        self.with_vhost(|state, now| {
-            state.stopping = true;
-            state.vhost.handle_shutdown(now, reason);
-        });
-    }
-
-    /// A change that is no command of a client: rights, policies, limits.
-    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Vhost, Time) -> T) -> T {
-        self.with_vhost(|state, now| write(&mut state.vhost, now))
+    /// Connections are to be closed, and told why.
+    pub(crate) fn close(&self, reason: Fault, chosen: Chosen) {
+        self.tell(|told| told.close.push((reason, chosen)));
     }
 
     /// An alarm is raised, with its reason, or all are over: publishers are blocked, or unblocked.
     pub(crate) fn set_alarm(&self, reason: Option<&str>) {
-        self.with_vhost(|state, now| state.vhost.handle_alarm(now, reason));
-        self.shared.alarm.send_replace(reason.map(str::to_owned));
+        self.tell(|told| told.alarm = Some(reason.map(str::to_owned)));
     }
 
-    /// Reads what is there now.
+    /// What users may do has changed.
+    pub(crate) fn set_rights(&self, rights: BTreeMap<String, Arc<Rights>>) {
+        self.tell(|told| told.rights.extend(rights));
+    }
+
+    /// The policies have changed.
+    pub(crate) fn set_policies(&self, policies: Arc<PolicySet>) {
+        self.tell(|told| told.policies = Some(policies));
+    }
+
+    /// How many queues there may be has changed.
+    pub(crate) fn set_max_queues(&self, max: Option<u64>) {
+        self.tell(|told| told.max_queues = Some(max));
+    }
+
+    /// A change whose result is waited for, on a thread that runs no tasks.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Vhost, Time) -> T) -> T {
+        self.hold(|state, now| write(&mut state.vhost, now))
+    }
+
+    /// Reads what is there now, on a thread that runs no tasks.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Vhost) -> T) -> T {
-        read(&self.shared.state.lock().vhost)
+        self.read_from(self.shared.state.lock_blocking(), |state| read(&state.vhost))
+    }
+
+    async fn read_as_task<T>(&self, read: impl FnOnce(&Vhost) -> T) -> T {
+        self.read_from(self.shared.state.lock().await, |state| read(&state.vhost))
     }
 
     /// Every connection with its other end, as they are now.
     pub(crate) fn connections(&self) -> Vec<(ConnectionSnapshot, Arc<ConnectionPeer>, u64)> {
-        let state = self.shared.state.lock();
-        let slot = |id: ConnectionId| state.slots.get(id.index())?.as_ref();
-        let connections = state.vhost.connections().into_iter();
-        let with_peer = connections.filter_map(|connection| {
-            let Slot { peer, outbox, .. } = slot(connection.id)?;
-            Some((connection, peer.clone(), outbox.written()))
-        });
-        with_peer.collect()
+        self.read_from(self.shared.state.lock_blocking(), |state| {
+            let connections = state.vhost.connections().into_iter();
+            let with_peer = connections.filter_map(|connection| {
+                let Slot { peer, outbox, .. } = state.slot(connection.id)?;
+                Some((connection, peer.clone(), outbox.written()))
+            });
+            with_peer.collect()
+        })
+    }
+
+    /// The open connection of this name, as management shows it.
+    pub(crate) fn connection(&self, name: &str) -> Option<ConnectionId> {
+        let open = self.shared.open.lock();
+        open.values().find(|slot| slot.peer.name == name).map(|slot| slot.connection)
     }
 
     /// The records that wait to be logged.
@@ -260,10 +253,16 @@ impl VhostHandle {
     /// When [`timeout`](VhostHandle::timeout) is due. Asked by the timer before it sleeps:
     /// [`wait_for_nearer_deadline`](VhostHandle::wait_for_nearer_deadline) returns when that was
     /// too late.
-    pub(crate) fn arm_timer(&self) -> Option<Time> {
-        let mut state = self.shared.state.lock();
-        state.armed = state.vhost.next_deadline();
-        state.armed
+    pub(crate) async fn arm_timer(&self) -> Option<Time> {
+        while self.shared.inbox.has_any() {
+            self.hold_as_task(|_, _| ()).await;
+            // why: what takes several holds must not keep others from the lock.
+            tokio::task::yield_now().await;
+        }
+        self.read_from(self.shared.state.lock().await, |state| {
+            state.armed = state.vhost.next_deadline();
+            state.armed
+        })
     }
 
     /// Waits until a deadline came up before the one that [`arm_timer`](VhostHandle::arm_timer)
@@ -277,74 +276,71 @@ impl VhostHandle {
         &*self.shared.clock
     }
 
-    /// Applies one input, or one batch of them, to the core and moves what comes out to where it
-    /// goes.
-    fn with_vhost<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> T {
+    /// Leaves something in the inbox and applies it at once if nobody has the lock; who has it applies it
+    /// otherwise.
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        self.shared.inbox.put(change);
+        self.apply_told();
+    }
+
+    fn apply_told(&self) {
         let now = self.shared.clock.now();
-        let mut sleepers = SmallVec::<[Waker; 16]>::new();
-        let mut guard = self.shared.state.lock();
-        let state = &mut *guard;
-        state.now = state.now.max(now);
-        let result = input(state, state.now);
-
-        let State { vhost, slots, records, page_orders, .. } = state;
-        vhost.finish_batch(state.now);
-        vhost.drain_outputs(|connection, outgoing| match slots.get(connection.index()) {
-            Some(Some(slot)) => sleepers.extend(slot.outbox.append(outgoing)),
-            _ => outgoing.clear(),
-        });
-        let awaited = vhost.take_records(records);
-        vhost.take_page_orders(page_orders);
-        let wakes_log = self.shared.log.append(records, page_orders, awaited);
-        let notices = vhost.take_notices();
-        if vhost.message_memory() > state.memory_limit {
-            state.pressure.notify_one();
-        }
-        let nearer = is_nearer(vhost.next_deadline(), state.armed);
-        if let Some(deadline) = nearer {
-            state.armed = Some(deadline);
-        }
-        drop(guard);
-
-        for sleeper in sleepers {
-            sleeper.wake();
-        }
-        if wakes_log {
-            self.shared.log.wake();
-        }
-        if nearer.is_some() {
+        let Some(guard) = self.shared.state.try_lock() else { return };
+        self.apply(guard, now, |_, _| ());
+        if self.shared.inbox.has_any() {
             self.shared.timer.notify_one();
         }
-        notices.iter().for_each(log_notice);
+    }
+
+    /// Applies an input, on a thread that runs no tasks.
+    fn hold<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> T {
+        let now = self.shared.clock.now();
+        let result = self.apply(self.shared.state.lock_blocking(), now, input);
+        self.after_hold();
         result
     }
-}
 
-/// Logs what an operator should know.
-fn log_notice(notice: &Notice) {
-    match notice {
-        Notice::UnknownArgument { queue, argument, meant: Some(meant) } => tracing::warn!(
-            queue,
-            argument,
-            "this argument of a queue has no effect; was {meant} meant?"
-        ),
-        Notice::UnknownArgument { queue, argument, meant: None } => {
-            tracing::warn!(queue, argument, "this argument of a queue has no effect");
-        }
-        Notice::DeadLetteringEnded { queue, messages } => tracing::warn!(
-            queue,
-            messages,
-            "dead-lettering between queues multiplied messages without end: these were dropped"
-        ),
-        Notice::MessagesLost { queue, messages } => {
-            tracing::error!(queue, messages, "messages that were on the disk cannot be read");
+    /// Applies an input, in a task.
+    async fn hold_as_task<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> T {
+        let now = self.shared.clock.now();
+        let result = self.apply(self.shared.state.lock().await, now, input);
+        self.after_hold();
+        result
+    }
+
+    fn apply<T>(
+        &self,
+        mut guard: Guard<'_, State>,
+        now: Time,
+        input: impl FnOnce(&mut State, Time) -> T,
+    ) -> T {
+        let mut afterwards = Afterwards::default();
+        let result = guard.apply(&self.shared, now, input, &mut afterwards);
+        drop(guard);
+        afterwards.run(&self.shared);
+        result
+    }
+
+    fn read_from<T>(&self, mut guard: Guard<'_, State>, read: impl FnOnce(&mut State) -> T) -> T {
+        let result = read(&mut guard);
+        drop(guard);
+        self.after_hold();
+        result
+    }
+
+    /// Looks after what was told while the lock was held.
+    fn after_hold(&self) {
+        if self.shared.inbox.has_any() {
+            self.apply_told();
         }
     }
 }
 
-/// The deadline, if a timer that sleeps until `armed` would miss it.
-fn is_nearer(deadline: Option<Time>, armed: Option<Time>) -> Option<Time> {
-    deadline.filter(|deadline| armed.is_none_or(|armed| *deadline < armed))
+impl Shared {
+    /// What messages take by now, in bytes.
+    fn publish_memory(&self, bytes: u64) {
+        self.message_memory.store(bytes, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]

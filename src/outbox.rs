@@ -12,7 +12,7 @@
 //! [`limits::OUTBOX_OCTETS`]: crate::broker::limits::OUTBOX_OCTETS
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -36,8 +36,9 @@ pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Bytes that the socket has taken so far.
     written: AtomicU64,
-    /// What of it is not yet reported to the core, counted by `Outgoing::size`.
-    unreported: AtomicUsize,
+    /// What was appended and what of it was written so far, counted by `Outgoing::size`.
+    appended_size: AtomicU64,
+    written_size: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +46,8 @@ struct Waiting {
     outgoing: Vec<Outgoing>,
     bytes: usize,
     closed: bool,
+    /// Whether the last frame to the client has come.
+    ended: bool,
     /// There while the writer sleeps, so that a wake happens only then.
     writer: Option<Waker>,
     /// There while the reader waits for room.
@@ -55,13 +58,21 @@ impl Outbox {
     /// Moves `outgoing` here and leaves it empty. Returns the writer to be woken, if it sleeps, for
     /// after the vhost's lock.
     pub(crate) fn append(&self, outgoing: &mut Vec<Outgoing>) -> Option<Waker> {
-        let bytes: usize = outgoing.iter().map(|item| item.size().min(ITEM_BYTES)).sum();
+        let (mut size, mut bytes) = (0, 0);
+        for item in &*outgoing {
+            size += item.size() as u64;
+            bytes += item.size().min(ITEM_BYTES);
+        }
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             outgoing.clear();
             return None;
         }
         waiting.bytes += bytes;
+        waiting.ended |= outgoing.last().is_some_and(Outgoing::is_end);
+        // why: not an addition in one step, as the lock is held for all that is appended.
+        let before = self.appended_size.load(Ordering::Relaxed);
+        self.appended_size.store(before + size, Ordering::Relaxed);
         if waiting.outgoing.is_empty() {
             std::mem::swap(&mut waiting.outgoing, outgoing);
         } else {
@@ -124,16 +135,23 @@ impl Outbox {
         .await;
     }
 
-    /// Notes that the socket took so many bytes, and how much of what it took is not yet reported to
-    /// the core.
-    pub(crate) fn note_written(&self, bytes: usize, unreported: usize) {
+    /// Notes that the socket took so many bytes, of items of this size, counted by `Outgoing::size`.
+    pub(crate) fn note_written(&self, bytes: usize, size: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.unreported.store(unreported, Ordering::Relaxed);
+        // why: not an addition in one step, as there is one writer.
+        let before = self.written_size.load(Ordering::Relaxed);
+        self.written_size.store(before + size as u64, Ordering::Relaxed);
     }
 
-    /// What is written and not yet reported to the core, counted by `Outgoing::size`.
-    pub(crate) fn unreported(&self) -> usize {
-        self.unreported.load(Ordering::Relaxed)
+    /// About how many bytes are on their way to the socket, counted by `Outgoing::size`.
+    pub(crate) fn bytes(&self) -> u64 {
+        let written = self.written_size.load(Ordering::Relaxed);
+        self.appended_size.load(Ordering::Relaxed).saturating_sub(written)
+    }
+
+    /// Whether the last frame to the client is here, be it written or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.waiting.lock().ended
     }
 
     /// How many bytes the socket has taken since the beginning.
@@ -221,6 +239,29 @@ mod tests {
         assert_eq!(poll!(waiting.as_mut()), Poll::Pending);
         assert!(outbox.take(&mut Vec::new()).await);
         assert_eq!(poll!(waiting.as_mut()), Poll::Ready(()));
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_is_counted_until_it_is_written() {
+        let outbox = Outbox::default();
+        outbox.append(&mut vec![frames(100), frames(10)]);
+        outbox.take(&mut Vec::new()).await;
+        assert_eq!(outbox.bytes(), 110);
+        outbox.note_written(107, 100);
+        assert_eq!((outbox.bytes(), outbox.written()), (10, 107));
+        outbox.close();
+        outbox.append(&mut vec![frames(1000)]);
+        assert_eq!(outbox.bytes(), 10);
+    }
+
+    #[tokio::test]
+    async fn it_knows_whether_the_last_frame_has_come() {
+        let outbox = Outbox::default();
+        outbox.append(&mut vec![frames(1)]);
+        assert!(!outbox.has_ended());
+        outbox.append(&mut vec![frames(1), Outgoing::End]);
+        outbox.take(&mut Vec::new()).await;
+        assert!(outbox.has_ended());
     }
 
     #[tokio::test]

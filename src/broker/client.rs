@@ -142,11 +142,6 @@ impl Client {
         !had_room && self.has_room()
     }
 
-    /// Bytes that were handed over and not reported as written yet.
-    pub fn in_outbox(&self) -> u64 {
-        self.in_outbox as u64
-    }
-
     /// Whether its next command has to wait for work that its commands have led to.
     pub fn has_to_wait(&self) -> bool {
         self.tasks > 0 || self.dead_letters > limits::DEAD_LETTERS_A_CLIENT

@@ -1,12 +1,14 @@
 //! A connection's side of a virtual host: input from the tasks that read and write.
 //!
-//! All of it goes through [`VhostHandle::with_vhost`], except for reads of what is there.
+//! All of it goes through [`VhostHandle`]: commands wait for the vhost as a task, everything else is left in its
+//! inbox.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::VhostHandle;
+use super::state::Slot;
 use crate::broker::command::{Command, Handled, Wait};
 use crate::broker::time::Time;
 use crate::broker::vhost::ConnectionId;
@@ -18,19 +20,13 @@ use crate::tls::Security;
 /// this is dropped.
 pub(crate) struct Session {
     handle: VhostHandle,
-    connection: ConnectionId,
-    peer: Arc<ConnectionPeer>,
+    slot: Slot,
     _on_close: OnClose,
 }
 
 impl Session {
-    pub(super) fn new(
-        handle: VhostHandle,
-        connection: ConnectionId,
-        peer: Arc<ConnectionPeer>,
-        on_close: OnClose,
-    ) -> Self {
-        Session { handle, connection, peer, _on_close: on_close }
+    pub(super) fn new(handle: VhostHandle, slot: Slot, on_close: OnClose) -> Self {
+        Session { handle, slot, _on_close: on_close }
     }
 
     /// The virtual host that it is in.
@@ -45,7 +41,7 @@ impl Session {
     /// [`wait_until_unblocked`](Session::wait_until_unblocked).
     pub(crate) async fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
         loop {
-            match self.apply_ready(commands) {
+            match self.apply_ready(commands).await {
                 Applied::All { blocked } => return blocked,
                 Applied::Waiting { pages } => self.wait_for_page(pages).await,
                 // why: here other connections get the lock.
@@ -56,11 +52,12 @@ impl Session {
 
     /// Applies commands up to the first that is not ready, which stays in the list with those behind
     /// it.
-    fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Applied {
-        self.handle.with_vhost(|state, now| {
+    async fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Applied {
+        let connection = self.slot.connection;
+        let applying = self.handle.hold_as_task(|state, now| {
             let mut rest = commands.drain(..);
             while let Some(command) = rest.next() {
-                let handled = state.vhost.handle_command(now, self.connection, command);
+                let handled = state.vhost.handle_command(now, connection, command);
                 let Handled::Waits { command, wait } = handled else { continue };
                 let applied = match wait {
                     Wait::Turn => Applied::Again,
@@ -71,8 +68,9 @@ impl Session {
                 return applied;
             }
             drop(rest);
-            Applied::All { blocked: state.vhost.is_blocked(self.connection) }
-        })
+            Applied::All { blocked: state.vhost.is_blocked(connection) }
+        });
+        applying.await
     }
 
     /// Waits until more than so many pages have come.
@@ -90,18 +88,18 @@ impl Session {
     }
 
     /// Whether the client is still blocked; one that is being closed is not.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.handle.read(|vhost| vhost.is_blocked(self.connection))
+    pub(crate) async fn is_blocked(&self) -> bool {
+        self.handle.read_as_task(|vhost| vhost.is_blocked(self.slot.connection)).await
     }
 
     /// Whether the last frame to the client is in its outbox, be it written or not.
     pub(crate) fn has_ended(&self) -> bool {
-        self.handle.read(|vhost| vhost.has_ended(self.connection))
+        self.slot.outbox.has_ended()
     }
 
     /// Notes how many bytes the client has sent since the beginning.
     pub(crate) fn note_received(&self, bytes: u64) {
-        self.peer.received.store(bytes, Ordering::Relaxed);
+        self.slot.peer.received.store(bytes, Ordering::Relaxed);
     }
 
     /// Waits until the client may be read from as far as the disk is concerned: while too much is on its
@@ -121,7 +119,7 @@ impl Session {
 
     /// For the connection's writer, to report to the core what is written.
     pub(crate) fn write_receipts(&self) -> WriteReceipts {
-        WriteReceipts { handle: self.handle.clone(), connection: self.connection }
+        WriteReceipts { handle: self.handle.clone(), connection: self.slot.connection }
     }
 }
 
@@ -137,12 +135,9 @@ enum Applied {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let slot = self.handle.with_vhost(|state, now| {
-            state.vhost.handle_disconnect(now, self.connection);
-            state.slots.get_mut(self.connection.index()).and_then(Option::take)
-        });
-        // why: here, after the lock; it may be the last one that holds a long list.
-        drop(slot);
+        let connection = self.slot.connection;
+        self.handle.shared.open.lock().remove(&connection);
+        self.handle.tell(|told| told.ended.push_back(connection));
     }
 }
 
@@ -155,12 +150,7 @@ pub(crate) struct WriteReceipts {
 impl WriteReceipts {
     /// So many bytes, counted by `Outgoing::size`, are written.
     pub(crate) fn written(&self, bytes: usize) {
-        self.handle.with_vhost(|state, now| {
-            let current = state.slots.get(self.connection.index()).and_then(Option::as_ref);
-            if current.is_some_and(|slot| slot.connection == self.connection) {
-                state.vhost.handle_written(now, self.connection, bytes);
-            }
-        });
+        self.handle.tell(|told| *told.written.entry(self.connection).or_default() += bytes);
     }
 }
 

@@ -40,8 +40,8 @@ pub(crate) fn peer() -> Arc<ConnectionPeer> {
     })
 }
 
-fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
-    handle.open(client(), peer(), outbox, OnClose::new(|| ()))
+async fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
+    handle.open(client(), peer(), outbox, OnClose::new(|| ())).await
 }
 
 /// The frames that wait in an outbox, and whether the core has said its last word.
@@ -56,8 +56,8 @@ async fn taken(outbox: &Outbox) -> (Vec<u8>, bool) {
 async fn answers_come_to_the_outbox_of_who_asked() {
     let handle = handle();
     let (first, second) = (Arc::new(Outbox::default()), Arc::new(Outbox::default()));
-    let first_session = open(&handle, first.clone()).unwrap();
-    let _second_session = open(&handle, second.clone()).unwrap();
+    let first_session = open(&handle, first.clone()).await.unwrap();
+    let _second_session = open(&handle, second.clone()).await.unwrap();
     let (open_ok, _) = taken(&first).await;
     assert_eq!(taken(&second).await.0, open_ok);
 
@@ -76,26 +76,26 @@ async fn answers_come_to_the_outbox_of_who_asked() {
 async fn nobody_enters_a_broker_that_stops() {
     let handle = handle();
     let outbox = Arc::new(Outbox::default());
-    let _session = open(&handle, outbox.clone()).unwrap();
+    let _session = open(&handle, outbox.clone()).await.unwrap();
     taken(&outbox).await;
-    handle.shutdown(&handshake::shutdown_fault());
+    handle.close(handshake::shutdown_fault(), Chosen::All);
     assert_eq!(taken(&outbox).await.0[7..13], [0, 10, 0, 50, 1, 64], "connection.close 320");
-    let refused = open(&handle, Arc::default()).err().unwrap();
+    let refused = open(&handle, Arc::default()).await.err().unwrap();
     assert_eq!(refused.code, ReplyCode::ConnectionForced);
 }
 
-#[test]
-fn a_session_that_is_dropped_leaves_the_vhost() {
+#[tokio::test]
+async fn a_session_that_is_dropped_leaves_the_vhost() {
     let handle = handle();
-    let session = open(&handle, Arc::default()).unwrap();
+    let session = open(&handle, Arc::default()).await.unwrap();
     let write_receipts = session.write_receipts();
-    let connections = || handle.shared.state.lock().vhost.snapshot().connections;
+    let connections = || handle.read(Vhost::connection_count);
     assert_eq!(connections(), 1);
     drop(session);
     assert_eq!(connections(), 0);
 
     // The next one gets the same place, and nothing of what the first one's writer says.
-    let _session = open(&handle, Arc::default()).unwrap();
+    let _session = open(&handle, Arc::default()).await.unwrap();
     write_receipts.written(1);
     assert_eq!(connections(), 1);
 }
@@ -106,7 +106,7 @@ async fn an_alarm_blocks_publishers_until_it_is_over() {
 
     let handle = handle();
     let outbox = Arc::new(Outbox::default());
-    let session = open(&handle, outbox.clone()).unwrap();
+    let session = open(&handle, outbox.clone()).await.unwrap();
     handle.set_alarm(Some("low on memory"));
     let method = Method::ChannelOpen(channel::Open::default());
     assert!(!session.apply(&mut vec![Command::Method { channel: 1, method }]).await);
@@ -126,17 +126,61 @@ async fn an_alarm_blocks_publishers_until_it_is_over() {
     assert!(!session.apply(&mut Vec::new()).await);
 }
 
-#[test]
-fn the_timer_is_woken_for_nearer_deadlines_alone() {
-    let [none, early, late] = [None, Some(Time::from_millis(1)), Some(Time::from_millis(2))];
-    for (deadline, armed, nearer) in [
-        (none, none, none),
-        (none, early, none),
-        (early, none, early),
-        (early, early, none),
-        (late, early, none),
-        (early, late, early),
-    ] {
-        assert_eq!(is_nearer(deadline, armed), nearer, "{deadline:?} {armed:?}");
+#[tokio::test]
+async fn what_is_told_to_a_vhost_that_is_busy_comes_with_the_end_of_that() {
+    let handle = handle();
+    let outbox = Arc::new(Outbox::default());
+    let session = open(&handle, outbox.clone()).await.unwrap();
+    let other = open(&handle, Arc::default()).await.unwrap();
+    handle.write(|vhost, _| {
+        // Each of these would wait for ever if it waited for the lock.
+        drop(other);
+        session.write_receipts().written(1);
+        handle.set_memory_limit(None, 0);
+        handle.set_policies(Arc::default());
+        handle.set_max_queues(Some(0));
+        handle.set_rights(BTreeMap::from([("guest".to_owned(), Arc::default())]));
+        handle.set_alarm(Some("maintenance"));
+        handle.set_alarm(None);
+        handle.set_alarm(Some("low on disk"));
+        assert_eq!(vhost.connection_count(), 2);
+        assert_eq!(handle.memory(), outbox.bytes());
+        assert!(handle.connection("test").is_some() && !session.has_ended());
+    });
+    assert_eq!(handle.read(Vhost::connection_count), 1);
+    assert_eq!(*handle.shared.alarm.borrow(), Some("low on disk".to_owned()));
+    let declare = leveret_codec::method::queue::Declare::default();
+    let open_channel = Method::ChannelOpen(channel::Open::default());
+    let methods = [open_channel, Method::QueueDeclare(declare)];
+    let commands = methods.map(|method| Command::Method { channel: 1, method });
+    session.apply(&mut commands.into()).await;
+    let (frames, _) = taken(&outbox).await;
+    assert!(frames.windows(5).any(|it| it == b"limit"), "{}", String::from_utf8_lossy(&frames));
+}
+
+#[tokio::test]
+async fn many_connections_that_end_at_once_end_in_several_holds() {
+    let handle = handle();
+    let mut sessions = Vec::new();
+    for _ in 0..100 {
+        sessions.push(open(&handle, Arc::default()).await.unwrap());
     }
+    handle.write(|_, _| drop(sessions));
+    let left = handle.read(Vhost::connection_count);
+    assert!(left > 0 && left < 100, "{left}");
+    // The timer deals with the rest.
+    handle.wait_for_nearer_deadline().await;
+    handle.arm_timer().await;
+    assert_eq!(handle.read(Vhost::connection_count), 0);
+}
+
+#[tokio::test]
+async fn who_wants_to_enter_a_busy_vhost_sleeps_until_it_is_free() {
+    let handle = handle();
+    let held = handle.shared.state.try_lock().unwrap();
+    let mut opening = Box::pin(open(&handle, Arc::default()));
+    assert!(futures::poll!(opening.as_mut()).is_pending());
+    handle.close(handshake::shutdown_fault(), Chosen::All);
+    drop(held);
+    assert_eq!(opening.await.err().unwrap().code, ReplyCode::ConnectionForced);
 }

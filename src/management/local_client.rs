@@ -155,6 +155,7 @@ impl LocalClient {
         let outbox = Arc::new(Outbox::default());
         let session = handle
             .open(info, peer, outbox.clone(), OnClose::new(|| {}))
+            .await
             .map_err(|fault| Failure::bad_request(fault.to_string()))?;
         let client = LocalClient { session, outbox, answers: VecDeque::new() };
         let method = Method::ChannelOpen(channel::Open::default());

@@ -213,7 +213,7 @@ impl<R: Incoming> Reader<R> {
                     let result = self.authenticate(credentials).await;
                     self.connection.handle_authenticated(result);
                 }
-                Progress::Open(request) => match self.open(*request, outbox) {
+                Progress::Open(request) => match self.open(*request, outbox).await {
                     Ok(session) => {
                         self.connection.handle_opened(Ok(()));
                         self.buffer.may_grow();
@@ -233,7 +233,7 @@ impl<R: Incoming> Reader<R> {
     /// Enters a virtual host, if there is room.
     ///
     /// rabbitmq: the limit of the node is looked at before everything else.
-    fn open(
+    async fn open(
         &mut self,
         OpenRequest { vhost, info }: OpenRequest,
         outbox: &Arc<Outbox>,
@@ -249,7 +249,7 @@ impl<R: Incoming> Reader<R> {
             mechanism: self.mechanism,
             security: self.security.clone(),
         };
-        match self.context.vhosts.open(&vhost, info, end, outbox.clone()) {
+        match self.context.vhosts.open(&vhost, info, end, outbox.clone()).await {
             Ok(session) => {
                 tracing::info!(peer = %self.peer, user, vhost, "connection opened");
                 Ok(session)
@@ -346,7 +346,7 @@ impl<R: Incoming> Reader<R> {
                     return Ended::Gone;
                 }
             }
-            while blocked && session.is_blocked() {
+            while blocked && session.is_blocked().await {
                 // rabbitmq: while it is blocked a silent client is not given up.
                 tokio::select! {
                     biased;

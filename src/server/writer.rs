@@ -50,13 +50,22 @@ enum Round {
     End,
 }
 
+/// How far the writing has come, counted by `Outgoing::size`.
+#[derive(Default)]
+struct Progress {
+    /// What is in the buffer.
+    encoded: usize,
+    /// What is written and not reported to the core.
+    unreported: usize,
+}
+
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Runs until the outbox is closed, the core's last frame is written or the socket fails; then
     /// the client sees the end of the stream.
     pub(super) async fn run(mut self) -> io::Result<()> {
         let mut outgoing = Vec::new();
         let mut buffer = Vec::new();
-        let mut unreported = 0;
+        let mut progress = Progress::default();
         let mut tick = self.tick();
         // spec: 4.2.7. rabbitmq: the first heartbeat comes whatever was sent before.
         let mut written_at_tick = None;
@@ -73,8 +82,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     continue;
                 }
             };
-            if !open || self.write(&mut outgoing, &mut buffer, &mut unreported).await? == Round::End
-            {
+            if !open || self.write(&mut outgoing, &mut buffer, &mut progress).await? == Round::End {
                 return self.socket.shutdown().await;
             }
         }
@@ -85,7 +93,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         &mut self,
         outgoing: &mut Vec<Outgoing>,
         buffer: &mut Vec<u8>,
-        unreported: &mut usize,
+        progress: &mut Progress,
     ) -> io::Result<Round> {
         let mut round = Round::Open;
         for item in outgoing.drain(..) {
@@ -93,27 +101,27 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 round = Round::End;
                 break;
             }
-            *unreported += item.size();
+            progress.encoded += item.size();
             item.encode(buffer, self.frame_max);
             if buffer.len() >= CHUNK_BYTES {
-                self.flush(buffer, unreported).await?;
+                self.flush(buffer, progress).await?;
             }
         }
-        self.flush(buffer, unreported).await?;
+        self.flush(buffer, progress).await?;
         Ok(round)
     }
 
-    async fn flush(&mut self, buffer: &mut Vec<u8>, unreported: &mut usize) -> io::Result<()> {
+    async fn flush(&mut self, buffer: &mut Vec<u8>, progress: &mut Progress) -> io::Result<()> {
         self.socket.write_all(buffer).await?;
         // why: what TLS has encrypted and could not get rid of yet is written by this alone.
         self.socket.flush().await?;
-        let due = *unreported >= RECEIPT_BYTES;
-        let portion = if due { std::mem::take(unreported) } else { 0 };
-        self.outbox.note_written(buffer.len(), *unreported);
+        let size = std::mem::take(&mut progress.encoded);
+        self.outbox.note_written(buffer.len(), size);
         buffer.clear();
         buffer.shrink_to(KEPT_BYTES);
-        if due {
-            self.write_receipts.written(portion);
+        progress.unreported += size;
+        if progress.unreported >= RECEIPT_BYTES {
+            self.write_receipts.written(std::mem::take(&mut progress.unreported));
         }
         Ok(())
     }

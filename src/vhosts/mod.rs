@@ -6,9 +6,11 @@
 //!
 //! No message passes through here.
 //!
-//! invariant: the lock order is changing, admission, registry, running vhosts, then a vhost. Waiting for
-//! a disk is done with `changing` alone held: a reader of the registry never waits.
+//! invariant: the lock order is changing, alarms, running vhosts. The registry's and that of the open connections
+//! are leaves. Waiting for a disk is done with `changing` alone held: a reader of the registry never waits.
+//! invariant: nobody waits for a vhost with one of them held.
 
+mod admission;
 mod check;
 mod definitions;
 mod log_thread;
@@ -20,7 +22,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use leveret_codec::ReplyCode;
@@ -28,6 +29,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 
+pub(crate) use self::admission::ConnectionEnd;
+use self::admission::OpenConnections;
 pub(crate) use self::check::check;
 pub use self::check::{DataDirCheck, VhostCheck};
 pub use self::definitions::ImportError;
@@ -39,18 +42,15 @@ use self::resources::Alarms;
 pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
-use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Fault;
 use crate::broker::handshake;
 use crate::broker::record::Recovered;
 use crate::broker::time::Time;
-use crate::broker::vhost::{Vhost, VhostSettings};
+use crate::broker::vhost::VhostSettings;
 use crate::clock::Clock;
-use crate::handle::{ConnectionPeer, OnClose, Session, VhostHandle};
-use crate::outbox::Outbox;
+use crate::handle::{Chosen, VhostHandle};
 use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
-use crate::tls::Security;
 
 /// How often a long recovery says how far it is, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
@@ -153,11 +153,8 @@ struct Inner {
     registry: RwLock<Arc<Registry>>,
     /// Held while the registry is changed, so that one change follows another.
     changing: Mutex<()>,
-    /// Held while a connection is let in, so that no two of them take the last place.
-    admission: Mutex<()>,
     running: RwLock<BTreeMap<String, RunningVhost>>,
-    /// Open connections of each user.
-    users: Mutex<BTreeMap<String, usize>>,
+    open: Mutex<OpenConnections>,
     /// Users that may connect from this machine alone.
     loopback_users: Vec<String>,
     /// Why publishers are blocked, while they are.
@@ -193,9 +190,8 @@ impl Vhosts {
                 disk,
                 registry: RwLock::new(Arc::new(registry)),
                 changing: Mutex::new(()),
-                admission: Mutex::new(()),
                 running: RwLock::new(BTreeMap::new()),
-                users: Mutex::new(BTreeMap::new()),
+                open: Mutex::default(),
                 loopback_users: loopback_users.to_vec(),
                 alarms: Mutex::default(),
                 memory,
@@ -245,18 +241,14 @@ impl Vhosts {
             return;
         };
         // why: patterns are read here, before the vhost is locked.
-        let policies = Arc::new(record.policies());
-        let users = handle.read(Vhost::users);
+        handle.set_policies(Arc::new(record.policies()));
+        let users = self.inner.open.lock().users_of(name);
         let rights = users.into_iter().map(|user| {
             let rights = Arc::new(registry.rights(name, &user));
             (user, rights)
         });
-        let rights = rights.collect();
-        handle.write(|vhost, now| {
-            vhost.handle_all_rights(now, &rights);
-            vhost.handle_policies(now, policies);
-            vhost.handle_max_queues(now, record.limit("max-queues"));
-        });
+        handle.set_rights(rights.collect());
+        handle.set_max_queues(record.limit("max-queues"));
     }
 
     /// The virtual host of this name, while it runs.
@@ -349,7 +341,7 @@ impl Vhosts {
         };
         self.share_memory();
         if let Some(vhost) = vhost {
-            vhost.handle.shutdown(&forced(format!("vhost '{name}' is deleted")));
+            vhost.handle.close(forced(format!("vhost '{name}' is deleted")), Chosen::All);
             // why: an error of a store that is removed does not matter.
             let _ = vhost.stop().await;
         }
@@ -370,9 +362,7 @@ impl Vhosts {
     pub(crate) fn dismiss(&self, user: &str) {
         let reason = forced(format!("user '{user}' is deleted"));
         for (_, handle) in self.running() {
-            handle.write(|vhost, now| {
-                vhost.handle_close_clients(now, &reason, |client| client.user == user);
-            });
+            handle.close(reason.clone(), Chosen::User(user.to_owned()));
         }
     }
 
@@ -397,75 +387,11 @@ impl Vhosts {
         Ok(User { name: name.clone(), tags: user.tags.clone() })
     }
 
-    /// Lets a client into a virtual host.
-    ///
-    /// rabbitmq: asks in this order: is the virtual host there, is it full, has the user too many
-    /// connections, may the user be there.
-    pub(crate) fn open(
-        &self,
-        name: &str,
-        mut info: ConnectionInfo,
-        end: ConnectionEnd,
-        outbox: Arc<Outbox>,
-    ) -> Result<Session, Fault> {
-        let refused = |text: String| Fault::new(ReplyCode::NotAllowed, text);
-        let user = info.user.name.clone();
-        let _admission = self.inner.admission.lock();
-        let registry = self.current();
-        let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
-            return Err(refused(format!("vhost {name} not found")));
-        };
-        let access = format!("access to vhost '{name}' refused for user '{user}'");
-        if let Some(max) = record.limit("max-connections")
-            && handle.read(|vhost| vhost.connection_count() as u64) >= max
-        {
-            return Err(refused(format!("{access}: connection limit ({max}) is reached")));
-        }
-        let open = self.inner.users.lock().get(&user).copied().unwrap_or(0) as u64;
-        if let Some(max) = registry.user(&user).and_then(|it| it.limit("max-connections"))
-            && open >= max
-        {
-            return Err(refused(format!(
-                "connection refused for user '{user}': user connection limit ({max}) is reached"
-            )));
-        }
-        if !registry.may_enter(name, &user) {
-            return Err(refused(access));
-        }
-        info.rights = Arc::new(registry.rights(name, &user));
-
-        *self.inner.users.lock().entry(user.clone()).or_default() += 1;
-        let inner = self.inner.clone();
-        let on_close = OnClose::new(move || {
-            let mut users = inner.users.lock();
-            if let Some(open) = users.get_mut(&user) {
-                *open -= 1;
-                if *open == 0 {
-                    users.remove(&user);
-                }
-            }
-        });
-        let peer = Arc::new(ConnectionPeer {
-            name: format!("{} -> {}", end.address, end.local),
-            address: end.address,
-            local: end.local,
-            connected_at: self.now(),
-            mechanism: end.mechanism,
-            security: end.security,
-            received: AtomicU64::new(0),
-        });
-        handle.open(info, peer, outbox, on_close)
-    }
-
     /// Closes the connection of this name, as management shows it. Says whether it was there.
     pub(crate) fn close_connection(&self, name: &str, reason: &str) -> bool {
         for (_, handle) in self.running() {
-            let found = handle.connections().into_iter().find(|(_, peer, _)| peer.name == name);
-            if let Some((connection, ..)) = found {
-                let reason = forced(reason.to_owned());
-                handle.write(|vhost, now| {
-                    vhost.handle_close_clients(now, &reason, |it| it.id == connection.id);
-                });
+            if let Some(connection) = handle.connection(name) {
+                handle.close(forced(reason.to_owned()), Chosen::Connection(connection));
                 return true;
             }
         }
@@ -480,7 +406,7 @@ impl Vhosts {
     /// The broker stops: every client is told, and no new one gets in.
     pub(crate) fn shutdown(&self) {
         for (_, handle) in self.running() {
-            handle.shutdown(&handshake::shutdown_fault());
+            handle.close(handshake::shutdown_fault(), Chosen::All);
         }
     }
 
@@ -506,19 +432,6 @@ impl Authenticator for Vhosts {
     }
 }
 
-/// What is known of a connection before it is let in.
-#[derive(Clone, Debug)]
-pub(crate) struct ConnectionEnd {
-    /// The client's address.
-    pub(crate) address: SocketAddr,
-    /// The address it connected to.
-    pub(crate) local: SocketAddr,
-    /// The SASL mechanism it used.
-    pub(crate) mechanism: &'static str,
-    /// How it is secured, if it is.
-    pub(crate) security: Option<Arc<Security>>,
-}
-
 /// Whether the peer is this machine, also when an IPv6 socket shows its IPv4 address.
 fn is_local(peer: SocketAddr) -> bool {
     peer.ip().to_canonical().is_loopback()
@@ -532,3 +445,6 @@ pub(crate) fn salt() -> [u8; 4] {
 fn forced(reason: String) -> Fault {
     Fault::new(ReplyCode::ConnectionForced, reason)
 }
+
+#[cfg(test)]
+mod tests;

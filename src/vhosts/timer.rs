@@ -5,7 +5,7 @@ use crate::handle::VhostHandle;
 /// Runs until its task is ended.
 pub(super) async fn run(handle: VhostHandle) {
     loop {
-        let deadline = handle.arm_timer();
+        let deadline = handle.arm_timer().await;
         let passed = async {
             match deadline {
                 Some(deadline) => handle.clock().sleep_until(deadline).await,
@@ -14,7 +14,7 @@ pub(super) async fn run(handle: VhostHandle) {
         };
         tokio::select! {
             () = passed => {
-                handle.timeout();
+                handle.timeout().await;
                 // why: an expiry run in steps is due again at once and must not keep others from the lock.
                 tokio::task::yield_now().await;
             }

@@ -64,11 +64,6 @@ impl Vhost {
         self.memory.messages() + self.work.weight()
     }
 
-    /// About how much is on its way to clients, in octets.
-    pub fn outbox_memory(&self) -> u64 {
-        self.sessions.clients().map(|(_, client)| client.in_outbox()).sum()
-    }
-
     /// What a method has to wait for before it is handled. Does part of the work of one that takes long.
     pub(super) fn prepare(
         &mut self,

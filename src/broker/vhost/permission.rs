@@ -3,7 +3,7 @@
 //! rabbitmq: a user has three patterns in a virtual host. What a name must match is in the method
 //! that asks; the default exchange goes by the name `amq.default`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leveret_codec::{ShortStr, ShortString};
@@ -18,11 +18,6 @@ use crate::broker::names;
 use crate::broker::time::Time;
 
 impl Vhost {
-    /// The users behind the open connections.
-    pub fn users(&self) -> BTreeSet<String> {
-        self.sessions.clients().map(|(_, client)| client.user().name.clone()).collect()
-    }
-
     /// What a user may do has changed. It counts for open connections too.
     pub fn handle_rights(&mut self, now: Time, user: &str, rights: &Arc<Rights>) {
         self.handle_all_rights(now, &BTreeMap::from([(user.to_owned(), rights.clone())]));

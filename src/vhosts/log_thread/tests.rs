@@ -40,7 +40,7 @@ impl RunningVhost {
         let (handle, _) = VhostHandle::new("/", clock, &VhostSettings::default(), recovered);
         let thread = spawn(handle.clone(), Some(store)).unwrap();
         let outbox = Arc::new(Outbox::default());
-        let session = handle.open(client(), peer(), outbox.clone(), OnClose::new(|| ())).ok();
+        let session = handle.open(client(), peer(), outbox.clone(), OnClose::new(|| ())).await.ok();
         let vhost = RunningVhost { disk, handle, session, outbox, thread };
         vhost.apply(Method::ChannelOpen(channel::Open::default())).await;
         vhost.apply(Method::ConfirmSelect(confirm::Select::default())).await;

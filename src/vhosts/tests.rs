@@ -1,0 +1,126 @@
+//! One virtual host is busy: everything that is not about it goes on.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+use crate::auth::User;
+use crate::broker::connection::ConnectionInfo;
+use crate::broker::policy::PolicyKind;
+use crate::broker::vhost::Vhost;
+use crate::clock::ManualClock;
+use crate::handle::Session;
+use crate::handle::tests::client;
+use crate::outbox::Outbox;
+use crate::store::MemoryDisk;
+
+/// A broker's virtual hosts, `/` and `busy`, of which guest may use both.
+fn vhosts() -> Vhosts {
+    let disk = Arc::new(MemoryDisk::default());
+    let plan = MemoryPlan { limit: 1 << 30, has_disk: true };
+    let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
+    let (vhosts, _) = Vhosts::start(disk, plan, clock, Some(1), &[], &[], false).unwrap();
+    vhosts.create_vhost("busy").unwrap();
+    vhosts.set_permissions("guest", "busy", [".*", ".*", ".*"]).unwrap();
+    vhosts
+}
+
+async fn open(vhosts: &Vhosts, vhost: &str, port: u16) -> Result<Session, Fault> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let end = ConnectionEnd { address, local: address, mechanism: "PLAIN", security: None };
+    let info = ConnectionInfo { user: User::new("guest"), ..client() };
+    vhosts.open(vhost, info, end, Arc::new(Outbox::default())).await
+}
+
+/// Holds the lock of a virtual host until it is dropped, or for a minute if that never happens.
+struct Hold {
+    release: mpsc::Sender<()>,
+    holding: Option<std::thread::JoinHandle<Result<(), mpsc::RecvTimeoutError>>>,
+}
+
+impl Hold {
+    fn new(handle: VhostHandle) -> Self {
+        let (release, released) = mpsc::channel();
+        let (held, is_held) = mpsc::channel();
+        let holding = std::thread::spawn(move || {
+            handle.write(|_, _| {
+                held.send(()).unwrap();
+                released.recv_timeout(Duration::from_secs(60))
+            })
+        });
+        is_held.recv().unwrap();
+        Hold { release, holding: Some(holding) }
+    }
+
+    /// Lets go; who waited for the lock meanwhile has made it last for the minute.
+    fn end(mut self) {
+        self.release.send(()).unwrap();
+        let ended = self.holding.take().unwrap().join().unwrap();
+        assert_eq!(ended, Ok(()), "something waited for a vhost that is busy");
+    }
+}
+
+#[tokio::test]
+async fn a_vhost_that_is_busy_delays_nobody_else() {
+    let vhosts = vhosts();
+    let leaving = open(&vhosts, "busy", 1).await.unwrap();
+    let staying = open(&vhosts, "busy", 2).await.unwrap();
+    let hold = Hold::new(vhosts.vhost("busy").unwrap());
+
+    // A client that wants to enter the busy one waits.
+    let entering = vhosts.clone();
+    let mut entering = Box::pin(async move { open(&entering, "busy", 3).await });
+    assert!(futures::poll!(entering.as_mut()).is_pending());
+    // Logins go on, also of the same user, and the end of a connection.
+    let innocent = open(&vhosts, "/", 4).await.unwrap();
+    drop(leaving);
+    // So do the watcher of memory, and alarms.
+    assert!(vhosts.memory_used() < vhosts.memory_limit());
+    vhosts.set_short(Resource::Memory, true);
+    vhosts.set_short(Resource::Disk, true);
+    vhosts.set_short(Resource::Memory, false);
+    // Changes of the registry that are about the busy one as well.
+    vhosts.set_permissions("guest", "busy", ["", "", ""]).unwrap();
+    let policy = PolicyRecord {
+        pattern: ".*".to_owned(),
+        apply_to: "queues".to_owned(),
+        priority: 0,
+        definition: [("max-length".to_owned(), 5.into())].into_iter().collect(),
+    };
+    let set = |registry: &mut Registry| {
+        let busy = registry.vhost_mut("busy").unwrap();
+        busy.limits.insert("max-queues".to_owned(), 1);
+        busy.set_policy(PolicyKind::User, "short", policy).unwrap();
+    };
+    vhosts.write_registry(set).unwrap();
+    vhosts.create_vhost("new").unwrap();
+    assert!(vhosts.delete_vhost("new").await.unwrap());
+    // And what is to be done with connections.
+    assert!(vhosts.close_connection("127.0.0.1:4 -> 127.0.0.1:4", "go"));
+    assert!(vhosts.close_connection("127.0.0.1:2 -> 127.0.0.1:2", "go"));
+    vhosts.dismiss("nobody");
+    assert!(innocent.vhost().read(Vhost::connection_count) == 1);
+    hold.end();
+
+    let session = entering.await.unwrap();
+    let busy = session.vhost().clone();
+    assert_eq!(busy.read(Vhost::connection_count), 2);
+    drop((staying, session, innocent));
+    vhosts.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_loses_the_right_to_enter_while_it_waits_is_not_let_in() {
+    let vhosts = vhosts();
+    let hold = Hold::new(vhosts.vhost("busy").unwrap());
+    let mut entering = Box::pin(open(&vhosts, "busy", 1));
+    assert!(futures::poll!(entering.as_mut()).is_pending());
+    let remove = |registry: &mut Registry| {
+        registry.vhost_mut("busy").unwrap().permissions.remove("guest");
+    };
+    vhosts.write_registry(remove).unwrap();
+    hold.end();
+    assert_eq!(entering.await.err().unwrap().code, ReplyCode::NotAllowed);
+    assert_eq!(vhosts.vhost("busy").unwrap().read(Vhost::connection_count), 0);
+    vhosts.stop().await.unwrap();
+}
