@@ -82,6 +82,8 @@ pub struct Channel {
     pub statistics: MessageStatistics,
     /// A purge that takes several turns.
     pub purge: Option<Purge>,
+    /// The queue of which a basic.get waits for what goes next.
+    pub awaits_head_of: Option<QueueId>,
     /// The queue declared last, which an empty name stands for.
     pub last_queue: Option<ShortString>,
     last_delivery_tag: u64,
@@ -106,6 +108,7 @@ impl Channel {
             confirms_listed: false,
             statistics: MessageStatistics::default(),
             purge: None,
+            awaits_head_of: None,
             last_queue: None,
             last_delivery_tag: 0,
         }

@@ -54,8 +54,10 @@ pub struct Queue {
     pub statistics: MessageStatistics,
     /// What its pages are known by, once there are any or if it is durable.
     pub pages: Option<PageOwner>,
-    /// Whether it stands among those that wait for memory.
+    /// Whether it stands among those that wait until they may ask for a page.
     pub waits_for_memory: bool,
+    /// A channel whose basic.get waits for what goes next, which is kept for it when it has come.
+    pub awaited_by: Option<ChannelId>,
     /// The channel that purges it, while that takes several turns: nothing else leaves it meanwhile.
     pub purged_by: Option<ChannelId>,
     /// How many pieces of work hold it: nothing leaves it meanwhile.
@@ -95,6 +97,7 @@ impl Queue {
             statistics: MessageStatistics::default(),
             pages: durable.map(PageOwner::Durable),
             waits_for_memory: false,
+            awaited_by: None,
             purged_by: None,
             holds: 0,
             unacknowledged_weight: 0,
@@ -267,6 +270,21 @@ impl Queue {
         let arguments = &self.arguments;
         arguments.max_length.is_some_and(|max| self.ready.len() as u64 > max)
             || arguments.max_length_bytes.is_some_and(|max| self.ready.octets() > max)
+    }
+
+    /// Whether something is to be done with what goes next: a consumer can take it, a client has asked
+    /// for it, it has to expire or to make room.
+    pub fn needs_head(&self, now: Time) -> bool {
+        self.consumers.next().is_some()
+            || self.awaited_by.is_some()
+            || self.purged_by.is_some()
+            || self.must_lose_head(now)
+    }
+
+    /// Whether what goes next is to leave without a client: it has expired, or there is too much.
+    pub fn must_lose_head(&self, now: Time) -> bool {
+        self.ready.head_expires_at() <= now
+            || self.overflow() == Overflow::DropHead && self.is_over_full()
     }
 
     /// Notes that a message is on its way to a client that will settle it.

@@ -13,7 +13,7 @@
 //! before all that has its place or a higher one, so that a requeued message finds its original place
 //! by its position alone, and one that goes behind all others by the position that is given next.
 //! invariant: while there is a cold part and nothing before it in memory, nothing goes next; what is
-//! missing has been asked for.
+//! missing has been asked for if somebody needs it.
 
 mod cold;
 
@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use leveret_codec::ShortString;
 
-use self::cold::ColdPart;
-pub use self::cold::Wanted;
+use self::cold::{ColdHead, ColdPart};
+pub use self::cold::{PageOut, Wanted};
 use super::ids::Position;
 use super::message::Message;
 use super::runs::Runs;
@@ -187,6 +187,29 @@ impl Ready {
         self.cold.is_some() && self.front().is_none()
     }
 
+    /// Whether what goes next has to be read before it is known when it expires.
+    pub fn head_is_unknown(&self) -> bool {
+        self.awaits_page() && self.cold.as_ref().is_some_and(|cold| cold.head.is_none())
+    }
+
+    /// When what goes next expires, wherever it is; [`Time::NEVER`] when it does not, or when that is
+    /// not known.
+    pub fn head_expires_at(&self) -> Time {
+        match (self.front(), self.cold_head()) {
+            (Some(front), _) => front.expires_at,
+            (None, Some(head)) => head.expires_at,
+            (None, None) => Time::NEVER,
+        }
+    }
+
+    /// When the publisher of what goes next says that it was made, as far as that is known.
+    pub fn head_timestamp(&self) -> Option<u64> {
+        match self.front() {
+            Some(front) => front.message.properties().timestamp(),
+            None => self.cold_head()?.timestamp,
+        }
+    }
+
     /// The one that goes next, if it is in memory.
     pub fn front(&self) -> Option<&Entry> {
         if self.messages == 0 {
@@ -329,6 +352,10 @@ impl Ready {
     fn lane(&mut self, priority: u8) -> &mut Lane {
         let highest = self.lanes.len() - 1;
         &mut self.lanes[usize::from(priority).min(highest)]
+    }
+
+    fn cold_head(&self) -> Option<ColdHead> {
+        self.cold.as_ref().and_then(|cold| cold.head)
     }
 
     fn cold_begin(&self) -> Option<Position> {

@@ -114,6 +114,144 @@ fn a_returned_message_goes_before_those_on_the_disk() {
     assert_eq!(ch.drain_bodies("q"), bodies(0..100));
 }
 
+/// Many queues with one message each.
+fn many(ch: Channel<'_>, queues: usize) {
+    for number in 0..queues {
+        ch.declare_durable(&format!("q{number}"), &[]);
+        publish(ch, &format!("q{number}"), Some(2), [number]);
+    }
+}
+
+#[test]
+fn the_heads_of_many_queues_go_to_the_disk_when_nobody_consumes() {
+    let world = World::new();
+    world.memory_share(10_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    many(ch, 100);
+    assert!(world.message_memory() <= 10_000, "{}", world.message_memory());
+    for number in 0..100 {
+        let queue = format!("q{number}");
+        assert_eq!(world.counts(&queue), "1/0");
+        assert_eq!(ch.drain_bodies(&queue), bodies([number]));
+    }
+    assert_eq!(world.message_memory(), 0);
+}
+
+#[test]
+fn a_head_on_the_disk_comes_back_for_a_consumer_and_stays_while_it_can_take_no_more() {
+    let world = World::new();
+    world.memory_share(10_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    many(ch, 100);
+    fill(ch, "q7", [100, 101]);
+    ch.qos(1, false);
+    ch.consume("q7", "c");
+    assert_eq!(ch.bodies(), bodies([7]));
+    assert!(world.message_memory() < 12_000, "{}", world.message_memory());
+    for (tag, next) in [(1, 100), (2, 101)] {
+        ch.ack(tag);
+        assert_eq!(ch.bodies(), bodies([next]));
+    }
+}
+
+#[test]
+fn a_head_on_the_disk_expires_when_its_time_has_come() {
+    let world = World::new();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    let arguments = [
+        ("x-message-ttl", Value::I32(1000)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("dead")),
+    ];
+    ch.declare_with("q", &arguments);
+    ch.declare("dead");
+    fill(ch, "q", 0..3);
+    assert_eq!(world.message_memory(), 0);
+    world.pass_ms(999);
+    assert_eq!((world.counts("q"), world.counts("dead")), ("3/0".into(), "0/0".into()));
+    world.pass_ms(1);
+    assert_eq!((world.counts("q"), world.counts("dead")), ("0/0".into(), "3/0".into()));
+    assert_eq!(ch.drain_bodies("dead"), bodies(0..3));
+}
+
+#[test]
+fn a_head_that_a_restart_leaves_on_the_disk_expires_in_time() {
+    let world = World::with_small_files();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    for number in 0..60 {
+        let queue = format!("q{number}");
+        ch.declare_durable(&queue, &[]);
+        let expiration = Some(s("1000")).filter(|_| number % 2 == 0);
+        let fields = PropertyFields { delivery_mode: Some(2), expiration, ..Default::default() };
+        ch.publish_with("", &queue, fields, &format!("{number} {}", "x".repeat(900)));
+    }
+    let world = world.restarted();
+    world.memory_share(0);
+    assert_eq!(world.message_memory(), 0);
+    world.pass_ms(1000);
+    for number in 0..60 {
+        let counts = if number % 2 == 0 { "0/0" } else { "1/0" };
+        assert_eq!(world.counts(&format!("q{number}")), counts, "{number}");
+    }
+}
+
+#[test]
+fn what_a_limit_drops_is_read_from_the_disk_for_it() {
+    let world = World::new();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    let arguments = [
+        ("x-max-length", Value::I32(2)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("dead")),
+    ];
+    ch.declare_with("q", &arguments);
+    ch.declare("dead");
+    for number in 0..10 {
+        fill(ch, "q", [number]);
+        assert_eq!(world.message_memory(), 0);
+    }
+    assert_eq!(world.counts("q"), "2/0");
+    assert_eq!(ch.drain_bodies("dead"), bodies(0..8));
+    assert_eq!(ch.drain_bodies("q"), bodies(8..10));
+}
+
+#[test]
+fn a_head_that_came_for_a_get_goes_again_when_its_channel_has_ended() {
+    let world = World::new();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", [0]);
+    let other = world.client();
+    other.channel(1);
+    other.send_once(1, basic::Get { queue: s("q"), ..Default::default() });
+    assert!(world.message_memory() > 0, "it is kept for the get");
+    other.vanish();
+    assert_eq!((world.message_memory(), world.counts("q")), (0, "1/0".into()));
+}
+
+#[test]
+fn the_timestamp_of_a_head_is_known_though_it_is_on_the_disk() {
+    let world = World::new();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    let fields = PropertyFields { timestamp: Some(1234), ..Default::default() };
+    ch.publish_with("", "q", fields, "body");
+    assert_eq!(world.message_memory(), 0);
+    assert_eq!(world.queue("q").and_then(|it| it.head_message_timestamp), Some(1234));
+}
+
 #[test]
 fn a_quorum_queue_requeues_behind_those_on_the_disk() {
     let world = World::new();

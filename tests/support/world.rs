@@ -709,6 +709,17 @@ impl Client {
 
     /// Sends octets as they are.
     pub(crate) fn send_octets(&self, octets: &[u8]) {
+        self.send_and_wait(octets, true);
+    }
+
+    /// Sends a method on a channel and does not wait: what has to be given again is given up.
+    // why: as below.
+    #[allow(clippy::needless_pass_by_value)]
+    pub(crate) fn send_once(&self, channel: u16, method: impl Encode) {
+        self.send_and_wait(&encoded(channel, &method), false);
+    }
+
+    fn send_and_wait(&self, octets: &[u8], waits: bool) {
         let id = self.id.expect("the connection is open");
         let mut commands = Vec::new();
         let (used, progress) = self.connection.borrow_mut().handle_input(octets, &mut commands);
@@ -720,6 +731,9 @@ impl Client {
             let mut handled = inner.vhost.handle_command(now, id, command);
             while let Handled::Waits { command, .. } = handled {
                 inner.finish();
+                if !waits {
+                    break;
+                }
                 handled = inner.vhost.handle_command(now, id, command);
             }
         }

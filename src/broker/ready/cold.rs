@@ -19,13 +19,24 @@ pub(super) struct ColdPart {
     pub(super) messages: u64,
     /// Sum of the body sizes, in octets.
     pub(super) octets: u64,
+    /// What is known of its first message; none when it has to be read for that.
+    pub(super) head: Option<ColdHead>,
     /// Messages behind it, by position.
     pub(super) tail: VecDeque<Entry>,
     pub(super) tail_weight: u64,
     /// The end of what was asked for, while the answer is due.
     pub(super) asked: Option<Position>,
-    /// About how much is asked for at once, in octets.
+    /// About how much is asked for at once, in octets; zero when nothing is asked for ahead.
     window: usize,
+}
+
+/// What is known of the first message of a cold part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ColdHead {
+    /// When it expires; [`Time::NEVER`] when it does not.
+    pub(super) expires_at: Time,
+    /// When its publisher says that it was made.
+    pub(super) timestamp: Option<u64>,
 }
 
 /// What is asked for at first; a queue that nobody reads from needs no more than its head.
@@ -34,6 +45,19 @@ const SMALLEST_WINDOW: usize = 4 * 1024;
 const SMALL_WINDOW: usize = 64 * 1024;
 /// What is asked for at most: large enough to keep the disk busy, small enough to be taken in at once.
 const LARGEST_WINDOW: usize = 1024 * 1024;
+
+/// What a queue is to have in memory after a page-out, and what may go.
+#[derive(Clone, Copy, Debug)]
+pub struct PageOut {
+    /// What stays of the head, in octets.
+    pub keep: u64,
+    /// Nothing goes if it would be less than so many octets.
+    pub least: u64,
+    /// About how many octets go at most.
+    pub at_most: u64,
+    /// Whether what goes next may go as well.
+    pub takes_head: bool,
+}
 
 /// What of a queue's cold part is wanted back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,21 +95,20 @@ impl Ready {
         self.lanes.len() == 1
     }
 
-    /// Takes messages out of memory for the disk, at most about so many octets of them: those behind
-    /// the cold part, or else the last of those before it, of which `keep` octets stay. Nothing when
-    /// that would be less than `least`. What came back stays in memory.
-    pub fn page_out(&mut self, keep: u64, least: u64, at_most: u64) -> Vec<PagedMessage> {
+    /// Takes messages out of memory for the disk: those behind the cold part, or else the last of
+    /// those before it. What came back stays in memory.
+    pub fn page_out(&mut self, wanted: PageOut) -> Vec<PagedMessage> {
         if !self.can_page() {
             return Vec::new();
         }
         let tail_weight = self.cold.as_ref().map_or(0, |cold| cold.tail_weight);
         let is_asked = self.cold.as_ref().is_some_and(|cold| cold.asked.is_some());
-        let entries = if tail_weight >= least.max(1) {
-            self.take_tail(at_most)
+        let entries = if tail_weight >= wanted.least.max(1) {
+            self.take_tail(wanted.at_most)
         } else if is_asked {
             VecDeque::new()
         } else {
-            self.take_end_of_fresh(keep, least, at_most)
+            self.take_end_of_fresh(wanted)
         };
         entries.into_iter().map(paged).collect()
     }
@@ -110,7 +133,8 @@ impl Ready {
     }
 
     /// Takes the last of the messages before the cold part, which begins with them then.
-    fn take_end_of_fresh(&mut self, keep: u64, least: u64, at_most: u64) -> VecDeque<Entry> {
+    fn take_end_of_fresh(&mut self, wanted: PageOut) -> VecDeque<Entry> {
+        let PageOut { keep, least, at_most, takes_head } = wanted;
         let fresh_weight = self.fresh_weight();
         // What came back goes before what is fresh, if there is any.
         let keep = match self.lanes[0].next_is_returned(None) {
@@ -129,12 +153,15 @@ impl Ready {
             goes
         });
         let taken = taken.count();
-        // why: the one that goes next stays, so that a queue in memory never has to wait for it.
         let next_is_returned = self.lanes[0].next_is_returned(None) == Some(true);
-        let stays = usize::from(!next_is_returned);
+        let stays = usize::from(!takes_head && !next_is_returned);
         let fresh = &mut self.lanes[0].fresh;
         let taken = taken.min(fresh.len() - stays);
-        let entries = fresh.split_off(fresh.len() - taken);
+        // why: a queue of which nothing stays in memory gives back the memory of the list as well.
+        let entries = match fresh.len() - taken {
+            0 => std::mem::take(fresh),
+            kept => fresh.split_off(kept),
+        };
         self.weight -= entries.iter().map(Entry::weight).sum::<u64>();
         self.put_before_cold(&entries);
         entries
@@ -143,13 +170,15 @@ impl Ready {
     /// The cold part begins with these from now on.
     fn put_before_cold(&mut self, entries: &VecDeque<Entry>) {
         let (Some(first), Some(last)) = (entries.front(), entries.back()) else { return };
+        let head = Some(ColdHead::of(first));
         let (first, last) = (first.position, last.position);
         let cold = self.cold.get_or_insert_with(|| {
             Box::new(ColdPart::new(Cold { first, last, messages: 0, octets: 0 }))
         });
         cold.first = first;
+        cold.head = head;
         // What goes out again need not have been fetched.
-        cold.window = SMALLEST_WINDOW;
+        cold.window = 0;
         cold.grow(entries);
     }
 
@@ -159,6 +188,7 @@ impl Ready {
         let entries: Vec<_> = messages.into_iter().map(|it| self.entry_of(it)).collect();
         if let Some(cold) = &mut self.cold {
             cold.shrink(&entries);
+            cold.head = None;
             // They have been counted all the time.
             self.messages -= entries.len();
             self.octets -= entries.iter().map(Entry::body_octets).sum::<u64>();
@@ -172,19 +202,21 @@ impl Ready {
         }
     }
 
-    /// What is to be asked for, if anything is: with `busy`, somebody reads from the queue; with
-    /// `room`, there is memory for more than what goes next.
-    pub fn want_page(&mut self, busy: bool, room: bool) -> Option<Wanted> {
+    /// What is to be asked for, if anything is: with `now`, somebody needs what goes next; with `ahead`,
+    /// somebody reads from the queue; with `room`, there is memory for more than what goes next.
+    pub fn want_page(&mut self, now: bool, ahead: bool, room: bool) -> Option<Wanted> {
         let fresh_weight = self.fresh_weight();
         let nothing_goes = self.front().is_none();
         let cold = self.cold.as_mut()?;
-        let is_low = nothing_goes || (busy && room && fresh_weight < cold.window as u64 / 2);
+        let is_low =
+            if nothing_goes { now } else { ahead && room && fresh_weight < cold.window as u64 / 2 };
         if cold.asked.is_some() || !is_low {
             return None;
         }
-        let octets = if room { cold.window } else { cold.window.min(SMALL_WINDOW) };
+        let window = cold.window.max(SMALLEST_WINDOW);
+        let octets = if room { window } else { window.min(SMALL_WINDOW) };
         // why: whoever asks again has used up what came before.
-        cold.window = (4 * cold.window).min(LARGEST_WINDOW);
+        cold.window = (4 * window).min(LARGEST_WINDOW);
         cold.asked = Some(cold.last);
         Some(Wanted { first: cold.first, last: cold.last, octets })
     }
@@ -202,6 +234,7 @@ impl Ready {
         let Some(asked) = cold.asked.take() else { return 0 };
         cold.shrink(&entries);
         cold.first = next.unwrap_or(asked + 1);
+        cold.head = None;
         let is_over = cold.messages == 0 || cold.first > cold.last;
         self.weight += entries.iter().map(Entry::weight).sum::<u64>();
         self.lanes[0].fresh.extend(entries);
@@ -248,6 +281,7 @@ impl ColdPart {
             last,
             messages,
             octets,
+            head: None,
             tail: VecDeque::new(),
             tail_weight: 0,
             asked: None,
@@ -264,6 +298,13 @@ impl ColdPart {
         self.messages = self.messages.saturating_sub(entries.len() as u64);
         let octets: u64 = entries.iter().map(Entry::body_octets).sum();
         self.octets = self.octets.saturating_sub(octets);
+    }
+}
+
+impl ColdHead {
+    fn of(entry: &Entry) -> Self {
+        let timestamp = entry.message.properties().timestamp();
+        ColdHead { expires_at: entry.expires_at, timestamp }
     }
 }
 

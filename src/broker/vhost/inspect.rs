@@ -35,7 +35,6 @@ impl Vhost {
 
     fn queue_snapshot(&self, queue: &Queue) -> QueueSnapshot {
         let tag = |id| self.sessions.consumer(id).map(|consumer| consumer.tag.to_string());
-        let head = queue.ready.front();
         QueueSnapshot {
             name: queue.name.to_string(),
             kind: queue.arguments.queue_type.name(),
@@ -53,7 +52,7 @@ impl Vhost {
             consumers: queue.consumers.len(),
             exclusive_consumer: queue.consumers.exclusive().and_then(tag),
             single_active_consumer: queue.consumers.single_active().and_then(tag),
-            head_message_timestamp: head.and_then(|head| head.message.properties().timestamp()),
+            head_message_timestamp: queue.ready.head_timestamp(),
             idle_since: queue.last_used,
             statistics: queue.statistics,
         }

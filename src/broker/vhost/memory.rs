@@ -5,8 +5,8 @@
 //! over the places of all queues. And a queue that nears its cold part asks for the next page.
 //!
 //! invariant: `queued` is the sum of what queues took when they were measured last.
-//! invariant: a queue whose head is on the disk has asked for it, or waits for memory and asks as soon as
-//! there is some again.
+//! invariant: a queue whose head is on the disk and is needed, or has to be read before it is known when
+//! it expires, has asked for it, or waits until it may.
 
 use std::collections::VecDeque;
 
@@ -16,6 +16,8 @@ use crate::broker::ids::{Position, QueueId};
 use crate::broker::paging::{MemoryShare, PageOrder, PageOwner};
 use crate::broker::queue::Queue;
 use crate::broker::queues::Queues;
+use crate::broker::ready::PageOut;
+use crate::broker::time::Time;
 
 /// What one order pages out at most, in bytes: a step of the store's thread.
 const ORDER_BYTES: u64 = 4 * 1024 * 1024;
@@ -23,8 +25,13 @@ const ORDER_BYTES: u64 = 4 * 1024 * 1024;
 /// goes on with the rest.
 const BATCH_BYTES: u64 = 8 * ORDER_BYTES;
 const PLACES_A_BATCH: usize = 1_000;
-/// How many queues that wait for memory one batch looks at.
+/// How many queues that wait until they may ask for a page one batch looks at.
 const WAITING_A_BATCH: usize = 16;
+/// While so many pages are due, none is asked for just to know when the head of a queue expires.
+///
+/// why: after a start that is not known of any queue, and all their heads at once may be more than there
+/// is memory for.
+const DUE_BEFORE_SURVEY: usize = 16;
 /// A queue pages out no less than this, in bytes, unless queues are too many for that.
 const LEAST_BYTES: u64 = 64 * 1024;
 /// What a queue keeps in memory of its head, in bytes, unless queues are too many for that.
@@ -63,8 +70,10 @@ pub(super) struct Memory {
     remaining: usize,
     /// What was queued when a round ended in which nothing could be paged out.
     exhausted_at: u64,
-    /// Queues that want a page and must wait for memory.
+    /// Queues that want a page and must wait for memory, or for their turn.
     waiting: VecDeque<QueueId>,
+    /// How many pages were asked for that have not come yet.
+    due: usize,
 }
 
 impl Memory {
@@ -146,6 +155,7 @@ impl Memory {
     /// unless the store has failed. Says whether there is more to page out than one batch may.
     pub(super) fn finish_batch(
         &mut self,
+        now: Time,
         queues: &mut Queues,
         consumers: usize,
         store_failed: bool,
@@ -158,14 +168,14 @@ impl Memory {
         let may_page = !store_failed && !self.disk_is_full;
         let share = self.share.filter(|share| may_page && self.queued > share.before_paging);
         if let Some(share) = share {
-            is_unfinished = self.page_out(queues, share.before_paging, &changed);
+            is_unfinished = self.page_out(now, queues, share.before_paging, &changed);
         }
         for &id in &changed {
-            self.ask_for_page(queues, consumers, id, Need::Soon);
+            self.ask_for_page(now, queues, consumers, id, Need::Soon);
         }
         self.measure_again(queues);
         queues.keep_list(changed);
-        self.feed_waiting(queues, consumers);
+        self.feed_waiting(now, queues, consumers);
         self.measure_again(queues);
         is_unfinished
     }
@@ -187,13 +197,13 @@ impl Memory {
 
     /// Pages out until queues take no more than `limit`, or enough for one batch: those first that
     /// have just grown, then all in turn. Says whether there is more to do.
-    fn page_out(&mut self, queues: &mut Queues, limit: u64, grown: &[QueueId]) -> bool {
+    fn page_out(&mut self, now: Time, queues: &mut Queues, limit: u64, grown: &[QueueId]) -> bool {
         let mut paged = 0;
         for &id in grown {
             if self.queued <= limit || paged >= BATCH_BYTES {
                 break;
             }
-            paged += self.page_out_of(queues, id, limit);
+            paged += self.page_out_of(now, queues, id, limit);
         }
         // why: after a round in which nothing could go, there is no use in another before something
         // has grown.
@@ -208,7 +218,7 @@ impl Memory {
             self.hand = place + 1;
             self.remaining -= 1;
             let Some((id, _)) = queues.at(place) else { continue };
-            let more = self.page_out_of(queues, id, limit);
+            let more = self.page_out_of(now, queues, id, limit);
             if more > 0 {
                 paged += more;
                 self.remaining = queues.end();
@@ -226,7 +236,7 @@ impl Memory {
     }
 
     /// Pages out what a queue need not have in memory; how much that was, in bytes.
-    fn page_out_of(&mut self, queues: &mut Queues, id: QueueId, limit: u64) -> u64 {
+    fn page_out_of(&mut self, now: Time, queues: &mut Queues, id: QueueId, limit: u64) -> u64 {
         let average = limit / queues.len().max(1) as u64;
         let keep = (average / 4).min(MOST_KEPT_BYTES);
         let least = (average / 2).clamp(1, LEAST_BYTES);
@@ -235,7 +245,9 @@ impl Memory {
         }
         let Some(queue) = queues.get_mut(id) else { return 0 };
         let before = queue.weight();
-        let messages = queue.ready.page_out(keep, least, ORDER_BYTES);
+        let takes_head = !queue.needs_head(now);
+        let wanted = PageOut { keep, least, at_most: ORDER_BYTES, takes_head };
+        let messages = queue.ready.page_out(wanted);
         let mut paged = 0;
         if !messages.is_empty() {
             paged = before - queue.weight();
@@ -254,6 +266,7 @@ impl Memory {
     /// Asks for what a queue needs soon of its cold part; `all_consumers` are those of all queues.
     pub(super) fn ask_for_page(
         &mut self,
+        now: Time,
         queues: &mut Queues,
         all_consumers: usize,
         id: QueueId,
@@ -268,30 +281,41 @@ impl Memory {
         // why: a client that acknowledges nothing must not pull a backlog into memory. Each queue may
         // have its consumers' part of what there is; it goes on when some of that is settled.
         let consumers = queue.consumers.len() as u64;
-        let must_wait = need == Need::Soon
+        let is_urgent = need == Need::Now || queue.must_lose_head(now);
+        let must_starve = !is_urgent
             && self.share.is_some_and(|MemoryShare { before_starving: most, .. }| {
                 let part = most / (all_consumers.max(1) as u64) * consumers.max(1);
                 self.queued > most && queue.unacknowledged_weight() > part
             });
-        if must_wait {
+        let needs_head = is_urgent || queue.needs_head(now);
+        let is_survey = !needs_head && queue.ready.head_is_unknown();
+        if must_starve || (is_survey && self.due >= DUE_BEFORE_SURVEY) {
             if !std::mem::replace(&mut queue.waits_for_memory, true) {
                 self.waiting.push_back(id);
             }
             return;
         }
-        if let Some(wanted) = queue.ready.want_page(consumers > 0, has_room) {
+        if let Some(wanted) =
+            queue.ready.want_page(needs_head || is_survey, consumers > 0, has_room)
+        {
             let (first, last, octets) = (wanted.first, wanted.last, wanted.octets);
             self.orders.push(PageOrder::In { owner, first, last, octets });
+            self.due += 1;
         }
     }
 
-    /// Looks again at some of the queues that wait for memory.
-    fn feed_waiting(&mut self, queues: &mut Queues, consumers: usize) {
+    /// A page has come.
+    pub(super) fn note_page_came(&mut self) {
+        self.due -= 1;
+    }
+
+    /// Looks again at some of the queues that wait until they may ask for a page.
+    fn feed_waiting(&mut self, now: Time, queues: &mut Queues, consumers: usize) {
         for _ in 0..self.waiting.len().min(WAITING_A_BATCH) {
             let Some(id) = self.waiting.pop_front() else { return };
             if let Some(queue) = queues.get_mut(id) {
                 queue.waits_for_memory = false;
-                self.ask_for_page(queues, consumers, id, Need::Soon);
+                self.ask_for_page(now, queues, consumers, id, Need::Soon);
             }
         }
     }

@@ -247,7 +247,7 @@ impl Vhost {
         }
         self.batch.confirming = confirming;
         let (consumers, failed) = (self.sessions.consumer_count(), self.journal.has_failed());
-        if self.memory.finish_batch(&mut self.queues, consumers, failed) {
+        if self.memory.finish_batch(now, &mut self.queues, consumers, failed) {
             self.deadlines.add(now, Deadline::Memory);
         }
         self.work.dead_letters.set_client(None);

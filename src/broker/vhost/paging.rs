@@ -24,6 +24,7 @@ impl Vhost {
     /// What a queue asked for has come.
     pub fn handle_page(&mut self, now: Time, page: Page) {
         self.now = now;
+        self.memory.note_page_came();
         let Some(id) = self.memory.owner(page.owner) else { return };
         let Some(queue) = self.queues.get_mut(id) else { return };
         let lost = queue.ready.take_page(page.messages, page.next);
@@ -77,9 +78,10 @@ impl Vhost {
             _ => return None,
         };
         let via = self.sessions.open_channel(id, channel)?;
+        self.end_wait_for_head(via.channel);
         let queue = self.readable_queue(via, name)?;
         match method {
-            Method::BasicGet(_) => self.prepare_get(queue),
+            Method::BasicGet(_) => self.prepare_get(via, queue),
             _ => self.prepare_purge(via, queue),
         }
     }
@@ -87,7 +89,7 @@ impl Vhost {
     /// Asks for what a client waits for.
     fn ask_for_page(&mut self, id: QueueId) {
         let consumers = self.sessions.consumer_count();
-        self.memory.ask_for_page(&mut self.queues, consumers, id, Need::Now);
+        self.memory.ask_for_page(self.now, &mut self.queues, consumers, id, Need::Now);
     }
 
     /// The queue that a client means, if it may read from it; what is wrong is found out when the
@@ -107,7 +109,7 @@ impl Vhost {
         if waits_for_page { Wait::Page } else { Wait::Turn }
     }
 
-    fn prepare_get(&mut self, id: QueueId) -> Option<Wait> {
+    fn prepare_get(&mut self, via: ChannelRef, id: QueueId) -> Option<Wait> {
         self.expire_head(id, limits::EXPIRED_A_TURN);
         self.process_dead_letters();
         let queue = self.queues.get(id)?;
@@ -116,10 +118,28 @@ impl Vhost {
         }
         if queue.ready.awaits_page() {
             self.ask_for_page(id);
+            self.begin_wait_for_head(via.channel, id);
             return Some(Wait::Page);
         }
         let expired = queue.ready.front().is_some_and(|entry| entry.is_expired(self.now));
         expired.then_some(Wait::Turn)
+    }
+
+    /// A basic.get waits for what goes next: it stays in memory until the get has been given again.
+    fn begin_wait_for_head(&mut self, channel: ChannelId, id: QueueId) {
+        let Some(queue) = self.queues.get_mut(id) else { return };
+        let Some(state) = self.sessions.channel_mut(channel) else { return };
+        if *queue.awaited_by.get_or_insert(channel) == channel {
+            state.awaits_head_of = Some(id);
+        }
+    }
+
+    /// The basic.get that waited was given again, or never will be.
+    pub(super) fn end_wait_for_head(&mut self, channel: ChannelId) {
+        let awaited = self.sessions.channel_mut(channel).and_then(|it| it.awaits_head_of.take());
+        if let Some(queue) = awaited.and_then(|id| self.queues.get_mut(id)) {
+            queue.awaited_by = None;
+        }
     }
 
     /// Purges so many messages as were there when it began, in turns.

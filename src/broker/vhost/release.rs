@@ -140,6 +140,7 @@ impl Vhost {
     fn requeue_all(&mut self, release: &mut Release) -> bool {
         while let Some(&id) = release.channels.front() {
             self.drop_transaction(id);
+            self.end_wait_for_head(id);
             let purged = self.end_purge(id).map(|purge| purge.queue);
             self.hold(&mut release.returned_to, purged);
             while let Some(channel) = self.sessions.channel_mut(id)

@@ -157,9 +157,12 @@ impl Vhost {
     /// Sees to it that the timer looks at a queue when something may be due there.
     pub(super) fn arm(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(id) else { return };
-        // why: what is held does not expire; who lets go of it looks again.
-        let front = queue.ready.front().filter(|_| !queue.is_held());
-        let mut at = front.map_or(Time::NEVER, |entry| entry.expires_at);
+        let mut at = queue.ready.head_expires_at();
+        // why: what is held does not expire; who lets go of it looks again. What has to be read for it is
+        // asked for at the end of the batch, and looked at when it comes.
+        if queue.is_held() || (at <= self.now && queue.ready.awaits_page()) {
+            at = Time::NEVER;
+        }
         if let (Some(expires_ms), Some(since)) = (queue.arguments.expires_ms, queue.unused_since())
         {
             at = at.min(since.plus_millis(expires_ms));
