@@ -23,6 +23,7 @@ use tokio::sync::{Notify, watch};
 
 use self::inbox::{Inbox, Told};
 use self::lock::{Guard, Lock};
+pub(crate) use self::state::Peers;
 use self::state::{Afterwards, Slot, State};
 use crate::broker::access::Rights;
 use crate::broker::connection::ConnectionInfo;
@@ -31,15 +32,21 @@ use crate::broker::handshake;
 use crate::broker::paging::{MemoryShare, Page, PageOwner, PagedMessage};
 use crate::broker::policy::PolicySet;
 use crate::broker::record::{Lsn, Recovered};
-use crate::broker::snapshot::ConnectionSnapshot;
+use crate::broker::snapshot::{BindingSnapshot, ConnectionSnapshot};
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, LeftOut, Vhost, VhostSettings};
+use crate::broker::vhost::{BindingVisit, BindingsOf, ConnectionId, LeftOut, Vhost, VhostSettings};
 use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
 
 pub(crate) use inbox::Chosen;
 pub(crate) use session::{ConnectionPeer, OnClose, Session, WriteReceipts};
+
+/// How many places whoever visits all objects of a kind looks at before others get the virtual host.
+///
+/// why: the time of some small batches of messages, so that nobody notices a visit, and far more than
+/// taking the lock costs.
+pub(crate) const PLACES_A_HOLD: usize = 1_000;
 
 /// Access to a virtual host, for every part that has input for it. Cloning it copies a pointer.
 #[derive(Clone)]
@@ -227,13 +234,18 @@ impl VhostHandle {
         self.read_from(self.shared.state.lock().await, |state| read(&state.vhost))
     }
 
+    /// Reads what is there now, and what is outside of the core about connections.
+    pub(crate) fn read_with_peers<T>(&self, read: impl FnOnce(&Vhost, Peers<'_>) -> T) -> T {
+        self.read_from(self.shared.state.lock_blocking(), |state| read(&state.vhost, Peers(state)))
+    }
+
     /// Every connection with its other end, as they are now.
     pub(crate) fn connections(&self) -> Vec<(ConnectionSnapshot, Arc<ConnectionPeer>, u64)> {
-        self.read_from(self.shared.state.lock_blocking(), |state| {
-            let connections = state.vhost.connections().into_iter();
-            let with_peer = connections.filter_map(|connection| {
-                let Slot { peer, outbox, .. } = state.slot(connection.id)?;
-                Some((connection, peer.clone(), outbox.written()))
+        self.read_with_peers(|vhost, peers| {
+            let with_peer = vhost.connections().into_iter().filter_map(|connection| {
+                let peer = peers.get(connection.id)?.clone();
+                let written = peers.written(connection.id);
+                Some((connection, peer, written))
             });
             with_peer.collect()
         })
@@ -243,6 +255,29 @@ impl VhostHandle {
     pub(crate) fn connection(&self, name: &str) -> Option<ConnectionId> {
         let open = self.shared.open.lock();
         open.values().find(|slot| slot.peer.name == name).map(|slot| slot.connection)
+    }
+
+    /// Visits so many places of objects in steps. Others get the virtual host in between.
+    pub(crate) fn visit_places(
+        &self,
+        places: impl Fn(&Vhost) -> usize,
+        mut visit: impl FnMut(&Vhost, usize),
+    ) {
+        let (mut next, mut end) = (0, 1);
+        while next < end {
+            self.read(|vhost| {
+                end = places(vhost);
+                let step = next..end.min(next + PLACES_A_HOLD);
+                next += PLACES_A_HOLD;
+                step.for_each(|place| visit(vhost, place));
+            });
+        }
+    }
+
+    /// Visits bindings in steps.
+    pub(crate) fn visit_bindings(&self, of: BindingsOf, mut found: impl FnMut(BindingSnapshot)) {
+        let mut visit = BindingVisit::new(of);
+        while self.read(|vhost| vhost.visit_bindings(&mut visit, PLACES_A_HOLD, &mut found)) {}
     }
 
     /// The records that wait to be logged.

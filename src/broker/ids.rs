@@ -69,7 +69,9 @@ impl<K> Id<K> {
         self.index as usize
     }
 
-    pub(super) fn generation(self) -> u32 {
+    /// The number of its insertion among all of its kind: of two objects, the older one has the lower,
+    /// until the numbers begin again.
+    pub fn generation(self) -> u32 {
         self.generation
     }
 

@@ -16,6 +16,7 @@ pub struct Queues {
     arena: Arena<kind::Queue, Slot>,
     names: HashMap<ShortString, QueueId>,
     changed: Vec<QueueId>,
+    totals: MessageCounts,
 }
 
 /// A queue and what is known of it from the end of an earlier batch.
@@ -25,6 +26,29 @@ struct Slot {
     is_changed: bool,
     /// What its messages took when they were measured last, in bytes.
     measured: u64,
+    /// How many messages it had when they were measured last.
+    counted: MessageCounts,
+}
+
+/// How many messages there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// Those that wait.
+    pub ready: usize,
+    /// Those that are delivered and not settled.
+    pub unacknowledged: usize,
+}
+
+impl MessageCounts {
+    fn of(queue: &Queue) -> Self {
+        MessageCounts { ready: queue.ready.len(), unacknowledged: queue.unacknowledged }
+    }
+
+    /// Puts one part of a sum in the place of another.
+    fn replace(&mut self, before: MessageCounts, now: MessageCounts) {
+        self.ready = self.ready + now.ready - before.ready;
+        self.unacknowledged = self.unacknowledged + now.unacknowledged - before.unacknowledged;
+    }
 }
 
 /// A change of what the messages of a queue take, in bytes.
@@ -40,7 +64,12 @@ impl Queues {
     /// Adds a queue; none of its name may be there.
     pub fn insert(&mut self, queue: Queue) -> QueueId {
         let name = queue.name.clone();
-        let id = self.arena.insert(Slot { queue, is_changed: true, measured: 0 });
+        let id = self.arena.insert(Slot {
+            queue,
+            is_changed: true,
+            measured: 0,
+            counted: MessageCounts::default(),
+        });
         self.names.insert(name, id);
         self.changed.push(id);
         id
@@ -48,7 +77,8 @@ impl Queues {
 
     /// Takes a queue out, and says what its messages took when they were measured last, in bytes.
     pub fn remove(&mut self, id: QueueId) -> Option<(Queue, u64)> {
-        let Slot { queue, measured, .. } = self.arena.remove(id)?;
+        let Slot { queue, measured, counted, .. } = self.arena.remove(id)?;
+        self.totals.replace(counted, MessageCounts::default());
         self.names.remove(queue.name.as_bytes());
         Some((queue, measured))
     }
@@ -119,9 +149,16 @@ impl Queues {
     pub fn measure(&mut self, id: QueueId) -> Option<Measured> {
         let slot = self.arena.get_mut(id)?;
         slot.is_changed = false;
+        let counted = MessageCounts::of(&slot.queue);
+        self.totals.replace(std::mem::replace(&mut slot.counted, counted), counted);
         let now = slot.queue.weight();
         let before = std::mem::replace(&mut slot.measured, now);
         Some(Measured { before, now })
+    }
+
+    /// How many messages all queues had when they were measured last: after a batch, how many they have.
+    pub fn totals(&self) -> MessageCounts {
+        self.totals
     }
 
     /// Counts everything again, for tests; says what all of them took when they were measured last.
@@ -130,14 +167,18 @@ impl Queues {
     /// When what a queue takes is not what was measured, though it has not changed since.
     pub fn check(&self) -> u64 {
         let mut sum = 0;
+        let mut totals = MessageCounts::default();
         for (_, slot) in self.arena.iter() {
             let queue = &slot.queue;
             queue.ready.check(&queue.name);
             if !slot.is_changed {
                 assert_eq!(slot.measured, queue.weight(), "weight of {}", queue.name);
+                assert_eq!(slot.counted, MessageCounts::of(queue), "messages of {}", queue.name);
             }
             sum += slot.measured;
+            totals.replace(MessageCounts::default(), slot.counted);
         }
+        assert_eq!(totals, self.totals, "messages of all queues");
         sum
     }
 }

@@ -1,8 +1,9 @@
 //! What a virtual host looks like at one moment, as plain values for management and tests.
 //!
-//! Names are shown as text; octets that are no UTF-8 are replaced.
+//! Names are shown as text, in which octets that are no UTF-8 are replaced; those of bindings are left as they
+//! are, since there may be a million of them.
 
-use leveret_codec::TableBuf;
+use leveret_codec::{ShortString, TableBuf};
 
 use super::ids::ConnectionId;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
@@ -72,19 +73,41 @@ pub struct ExchangeSnapshot {
     pub statistics: ExchangeStatistics,
 }
 
-/// A binding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A binding. Its parts are shared with the virtual host; they stand in the order in which lists of bindings are
+/// sorted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BindingSnapshot {
     /// The exchange it leads from, empty for the default exchange.
-    pub source: String,
+    pub source: ShortString,
     /// What it leads to.
-    pub destination: String,
-    /// Whether that is a queue; an exchange otherwise.
-    pub to_queue: bool,
+    pub destination: DestinationName,
     /// The routing key, or pattern.
-    pub routing_key: String,
+    pub routing_key: ShortString,
     /// Its arguments.
     pub arguments: TableBuf,
+}
+
+/// What a binding leads to, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DestinationName {
+    /// An exchange.
+    Exchange(ShortString),
+    /// A queue.
+    Queue(ShortString),
+}
+
+impl DestinationName {
+    /// The name alone.
+    pub fn name(&self) -> &ShortString {
+        match self {
+            DestinationName::Exchange(name) | DestinationName::Queue(name) => name,
+        }
+    }
+
+    /// Whether it is a queue.
+    pub fn is_queue(&self) -> bool {
+        matches!(self, DestinationName::Queue(_))
+    }
 }
 
 /// A connection at one moment, as far as a virtual host knows it.
@@ -160,6 +183,8 @@ pub struct ConsumerSnapshot {
     pub prefetch: u16,
     /// Whether it is served; it waits for its turn as the single active one otherwise.
     pub active: bool,
+    /// Whether its queue serves one consumer alone.
+    pub single_active: bool,
     /// The arguments of its subscription.
     pub arguments: TableBuf,
 }

@@ -44,6 +44,22 @@ pub(super) struct Slot {
     pub(super) peer: Arc<ConnectionPeer>,
 }
 
+/// What is outside of the core about connections, while the vhost is held.
+#[derive(Clone, Copy)]
+pub(crate) struct Peers<'a>(pub(super) &'a State);
+
+impl<'a> Peers<'a> {
+    /// The other end of a connection.
+    pub(crate) fn get(self, id: ConnectionId) -> Option<&'a Arc<ConnectionPeer>> {
+        self.0.slot(id).map(|slot| &slot.peer)
+    }
+
+    /// How many bytes a connection was sent.
+    pub(crate) fn written(self, id: ConnectionId) -> u64 {
+        self.0.slot(id).map_or(0, |slot| slot.outbox.written())
+    }
+}
+
 /// What a hold of the lock leaves to be done when it is over.
 #[derive(Default)]
 pub(super) struct Afterwards {
@@ -145,7 +161,7 @@ impl State {
                     vhost.handle_close_clients(now, &reason, |client| client.user == user);
                 }
                 Chosen::Connection(id) => {
-                    vhost.handle_close_clients(now, &reason, |client| client.id == id);
+                    vhost.handle_close_client(now, id, &reason);
                 }
             }
         }

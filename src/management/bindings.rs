@@ -25,7 +25,7 @@ use super::list::ListQuery;
 use super::local_client::LocalClient;
 use super::{Answer, Api, AppState, exchanges, queues, show};
 use crate::broker::snapshot::BindingSnapshot;
-use crate::broker::vhost::Vhost;
+use crate::broker::vhost::BindingsOf;
 
 /// How lists of bindings are sorted.
 const ORDER: [&str; 6] =
@@ -46,8 +46,9 @@ async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answe
     let vhosts = app.vhosts.running().into_iter();
     let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
     let shown = listed.flat_map(|(vhost, handle)| {
-        let bindings = handle.read(Vhost::bindings);
-        bindings.into_iter().map(move |binding| shown(&vhost, &binding))
+        let mut bindings = Vec::new();
+        handle.visit_bindings(BindingsOf::Vhost, |binding| bindings.push(shown(&vhost, &binding)));
+        bindings
     });
     query.list_by(shown.collect(), &ORDER)
 }
@@ -61,9 +62,13 @@ fn chosen(
     chosen: impl Fn(&BindingSnapshot) -> bool,
 ) -> Answer {
     caller.needs_vhost(app, vhost)?;
-    let bindings = app.vhost(vhost)?.read(Vhost::bindings).into_iter();
-    let shown = bindings.filter(|it| chosen(it)).map(|binding| shown(vhost, &binding));
-    query.list_by(shown.collect(), &ORDER)
+    let mut bindings = Vec::new();
+    app.vhost(vhost)?.visit_bindings(BindingsOf::Vhost, |binding| {
+        if chosen(&binding) {
+            bindings.push(shown(vhost, &binding));
+        }
+    });
+    query.list_by(bindings, &ORDER)
 }
 
 async fn of_vhost(
@@ -84,7 +89,7 @@ async fn of_source(
     query: ListQuery,
 ) -> Answer {
     let name = existing(&app, &caller, &vhost, from_path(&name), exchanges::exists)?;
-    chosen(&app, &caller, &query, &vhost, |it| it.source == name)
+    chosen(&app, &caller, &query, &vhost, |it| it.source.as_bytes() == name.as_bytes())
 }
 
 async fn of_exchange(
@@ -94,7 +99,9 @@ async fn of_exchange(
     query: ListQuery,
 ) -> Answer {
     let name = existing(&app, &caller, &vhost, from_path(&name), exchanges::exists)?;
-    chosen(&app, &caller, &query, &vhost, |it| !it.to_queue && it.destination == name)
+    chosen(&app, &caller, &query, &vhost, |it| {
+        !it.destination.is_queue() && it.destination.name().as_bytes() == name.as_bytes()
+    })
 }
 
 async fn of_queue(
@@ -104,7 +111,9 @@ async fn of_queue(
     query: ListQuery,
 ) -> Answer {
     let name = existing(&app, &caller, &vhost, &name, queues::exists)?;
-    chosen(&app, &caller, &query, &vhost, |it| it.to_queue && it.destination == name)
+    chosen(&app, &caller, &query, &vhost, |it| {
+        it.destination.is_queue() && it.destination.name().as_bytes() == name.as_bytes()
+    })
 }
 
 /// The name, if there is something of it.
@@ -145,14 +154,20 @@ impl Between {
     }
 
     fn joins(&self, binding: &BindingSnapshot) -> bool {
-        (binding.to_queue, &binding.source, &binding.destination)
-            == (self.to_queue, &self.source, &self.destination)
+        let destination = binding.destination.name();
+        binding.destination.is_queue() == self.to_queue
+            && binding.source.as_bytes() == self.source.as_bytes()
+            && destination.as_bytes() == self.destination.as_bytes()
     }
 
     /// The binding of this name.
     fn find(&self, app: &AppState, name: &str) -> Result<BindingSnapshot, Failure> {
-        let mut bindings = app.vhost(&self.vhost)?.read(Vhost::bindings).into_iter();
-        let found = bindings.find(|it| self.joins(it) && is_named(it, name));
+        let mut found = None;
+        app.vhost(&self.vhost)?.visit_bindings(BindingsOf::Vhost, |binding| {
+            if self.joins(&binding) && is_named(&binding, name) {
+                found = Some(binding);
+            }
+        });
         found.ok_or_else(Failure::missing)
     }
 }
@@ -232,7 +247,7 @@ async fn unbind(
     caller.needs_vhost(&app, &ends.vhost)?;
     let binding = ends.find(&app, &name)?;
     let (source, destination) = (short(&ends.source)?, short(&ends.destination)?);
-    let (routing_key, arguments) = (short(&binding.routing_key)?, binding.arguments.as_table());
+    let (routing_key, arguments) = (binding.routing_key.as_short(), binding.arguments.as_table());
     let method = if ends.to_queue {
         Method::QueueUnbind(queue::Unbind {
             queue: destination,
@@ -257,11 +272,11 @@ async fn unbind(
 
 fn shown(vhost: &str, binding: &BindingSnapshot) -> Value {
     json!({
-        "source": binding.source,
+        "source": binding.source.to_string(),
         "vhost": vhost,
-        "destination": binding.destination,
-        "destination_type": if binding.to_queue { "queue" } else { "exchange" },
-        "routing_key": binding.routing_key,
+        "destination": binding.destination.name().to_string(),
+        "destination_type": if binding.destination.is_queue() { "queue" } else { "exchange" },
+        "routing_key": binding.routing_key.to_string(),
         "arguments": show::table(binding.arguments.as_table()),
         "properties_key": name_of(binding),
     })
@@ -297,9 +312,12 @@ fn is_named(binding: &BindingSnapshot, name: &str) -> bool {
     };
     match (own.split_once('~'), name.rsplit_once('~')) {
         (Some((_, hash)), Some((key, named))) => {
-            !hash.is_empty() && hash == named && unquoted(key) == binding.routing_key
+            !hash.is_empty() && hash == named && unquoted(key) == binding.routing_key.to_string()
         }
-        (None, _) => unquoted(name) == binding.routing_key || name == binding.routing_key,
+        (None, _) => {
+            let key = binding.routing_key.to_string();
+            unquoted(name) == key || name == key
+        }
         _ => false,
     }
 }
@@ -313,17 +331,17 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use leveret_codec::TableBuf;
     use leveret_codec::table::{TableBuilder, Value};
+    use leveret_codec::{ShortString, TableBuf};
 
     use super::*;
+    use crate::broker::snapshot::DestinationName;
 
     fn binding(key: &str, arguments: TableBuf) -> BindingSnapshot {
         BindingSnapshot {
-            source: "x".to_owned(),
-            destination: "q".to_owned(),
-            to_queue: true,
-            routing_key: key.to_owned(),
+            source: ShortString::truncated(b"x"),
+            destination: DestinationName::Queue(ShortString::truncated(b"q")),
+            routing_key: ShortString::truncated(key.as_bytes()),
             arguments,
         }
     }

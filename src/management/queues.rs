@@ -68,8 +68,11 @@ async fn one(
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
     let handle = app.vhost(&vhost)?;
-    let (queue, consumers) =
-        handle.read(|it| (it.queue(name.as_bytes()), it.consumers_of_queue(name.as_bytes())));
+    let (queue, consumers) = handle.read(|it| {
+        let ids = it.consumers_of_queue(name.as_bytes()).into_iter();
+        let consumers: Vec<_> = ids.filter_map(|id| it.consumer_by_id(id)).collect();
+        (it.queue(name.as_bytes()), consumers)
+    });
     let queue = queue.ok_or_else(Failure::missing)?;
     let view = View::new(&app, &vhost, &handle, std::slice::from_ref(&queue));
     let mut shown = view.shown(&queue);

@@ -1,17 +1,20 @@
 //! Definitions in and out: everything but messages, in RabbitMQ's JSON.
 
+use std::collections::BTreeSet;
+
 use leveret_codec::{ReplyCode, ShortString};
 
 use super::{PermissionRecord, UserRecord, VhostError, Vhosts, salt};
 use crate::broker::error::Fault;
 use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::{BindingSnapshot, ExchangeSnapshot, QueueSnapshot};
-use crate::broker::vhost::{Definition, Vhost};
+use crate::broker::vhost::{BindingsOf, Definition, Vhost};
 use crate::definitions::{
     BindingEntry, Definitions, DefinitionsError, DestinationType, ExchangeEntry,
     GlobalParameterEntry, Limits, OPERATOR_POLICY, ParameterEntry, PermissionEntry, PolicyEntry,
     QueueEntry, TopicPermissionEntry, UserEntry, VHOST_LIMITS, VhostEntry,
 };
+use crate::handle::VhostHandle;
 use crate::passwords::{Algorithm, PasswordHash};
 use crate::vhosts::registry::{PolicyRecord, Registry, TopicPermissionRecord, VhostRecord};
 
@@ -85,22 +88,7 @@ impl Vhosts {
         };
         self.read_registry(|registry| export_registry(registry, &mut definitions));
         for (name, handle) in self.running() {
-            let (exchanges, queues, bindings) =
-                handle.read(|vhost: &Vhost| (vhost.exchanges(), vhost.queues(), vhost.bindings()));
-            let exclusive: Vec<_> =
-                queues.iter().filter(|it| it.exclusive).map(|it| it.name.clone()).collect();
-            let ours = |exchange: &ExchangeSnapshot| {
-                !exchange.name.is_empty() && !exchange.name.starts_with("amq.")
-            };
-            let exchanges = exchanges.into_iter().filter(ours);
-            definitions.exchanges.extend(exchanges.map(|it| exchange_entry(&name, it)));
-            let queues = queues.into_iter().filter(|queue| !queue.exclusive);
-            definitions.queues.extend(queues.map(|it| queue_entry(&name, it)));
-            let to_exclusive =
-                |it: &BindingSnapshot| it.to_queue && exclusive.contains(&it.destination);
-            let bindings = bindings.into_iter();
-            let bindings = bindings.filter(|it| !it.source.is_empty() && !to_exclusive(it));
-            definitions.bindings.extend(bindings.map(|it| binding_entry(&name, it)));
+            export_objects(&name, &handle, &mut definitions);
         }
         definitions
     }
@@ -239,6 +227,39 @@ fn export_registry(registry: &Registry, definitions: &mut Definitions) {
     );
 }
 
+/// What is declared in a virtual host, read in steps.
+fn export_objects(name: &str, handle: &VhostHandle, definitions: &mut Definitions) {
+    let mut exchanges = Vec::new();
+    handle.visit_places(Vhost::exchange_places, |vhost, place| {
+        let found = vhost.exchange_at(place);
+        let ours = found.filter(|(_, name)| !name.as_bytes().starts_with(b"amq."));
+        exchanges.extend(ours.and_then(|(id, _)| vhost.exchange_by_id(id)));
+    });
+    exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+    definitions.exchanges.extend(exchanges.into_iter().map(|it| exchange_entry(name, it)));
+
+    let (mut queues, mut exclusive) = (Vec::new(), BTreeSet::new());
+    handle.visit_places(Vhost::queue_places, |vhost, place| {
+        let Some((id, name)) = vhost.queue_at(place) else { return };
+        match vhost.queue_by_id(id) {
+            Some(queue) if queue.exclusive => drop(exclusive.insert(name.clone())),
+            queue => queues.extend(queue),
+        }
+    });
+    queues.sort_by(|a, b| a.name.cmp(&b.name));
+    definitions.queues.extend(queues.into_iter().map(|it| queue_entry(name, it)));
+
+    let mut bindings = Vec::new();
+    handle.visit_bindings(BindingsOf::Vhost, |it| {
+        let to_exclusive = it.destination.is_queue() && exclusive.contains(it.destination.name());
+        if !it.source.is_empty() && !to_exclusive {
+            bindings.push(it);
+        }
+    });
+    bindings.sort_unstable();
+    definitions.bindings.extend(bindings.into_iter().map(|it| binding_entry(name, it)));
+}
+
 fn export_vhost(name: &str, vhost: &VhostRecord, definitions: &mut Definitions) {
     let of = Some(name.to_owned());
     for (user, record) in &vhost.permissions {
@@ -343,13 +364,13 @@ fn queue_entry(vhost: &str, queue: QueueSnapshot) -> QueueEntry {
 }
 
 fn binding_entry(vhost: &str, binding: BindingSnapshot) -> BindingEntry {
-    let to_queue = binding.to_queue;
+    let to_queue = binding.destination.is_queue();
     BindingEntry {
-        source: binding.source,
+        source: binding.source.to_string(),
         vhost: Some(vhost.to_owned()),
-        destination: binding.destination,
+        destination: binding.destination.name().to_string(),
         destination_type: if to_queue { DestinationType::Queue } else { DestinationType::Exchange },
-        routing_key: binding.routing_key,
+        routing_key: binding.routing_key.to_string(),
         arguments: binding.arguments,
     }
 }

@@ -344,7 +344,11 @@ impl Life {
         assert_eq!(found, expected, "the exchanges");
         let found = self.core.vhost.bindings().into_iter().filter(|it| !it.source.is_empty());
         let found: BTreeSet<_> = found
-            .map(|it| (it.source, it.destination, it.to_queue, it.routing_key, it.arguments))
+            .map(|it| {
+                let [source, to, key] =
+                    [&it.source, it.destination.name(), &it.routing_key].map(ToString::to_string);
+                (source, to, it.destination.is_queue(), key, it.arguments)
+            })
             .collect();
         let expected = self.model.bindings.iter().map(|it| {
             let (to, to_queue) = match it.destination {

@@ -9,6 +9,7 @@ mod deduplication;
 pub mod delayed;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use hashbrown::HashMap;
 use leveret_codec::{Properties, ShortString, Table, TableBuf};
@@ -244,6 +245,11 @@ impl Exchange {
     /// The bindings that lead from it, in a fixed order.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.bindings.iter()
+    }
+
+    /// The same from one of them on.
+    pub fn bindings_from(&self, from: Bound<&Binding>) -> impl Iterator<Item = &Binding> {
+        self.bindings.range((from, Bound::Unbounded))
     }
 
     /// The bindings from it and those to it, of an exchange that is no more.

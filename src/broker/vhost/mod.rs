@@ -53,6 +53,7 @@ use leveret_codec::ShortString;
 
 use self::batch::Batch;
 pub use self::define::Definition;
+pub use self::inspect::{BindingVisit, BindingsOf};
 use self::journal::Journal;
 use self::memory::Memory;
 pub use self::recover::LeftOut;
@@ -104,7 +105,8 @@ pub struct VhostSettings {
 /// - From time: [`handle_timeout`](Vhost::handle_timeout), no later than
 ///   [`next_deadline`](Vhost::next_deadline).
 /// - From operators and the machine: `handle_definition`, `handle_policies`, `handle_rights`,
-///   `handle_max_queues`, `handle_memory_share`, `handle_alarm`, `handle_close_clients`, `handle_shutdown`.
+///   `handle_max_queues`, `handle_memory_share`, `handle_alarm`, `handle_close_client`, `handle_close_clients`,
+///   `handle_shutdown`.
 ///
 /// # Outputs
 /// After any number of inputs, a batch, [`finish_batch`](Vhost::finish_batch) answers what is answered once for
@@ -227,6 +229,13 @@ impl Vhost {
                 self.close_client(connection.id, reason, 0, 0, false);
             }
         }
+        self.process_dead_letters();
+    }
+
+    /// One connection is to be closed, if it is there.
+    pub fn handle_close_client(&mut self, now: Time, connection: ConnectionId, reason: &Fault) {
+        self.now = now;
+        self.close_client(connection, reason, 0, 0, false);
         self.process_dead_letters();
     }
 

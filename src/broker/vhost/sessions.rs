@@ -60,6 +60,11 @@ impl Sessions {
         self.clients.iter()
     }
 
+    /// The same by their places.
+    pub(super) fn client_arena(&self) -> &Arena<kind::Connection, Client> {
+        &self.clients
+    }
+
     pub(super) fn client_count(&self) -> usize {
         self.clients.len()
     }
@@ -218,6 +223,11 @@ impl Sessions {
 
     pub(super) fn consumers(&self) -> impl Iterator<Item = (ConsumerId, &Consumer)> {
         self.consumers.iter()
+    }
+
+    /// The same by their places.
+    pub(super) fn consumer_arena(&self) -> &Arena<kind::Consumer, Consumer> {
+        &self.consumers
     }
 
     pub(super) fn consumer_count(&self) -> usize {
