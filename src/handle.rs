@@ -27,8 +27,7 @@ pub(crate) use self::state::Peers;
 use self::state::{Afterwards, Slot, State};
 use crate::broker::access::Rights;
 use crate::broker::connection::ConnectionInfo;
-use crate::broker::error::Fault;
-use crate::broker::handshake;
+use crate::broker::error::{Checked, Fault};
 use crate::broker::paging::{MemoryShare, Page, PageOwner, PagedMessage};
 use crate::broker::policy::PolicySet;
 use crate::broker::record::{Lsn, Recovered};
@@ -107,10 +106,10 @@ impl VhostHandle {
         peer: Arc<ConnectionPeer>,
         outbox: Arc<Outbox>,
         on_close: OnClose,
-    ) -> Result<Session, Fault> {
+    ) -> Checked<Session> {
         let opening = self.hold_as_task(|state, now| {
             if state.is_stopping {
-                return Err(handshake::shutdown_fault());
+                return Err(Box::new(Fault::Shutdown));
             }
             let connection = state.vhost.handle_open(now, info);
             let slot = Slot { connection, outbox, peer };

@@ -13,9 +13,6 @@ pub use pattern::{InvalidPattern, Pattern};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::error::Fault;
-use super::names::exchange_phrase;
-
 /// The mechanism of a client whose name comes from its certificate: it sends no password.
 pub const EXTERNAL: &str = "EXTERNAL";
 
@@ -272,18 +269,6 @@ impl TopicVariables<'_> {
     }
 }
 
-/// 403, closes the channel: the user may not do that with the queue or the exchange that the phrase
-/// names.
-pub fn refused(phrase: &str, user: &str) -> Fault {
-    Fault::access_refused(format!("access to {phrase} refused for user '{user}'"))
-}
-
-/// 403, closes the channel: the user may not use this routing key.
-pub fn topic_refused(key: &[u8], exchange: &[u8], vhost: &str, user: &str) -> Fault {
-    let (key, phrase) = (String::from_utf8_lossy(key), exchange_phrase(exchange, vhost));
-    Fault::access_refused(format!("access to topic '{key}' in {phrase} refused for user '{user}'"))
-}
-
 /// What a user may do in a virtual host. Everything, unless told otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Rights {
@@ -373,20 +358,6 @@ mod tests {
         let before = topics.clone();
         assert_eq!(topics.set(b"logs", ".*", "[", VARIABLES).unwrap_err().offset, 1);
         assert_eq!(topics, before);
-    }
-
-    #[test]
-    fn refusals_name_what_and_whom() {
-        let fault = refused(&exchange_phrase(exchange_to_check(b""), "/"), "ann");
-        assert_eq!(
-            fault.reply_text(),
-            b"ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user 'ann'"
-        );
-        assert!(!fault.is_hard());
-        assert_eq!(
-            topic_refused(b"a.b", b"logs", "/", "ann").text,
-            "access to topic 'a.b' in exchange 'logs' in vhost '/' refused for user 'ann'"
-        );
     }
 
     #[test]

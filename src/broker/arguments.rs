@@ -1,7 +1,7 @@
 //! What clients put into argument tables and into the headers and properties that the broker obeys.
 //!
 //! Everything is read and checked once, when it comes in; past this module it is a plain value. The
-//! texts of refusals are RabbitMQ's, to the letter.
+//! refusals are reasons of [`Fault`], which has the texts.
 //!
 //! - queue.declare, also the second one: [`QueueArguments`]
 //! - exchange.declare, also the second one: [`ExchangeArguments`]
@@ -32,10 +32,10 @@ pub use unknown::unknown_arguments;
 
 use leveret_codec::{ShortString, Table, Value};
 
-use super::error::Fault;
+use super::error::{Checked, Fault, InvalidValue, Resource};
 
-/// Why a value cannot be, as the term that RabbitMQ gives for it.
-type Verdict = Result<(), String>;
+/// Whether a value can be.
+type Verdict = Result<(), InvalidValue>;
 
 /// One argument that is known, and what its value must be.
 struct Rule {
@@ -46,53 +46,51 @@ struct Rule {
 /// Checks the rules in their order and stops at the first value that is wrong.
 fn check_values<'r>(
     rules: impl IntoIterator<Item = &'r Rule>,
-    phrase: &str,
+    of: &Resource,
     arguments: Table<'_>,
-) -> Result<(), Fault> {
+) -> Checked<()> {
     for Rule { name, check } in rules {
         if let Some(value) = arguments.find(name.as_bytes()) {
-            check(value, arguments).map_err(|reason| invalid(name, phrase, &reason))?;
+            check(value, arguments).map_err(|why| invalid(name, of, why))?;
         }
     }
     Ok(())
 }
 
 /// Refuses the first of these arguments that is there.
-fn check_absent<'n>(
-    names: impl IntoIterator<Item = &'n str>,
-    phrase: &str,
+fn check_absent(
+    names: impl IntoIterator<Item = &'static str>,
+    of: &Resource,
     queue_type: QueueType,
     arguments: Table<'_>,
-) -> Result<(), Fault> {
+) -> Checked<()> {
     match names.into_iter().find(|name| arguments.find(name.as_bytes()).is_some()) {
         None => Ok(()),
-        Some(name) => Err(Fault::precondition_failed(format!(
-            "invalid arg '{name}' for {phrase} of queue type {}",
-            queue_type.module()
-        ))),
+        Some(name) => {
+            let (of, queue_type) = (of.clone(), queue_type.module());
+            Err(Fault::ForeignArgument { name, of, queue_type }.into())
+        }
     }
 }
 
-fn invalid(name: &str, phrase: &str, reason: &str) -> Fault {
-    Fault::precondition_failed(format!("invalid arg '{name}' for {phrase}: {reason}"))
+fn invalid(name: &'static str, of: &Resource, why: InvalidValue) -> Fault {
+    Fault::InvalidArgument { name, of: of.clone(), why }
 }
 
 /// The name of another exchange, when the argument is there.
 ///
 /// rabbitmq: checks the type before anything else, and says it in other words.
 fn exchange_name(
-    name: &str,
-    phrase: &str,
+    name: &'static str,
+    of: &Resource,
     arguments: Table<'_>,
-) -> Result<Option<ShortString>, Fault> {
+) -> Checked<Option<ShortString>> {
     let Some(value) = arguments.find(name.as_bytes()) else { return Ok(None) };
     let Value::LongStr(exchange) = value else {
-        return Err(Fault::precondition_failed(format!(
-            "invalid type '{}' for arg '{name}' in {phrase}",
-            value.type_name()
-        )));
+        let (of, type_name) = (of.clone(), value.type_name());
+        return Err(Fault::InvalidArgumentType { name, of, type_name }.into());
     };
-    fits_short(exchange).map_err(|reason| invalid(name, phrase, &reason))?;
+    fits_short(exchange).map_err(|why| invalid(name, of, why))?;
     Ok(Some(ShortString::truncated(exchange)))
 }
 
@@ -108,20 +106,19 @@ fn boolean(value: Value<'_>, _: Table<'_>) -> Verdict {
     value.as_bool().map(|_| ()).ok_or_else(|| unacceptable_type(value))
 }
 
-fn number(value: Value<'_>) -> Result<i64, String> {
-    let expected = || format!("\"expected integer, got {}\"", value.type_name());
-    value.as_i64().ok_or_else(expected)
+fn number(value: Value<'_>) -> Result<i64, InvalidValue> {
+    value.as_i64().ok_or_else(|| InvalidValue::NotAnInteger(value.type_name()))
 }
 
-fn natural_number(value: Value<'_>) -> Result<i64, String> {
+fn natural_number(value: Value<'_>) -> Result<i64, InvalidValue> {
     match number(value)? {
-        negative @ ..0 => Err(format!("{{value_negative,{negative}}}")),
+        negative @ ..0 => Err(InvalidValue::Negative(negative.to_string())),
         natural => Ok(natural),
     }
 }
 
-fn unacceptable_type(value: Value<'_>) -> String {
-    format!("{{unacceptable_type,{}}}", value.type_name())
+fn unacceptable_type(value: Value<'_>) -> InvalidValue {
+    InvalidValue::Type(value.type_name())
 }
 
 /// rabbitmq: takes longer names and never finds what they name. We refuse them, since cutting one
@@ -129,16 +126,21 @@ fn unacceptable_type(value: Value<'_>) -> String {
 fn fits_short(text: &[u8]) -> Verdict {
     match text.len() {
         ..=255 => Ok(()),
-        length => Err(format!("{{unacceptable_length,{length}}}")),
+        length => Err(InvalidValue::TooLong(length)),
     }
 }
 
 #[cfg(test)]
 mod fixtures {
     use leveret_codec::table::TableBuilder;
-    use leveret_codec::{TableBuf, Value};
+    use leveret_codec::{ShortString, TableBuf, Value};
 
-    use crate::broker::error::Checked;
+    use crate::broker::error::{Checked, Resource};
+
+    /// What the arguments are of.
+    pub(super) fn q() -> Resource {
+        Resource::queue(&ShortString::truncated(b"q"), "/")
+    }
 
     pub(super) fn table(entries: &[(&str, Value<'_>)]) -> TableBuf {
         let mut table = TableBuilder::default();
@@ -156,7 +158,7 @@ mod fixtures {
     #[track_caller]
     pub(super) fn refusal<T: std::fmt::Debug>(outcome: Checked<T>) -> String {
         let fault = outcome.expect_err("this is refused");
-        assert_eq!(fault.code, leveret_codec::ReplyCode::PreconditionFailed);
-        fault.text.into_owned()
+        assert_eq!(fault.code(), leveret_codec::ReplyCode::PreconditionFailed);
+        fault.to_string()
     }
 }

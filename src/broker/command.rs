@@ -31,7 +31,7 @@ pub enum Command<'a> {
         /// The channel it came on.
         channel: u16,
         /// Why.
-        fault: Fault,
+        fault: Box<Fault>,
         /// Class of the method at fault.
         class_id: u16,
         /// The method at fault.
@@ -40,7 +40,7 @@ pub enum Command<'a> {
     /// The connection broke the protocol and is to be closed.
     Fault {
         /// Why.
-        fault: Fault,
+        fault: Box<Fault>,
         /// Class of the method at fault, zero when there is none.
         class_id: u16,
         /// The method at fault, zero when there is none.

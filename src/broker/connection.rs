@@ -9,17 +9,16 @@
 
 use leveret_codec::error::FrameError;
 use leveret_codec::method::basic;
-use leveret_codec::{Decoder, Frame, Method, ReplyCode, decode, frame};
+use leveret_codec::{Decoder, Frame, Method, decode, frame};
 
 use super::access::{AuthenticationFailure, User};
 use super::command::Command;
 pub use super::connection_info::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
-use super::content::{self, Contents};
-use super::error::{AtFault, Fault};
-use super::frame_fault::{describe, method_fault, unknown_frame};
+use super::content::Contents;
+use super::error::{AtFault, Checked, Fault, FrameStart};
+use super::frame_fault::{method_fault, unknown_frame};
 use super::handshake::Handshake;
 use super::limits;
-use super::names;
 
 #[derive(Debug)]
 enum Stage {
@@ -109,7 +108,7 @@ impl Connection {
     }
 
     /// The answer to [`Progress::Open`].
-    pub fn handle_opened(&mut self, result: Result<(), Fault>) {
+    pub fn handle_opened(&mut self, result: Checked<()>) {
         match (result, &mut self.stage) {
             (Ok(()), _) => self.stage = Stage::Running,
             (Err(fault), Stage::Handshake(handshake)) => {
@@ -132,7 +131,7 @@ impl Connection {
     /// The broker has no memory for the unfinished messages of this connection: it is closed.
     pub fn handle_shortage(&mut self, commands: &mut Vec<Command<'_>>) {
         self.contents.clear();
-        commands.push(AtFault::from(content::too_much()).into());
+        commands.push(AtFault::from(Fault::TooManyPartialMessages).into());
     }
 
     /// Largest frame in octets, as negotiated.
@@ -180,17 +179,15 @@ impl Connection {
             self.stage = Stage::Ended { delay_ms: limits::REFUSAL_DELAY_MS };
             return;
         }
-        let text = match *error {
+        let fault = match *error {
             FrameError::TooLarge { kind, size, limit, .. } => {
-                format!("{}: {{frame_too_large,{size},{limit}}}", describe(kind, &[]))
+                Fault::FrameTooLarge { start: FrameStart::new(kind, &[]), size, limit }
             }
             FrameError::BadEnd { kind, payload, end, .. } => {
-                let start = format!("{}: ", describe(kind, payload));
-                let reason = names::erlang_pair("invalid_frame_end_marker", end, start.len());
-                start + &reason
+                Fault::InvalidFrameEnd { start: FrameStart::new(kind, payload), end }
             }
         };
-        let fault = Fault::new(ReplyCode::FrameError, text);
+        let fault = Box::new(fault);
         commands.push(Command::Fault { fault, class_id: 0, method_id: 0, input_ends: true });
         self.turn_deaf();
     }
@@ -213,8 +210,7 @@ impl Connection {
             (frame::METHOD, _) => return self.handle_method(frame, rest, commands),
             (frame::HEARTBEAT, 0) if frame.payload.is_empty() => return 0,
             (frame::HEADER | frame::BODY, 0) | (frame::HEARTBEAT, 1..) => {
-                Err(Fault::new(ReplyCode::UnexpectedFrame, describe(frame.kind, frame.payload))
-                    .into())
+                Err(Fault::MisplacedFrame(FrameStart::new(frame.kind, frame.payload)).into())
             }
             (frame::HEADER, _) => self.contents.header(frame),
             (frame::BODY, _) => self.contents.body(frame),

@@ -9,7 +9,7 @@
 use hashbrown::{HashMap, HashSet};
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::method::basic;
-use leveret_codec::{Decoder, Frame, Method, Properties, ReplyCode, ShortString, frame};
+use leveret_codec::{Decoder, Frame, Method, Properties, ShortString, frame};
 
 use super::command::Command;
 use super::error::{AtFault, Fault};
@@ -155,7 +155,7 @@ impl Contents {
     /// A content header came.
     pub(super) fn header<'a>(&mut self, frame: &Frame<'a>) -> ContentResult<'a> {
         let Some(content) = self.begun.get_mut(&frame.channel) else {
-            return Err(not_a_method().into());
+            return Err(Fault::MethodExpected.into());
         };
         let header = match content.header(frame) {
             Ok(header) => header,
@@ -184,7 +184,7 @@ impl Contents {
     /// A body frame came.
     pub(super) fn body<'a>(&mut self, frame: &Frame<'a>) -> ContentResult<'a> {
         let Some(content) = self.begun.get_mut(&frame.channel) else {
-            return Err(not_a_method().into());
+            return Err(Fault::MethodExpected.into());
         };
         let before = content.octets();
         match content.body(frame.payload) {
@@ -216,7 +216,7 @@ impl Contents {
             return Ok(());
         }
         self.clear();
-        Err(too_much().into())
+        Err(Fault::TooManyPartialMessages.into())
     }
 
     fn complete<'a>(&mut self, channel: u16) -> ContentResult<'a> {
@@ -224,19 +224,18 @@ impl Contents {
         let Stage::Body { properties, announced, body, .. } = content.stage else {
             return Ok(None);
         };
-        let refused =
-            |fault| Command::Unacceptable { channel, fault, class_id: BASIC, method_id: PUBLISH };
+        let refused = |fault: Fault| {
+            let fault = fault.into();
+            Command::Unacceptable { channel, fault, class_id: BASIC, method_id: PUBLISH }
+        };
         // why: the virtual host knows better whether the channel is open, or is about to close.
-        let Some(to) = content.to else { return Ok(Some(refused(not_open()))) };
+        let Some(to) = content.to else { return Ok(Some(refused(Fault::ChannelNotOpen))) };
         let max = self.max_message_size;
         if announced > max {
-            let kind = if max == limits::ANNOUNCED_SIZE { "max" } else { "configured max" };
-            let text = format!("message size {announced} is larger than {kind} size {max}");
-            return Ok(Some(refused(Fault::precondition_failed(text))));
+            return Ok(Some(refused(Fault::MessageTooLarge { size: announced, max })));
         }
-        // rabbitmq: its channel crashes of properties that cannot be decoded.
         let properties = Properties::parse(&properties)
-            .map_err(|_| AtFault::from(Fault::new(ReplyCode::InternalError, "")))?;
+            .map_err(|_| AtFault::from(Fault::UnreadableProperties))?;
         let message = Message::assemble(
             &mut self.scratch,
             to.exchange.as_short(),
@@ -318,22 +317,14 @@ impl Content {
         };
         let (class_id, size) = (header.class_id, header.body_size);
         if class_id != BASIC {
-            return Err(at_publish(
-                ReplyCode::UnexpectedFrame,
-                format!(
-                    "expected content header for class {BASIC}, got one for class {class_id} instead"
-                ),
-            ));
+            return Err(at_publish(Fault::ForeignHeader { expected: BASIC, found: class_id }));
         }
         if header.weight != 0 {
             return Err(self.interrupted());
         }
         if size > limits::ANNOUNCED_SIZE {
             let max = limits::ANNOUNCED_SIZE;
-            return Err(at_publish(
-                ReplyCode::FrameError,
-                format!("content body size {size} exceeds maximum allowed size {max}"),
-            ));
+            return Err(at_publish(Fault::AnnouncedTooLarge { size, max }));
         }
         Ok(header)
     }
@@ -345,10 +336,7 @@ impl Content {
         };
         *arrived += payload.len() as u64;
         if *arrived > *announced {
-            return Err(at_publish(
-                ReplyCode::FrameError,
-                "content body frame exceeds remaining content size",
-            ));
+            return Err(at_publish(Fault::BodyTooLong));
         }
         if *kept {
             append(body, payload, *announced);
@@ -358,15 +346,10 @@ impl Content {
 
     /// Something else came where this content should go on.
     fn interrupted(&self) -> AtFault {
-        let text = match self.stage {
-            Stage::Header => format!(
-                "expected content header for class {BASIC}, got non content header frame instead"
-            ),
-            Stage::Body { .. } => {
-                "expected content body, got non content body frame instead".to_owned()
-            }
-        };
-        at_publish(ReplyCode::UnexpectedFrame, text)
+        at_publish(match self.stage {
+            Stage::Header => Fault::HeaderExpected(BASIC),
+            Stage::Body { .. } => Fault::BodyExpected,
+        })
     }
 }
 
@@ -383,19 +366,6 @@ fn append(body: &mut Vec<u8>, part: &[u8], announced: u64) {
 }
 
 /// A fault that is told with basic.publish.
-fn at_publish(code: ReplyCode, text: impl Into<std::borrow::Cow<'static, str>>) -> AtFault {
-    AtFault { fault: Fault::new(code, text), class_id: BASIC, method_id: PUBLISH }
-}
-
-fn not_a_method() -> Fault {
-    Fault::new(ReplyCode::UnexpectedFrame, "expected method frame, got non method frame instead")
-}
-
-fn not_open() -> Fault {
-    Fault::new(ReplyCode::ChannelError, "expected 'channel.open'")
-}
-
-/// What a client hears that lets too many octets of unfinished messages wait.
-pub(super) fn too_much() -> Fault {
-    Fault::new(ReplyCode::ResourceError, "too many octets of unfinished messages")
+fn at_publish(fault: Fault) -> AtFault {
+    AtFault { fault: fault.into(), class_id: BASIC, method_id: PUBLISH }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use leveret_codec::encode;
 use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
-use leveret_codec::{Frame, Method, ReplyCode, ShortStr, Table, TableBuf, Value, frame};
+use leveret_codec::{Frame, Method, ShortStr, Table, TableBuf, Value, frame};
 
 use super::access::{AuthenticationFailure, Credentials, EXTERNAL, User};
 use super::connection_info::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
@@ -159,12 +159,7 @@ impl Handshake {
                 Progress::More
             }
             Err(_) if self.announced(b"authentication_failure_close") => {
-                let text = format!(
-                    "Login was refused using authentication mechanism {}. \
-                     For details see the broker logfile.",
-                    self.mechanism
-                );
-                self.close(&Fault::access_refused(text), 0, 0, output);
+                self.close(&Fault::LoginRefused(self.mechanism), 0, 0, output);
                 Progress::More
             }
             Err(_) => self.refuse(),
@@ -249,20 +244,12 @@ impl Handshake {
 pub(super) fn encode_close(out: &mut Vec<u8>, fault: &Fault, class_id: u16, method_id: u16) {
     let text = fault.reply_text();
     let close = connection::Close {
-        reply_code: fault.code.code(),
+        reply_code: fault.code().code(),
         reply_text: ShortStr::truncated(&text),
         class_id,
         method_id,
     };
     encode::method(out, 0, &close);
-}
-
-/// What clients are told when the broker stops.
-pub fn shutdown_fault() -> Fault {
-    Fault::new(
-        ReplyCode::ConnectionForced,
-        "broker forced connection closure with reason 'shutdown'",
-    )
 }
 
 /// PLAIN: NUL, user, NUL, password.

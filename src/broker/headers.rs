@@ -34,7 +34,7 @@ impl HeadersMatch {
             Some(Value::LongStr(b"any")) => (Quantifier::Any, false),
             Some(Value::LongStr(b"all-with-x")) => (Quantifier::All, true),
             Some(Value::LongStr(b"any-with-x")) => (Quantifier::Any, true),
-            Some(other) => return Err(bad_match(&other)),
+            Some(other) => return Err(bad_match(&other).into()),
         };
         let mut criteria = TableBuilder::default();
         for entry in arguments.iter() {
@@ -67,17 +67,11 @@ fn is_met(criterion: &Entry<'_>, headers: Table<'_>) -> bool {
 
 #[cold]
 fn bad_match(value: &Value<'_>) -> Fault {
-    Fault::precondition_failed(match value {
-        Value::LongStr(_) => format!(
-            "Invalid x-match field value {}; expected all, any, all-with-x, or any-with-x",
-            Term(value)
-        ),
-        other => format!(
-            "Invalid x-match field type {} (value {}); expected longstr",
-            other.type_name(),
-            Term(other)
-        ),
-    })
+    let shown = Term(value).to_string();
+    match value {
+        Value::LongStr(_) => Fault::InvalidMatch(shown),
+        other => Fault::InvalidMatchType { type_name: other.type_name(), value: shown },
+    }
 }
 
 #[cfg(test)]
@@ -233,16 +227,16 @@ mod tests {
     fn another_x_match_is_refused() {
         assert_eq!(
             refusal(Value::LongStr(b"some")),
-            "PRECONDITION_FAILED - Invalid x-match field value <<\"some\">>; \
+            "Invalid x-match field value <<\"some\">>; \
              expected all, any, all-with-x, or any-with-x"
         );
         assert_eq!(
             refusal(Value::I32(5)),
-            "PRECONDITION_FAILED - Invalid x-match field type signedint (value 5); expected longstr"
+            "Invalid x-match field type signedint (value 5); expected longstr"
         );
         assert_eq!(
             refusal(Value::Bool(true)),
-            "PRECONDITION_FAILED - Invalid x-match field type bool (value true); expected longstr"
+            "Invalid x-match field type bool (value true); expected longstr"
         );
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicU64;
 
-use leveret_codec::{Method, ReplyCode, TableBuf, method::channel};
+use leveret_codec::{Method, TableBuf, method::channel};
 
 use super::*;
 use crate::auth::User;
@@ -40,7 +40,7 @@ pub(crate) fn peer() -> Arc<ConnectionPeer> {
     })
 }
 
-async fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Result<Session, Fault> {
+async fn open(handle: &VhostHandle, outbox: Arc<Outbox>) -> Checked<Session> {
     handle.open(client(), peer(), outbox, OnClose::new(|| ())).await
 }
 
@@ -78,10 +78,10 @@ async fn nobody_enters_a_broker_that_stops() {
     let outbox = Arc::new(Outbox::default());
     let _session = open(&handle, outbox.clone()).await.unwrap();
     taken(&outbox).await;
-    handle.close(handshake::shutdown_fault(), Chosen::All);
+    handle.close(Fault::Shutdown, Chosen::All);
     assert_eq!(taken(&outbox).await.0[7..13], [0, 10, 0, 50, 1, 64], "connection.close 320");
     let refused = open(&handle, Arc::default()).await.err().unwrap();
-    assert_eq!(refused.code, ReplyCode::ConnectionForced);
+    assert_eq!(*refused, Fault::Shutdown);
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn who_wants_to_enter_a_busy_vhost_sleeps_until_it_is_free() {
     let held = handle.shared.state.try_lock().unwrap();
     let mut opening = Box::pin(open(&handle, Arc::default()));
     assert!(futures::poll!(opening.as_mut()).is_pending());
-    handle.close(handshake::shutdown_fault(), Chosen::All);
+    handle.close(Fault::Shutdown, Chosen::All);
     drop(held);
-    assert_eq!(opening.await.err().unwrap().code, ReplyCode::ConnectionForced);
+    assert_eq!(*opening.await.err().unwrap(), Fault::Shutdown);
 }

@@ -153,10 +153,9 @@ impl LocalClient {
             received: AtomicU64::new(0),
         });
         let outbox = Arc::new(Outbox::default());
-        let session = handle
-            .open(info, peer, outbox.clone(), OnClose::new(|| {}))
-            .await
-            .map_err(|fault| Failure::bad_request(fault.to_string()))?;
+        let session = handle.open(info, peer, outbox.clone(), OnClose::new(|| {})).await.map_err(
+            |fault| Failure::bad_request(String::from_utf8_lossy(&fault.reply_text()).into_owned()),
+        )?;
         let client = LocalClient { session, outbox, answers: VecDeque::new() };
         let method = Method::ChannelOpen(channel::Open::default());
         client.session.apply(&mut vec![Command::Method { channel: CHANNEL, method }]).await;

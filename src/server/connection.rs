@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leveret_codec::ReplyCode;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,7 +30,7 @@ use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
 use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
-use crate::broker::error::Fault;
+use crate::broker::error::{Checked, Fault};
 use crate::handle::Session;
 use crate::outbox::Outbox;
 use crate::tls::{self, Security};
@@ -237,11 +236,8 @@ impl<R: Incoming> Reader<R> {
         &mut self,
         OpenRequest { vhost, info }: OpenRequest,
         outbox: &Arc<Outbox>,
-    ) -> Result<Session, Fault> {
-        self.slot.open().map_err(|max| {
-            let text = format!("connection refused: node connection limit ({max}) is reached");
-            Fault::new(ReplyCode::NotAllowed, text)
-        })?;
+    ) -> Checked<Session> {
+        self.slot.open().map_err(Fault::NodeConnectionLimit)?;
         let user = info.user.name.clone();
         let end = ConnectionEnd {
             address: self.peer,
@@ -256,8 +252,7 @@ impl<R: Incoming> Reader<R> {
             }
             Err(fault) => {
                 self.slot.close();
-                let reason = fault.text.as_ref();
-                tracing::warn!(peer = %self.peer, user, vhost, reason, "open refused");
+                tracing::warn!(peer = %self.peer, user, vhost, reason = %fault, "open refused");
                 Err(fault)
             }
         }

@@ -8,11 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use leveret_codec::ReplyCode;
-
 use super::{Registry, Vhosts};
 use crate::broker::connection::ConnectionInfo;
-use crate::broker::error::Fault;
+use crate::broker::error::{Checked, Fault};
 use crate::handle::{ConnectionPeer, OnClose, Session, VhostHandle};
 use crate::outbox::Outbox;
 use crate::tls::Security;
@@ -85,7 +83,7 @@ impl Vhosts {
         mut info: ConnectionInfo,
         end: ConnectionEnd,
         outbox: Arc<Outbox>,
-    ) -> Result<Session, Fault> {
+    ) -> Checked<Session> {
         let user = info.user.name.clone();
         let (mut registry, handle, on_close) = self.admit(name, &user)?;
         info.rights = Arc::new(registry.rights(name, &user));
@@ -106,7 +104,7 @@ impl Vhosts {
                 return Ok(session);
             }
             if !current.may_enter(name, &user) {
-                return Err(refused(access(name, &user)));
+                return Err(Fault::VhostRefused { vhost: name.to_owned(), user }.into());
             }
             let rights = Arc::new(current.rights(name, &user));
             handle.set_rights(BTreeMap::from([(user.clone(), rights)]));
@@ -118,31 +116,26 @@ impl Vhosts {
     ///
     /// rabbitmq: asks in this order: is the virtual host there, is it full, has the user too many
     /// connections, may the user be there.
-    fn admit(
-        &self,
-        name: &str,
-        user: &str,
-    ) -> Result<(Arc<Registry>, VhostHandle, OnClose), Fault> {
+    fn admit(&self, name: &str, user: &str) -> Checked<(Arc<Registry>, VhostHandle, OnClose)> {
         let registry = self.current();
         let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
-            return Err(refused(format!("vhost {name} not found")));
+            return Err(Fault::VhostNotFound(name.to_owned()).into());
         };
         let mut open = self.inner.open.lock();
         if let Some(max) = record.limit("max-connections")
             && open.of_vhost(name) >= max
         {
-            let access = access(name, user);
-            return Err(refused(format!("{access}: connection limit ({max}) is reached")));
+            let (vhost, user) = (name.to_owned(), user.to_owned());
+            return Err(Fault::VhostConnectionLimit { vhost, user, max }.into());
         }
         if let Some(max) = registry.user(user).and_then(|it| it.limit("max-connections"))
             && open.of_user(user) >= max
         {
-            return Err(refused(format!(
-                "connection refused for user '{user}': user connection limit ({max}) is reached"
-            )));
+            return Err(Fault::UserConnectionLimit { user: user.to_owned(), max }.into());
         }
         if !registry.may_enter(name, user) {
-            return Err(refused(access(name, user)));
+            let (vhost, user) = (name.to_owned(), user.to_owned());
+            return Err(Fault::VhostRefused { vhost, user }.into());
         }
         open.insert(name, user);
         drop(open);
@@ -150,14 +143,6 @@ impl Vhosts {
         let on_close = OnClose::new(move || inner.open.lock().remove(&name, &user));
         Ok((registry, handle, on_close))
     }
-}
-
-fn access(vhost: &str, user: &str) -> String {
-    format!("access to vhost '{vhost}' refused for user '{user}'")
-}
-
-fn refused(text: String) -> Fault {
-    Fault::new(ReplyCode::NotAllowed, text)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use leveret_codec::{ReplyCode, ShortString};
+use leveret_codec::ShortString;
 
 use super::{PermissionRecord, UserRecord, VhostError, Vhosts, salt};
 use crate::broker::error::Fault;
@@ -71,8 +71,10 @@ impl Vhosts {
         let result = handle.write(|vhost, now| vhost.handle_definition(now, definition));
         match (result, definition) {
             (Ok(()), _) => Ok(()),
-            (Err(Fault { code: ReplyCode::NotFound, .. }), Definition::Binding { .. }) => Ok(()),
-            (Err(fault), _) => Err(invalid(what(definition), fault.text)),
+            (Err(fault), Definition::Binding { .. }) if matches!(*fault, Fault::NotFound(_)) => {
+                Ok(())
+            }
+            (Err(fault), _) => Err(invalid(what(definition), fault)),
         }
     }
 

@@ -24,7 +24,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use leveret_codec::ReplyCode;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
@@ -43,7 +42,6 @@ pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
 use crate::broker::error::Fault;
-use crate::broker::handshake;
 use crate::broker::record::Recovered;
 use crate::broker::time::Time;
 use crate::broker::vhost::VhostSettings;
@@ -341,7 +339,7 @@ impl Vhosts {
         };
         self.share_memory();
         if let Some(vhost) = vhost {
-            vhost.handle.close(forced(format!("vhost '{name}' is deleted")), Chosen::All);
+            vhost.handle.close(Fault::VhostDeleted(name.to_owned()), Chosen::All);
             // why: an error of a store that is removed does not matter.
             let _ = vhost.stop().await;
         }
@@ -360,7 +358,7 @@ impl Vhosts {
 
     /// Closes the connections of a user that is deleted.
     pub(crate) fn dismiss(&self, user: &str) {
-        let reason = forced(format!("user '{user}' is deleted"));
+        let reason = Fault::UserDeleted(user.to_owned());
         for (_, handle) in self.running() {
             handle.close(reason.clone(), Chosen::User(user.to_owned()));
         }
@@ -391,7 +389,10 @@ impl Vhosts {
     pub(crate) fn close_connection(&self, name: &str, reason: &str) -> bool {
         for (_, handle) in self.running() {
             if let Some(connection) = handle.connection(name) {
-                handle.close(forced(reason.to_owned()), Chosen::Connection(connection));
+                handle.close(
+                    Fault::ClosedByOperator(reason.to_owned()),
+                    Chosen::Connection(connection),
+                );
                 return true;
             }
         }
@@ -406,7 +407,7 @@ impl Vhosts {
     /// The broker stops: every client is told, and no new one gets in.
     pub(crate) fn shutdown(&self) {
         for (_, handle) in self.running() {
-            handle.close(handshake::shutdown_fault(), Chosen::All);
+            handle.close(Fault::Shutdown, Chosen::All);
         }
     }
 
@@ -440,10 +441,6 @@ fn is_local(peer: SocketAddr) -> bool {
 /// A new salt for a password's hash.
 pub(crate) fn salt() -> [u8; 4] {
     fastrand::u32(..).to_be_bytes()
-}
-
-fn forced(reason: String) -> Fault {
-    Fault::new(ReplyCode::ConnectionForced, reason)
 }
 
 #[cfg(test)]

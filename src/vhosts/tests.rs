@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::auth::User;
 use crate::broker::connection::ConnectionInfo;
+use crate::broker::error::Checked;
 use crate::broker::policy::PolicyKind;
 use crate::broker::vhost::Vhost;
 use crate::clock::ManualClock;
@@ -25,7 +26,7 @@ fn vhosts() -> Vhosts {
     vhosts
 }
 
-async fn open(vhosts: &Vhosts, vhost: &str, port: u16) -> Result<Session, Fault> {
+async fn open(vhosts: &Vhosts, vhost: &str, port: u16) -> Checked<Session> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let end = ConnectionEnd { address, local: address, mechanism: "PLAIN", security: None };
     let info = ConnectionInfo { user: User::new("guest"), ..client() };
@@ -120,7 +121,7 @@ async fn who_loses_the_right_to_enter_while_it_waits_is_not_let_in() {
     };
     vhosts.write_registry(remove).unwrap();
     hold.end();
-    assert_eq!(entering.await.err().unwrap().code, ReplyCode::NotAllowed);
+    assert!(matches!(*entering.await.err().unwrap(), Fault::VhostRefused { .. }));
     assert_eq!(vhosts.vhost("busy").unwrap().read(Vhost::connection_count), 0);
     vhosts.stop().await.unwrap();
 }

@@ -9,7 +9,7 @@ use leveret::broker::record::{Lsn, Record};
 use leveret::broker::time::Time;
 use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret_codec::decode::ContentHeader;
-use leveret_codec::{Decoder, Method, Properties, ReplyCode, frame};
+use leveret_codec::{Decoder, Method, Properties, frame};
 
 /// The largest message that is taken: small, so that limits are reached.
 const MESSAGE_SIZE: u64 = 100_000;
@@ -202,9 +202,9 @@ impl Wire {
                     self.id = Some(vhost.handle_open(now, request.info));
                     self.connection.handle_opened(Ok(()));
                 }
-                Progress::Open(_) => {
-                    let fault = Fault::new(ReplyCode::NotAllowed, "vhost not found");
-                    self.connection.handle_opened(Err(fault));
+                Progress::Open(request) => {
+                    let fault = Fault::VhostNotFound(request.vhost);
+                    self.connection.handle_opened(Err(fault.into()));
                 }
                 Progress::End { .. } => {
                     self.has_ended = true;

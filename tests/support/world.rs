@@ -19,7 +19,6 @@ use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, R
 use leveret::broker::command::{Handled, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::Fault;
-use leveret::broker::handshake;
 use leveret::broker::paging::{MemoryShare, PageOrder};
 use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
@@ -275,7 +274,7 @@ impl World {
     pub(crate) fn shut_down(&self) {
         let mut inner = self.inner.borrow_mut();
         let now = inner.now;
-        inner.vhost.handle_shutdown(now, &handshake::shutdown_fault());
+        inner.vhost.handle_shutdown(now, &Fault::Shutdown);
         inner.finish();
     }
 
@@ -306,7 +305,7 @@ impl World {
     pub(crate) fn define(&self, definition: &Definition) -> Result<(), String> {
         let mut result = Ok(());
         self.input(|vhost, now| result = vhost.handle_definition(now, definition));
-        result.map_err(|fault| fault.to_string())
+        result.map_err(|fault| String::from_utf8_lossy(&fault.reply_text()).into_owned())
     }
 
     /// What an operator should have heard of since the last time.
@@ -671,9 +670,8 @@ impl Client {
                     break;
                 }
                 Progress::Open(request) => {
-                    let text = format!("vhost {} not found", request.vhost);
-                    let code = leveret_codec::ReplyCode::NotAllowed;
-                    connection.handle_opened(Err(Fault::new(code, text)));
+                    let fault = Fault::VhostNotFound(request.vhost.clone());
+                    connection.handle_opened(Err(fault.into()));
                 }
                 Progress::End { delay_ms } => {
                     end = Some(format!("end after {delay_ms} ms"));

@@ -3,8 +3,7 @@
 use leveret_codec::Table;
 
 use super::{QueueType, Rule, boolean, check_absent, check_values, integer};
-use crate::broker::error::Checked;
-use crate::broker::names::queue_phrase;
+use crate::broker::error::{Checked, Resource};
 
 /// What a consumer's arguments say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,21 +25,19 @@ const RULES: &[Rule] = &[
 impl ConsumeArguments {
     /// Reads the arguments of a consumer of this queue.
     pub fn parse(
-        queue: &[u8],
-        vhost: &str,
+        of: &Resource,
         queue_type: QueueType,
         arguments: Table<'_>,
     ) -> Checked<ConsumeArguments> {
         if arguments.is_empty() {
             return Ok(ConsumeArguments::default());
         }
-        let phrase = queue_phrase(queue, vhost);
         let (taken, others): (Vec<_>, Vec<_>) =
             RULES.iter().partition(|rule| takes(queue_type, rule.name));
-        check_values(taken, &phrase, arguments)?;
+        check_values(taken, of, arguments)?;
         let mut others: Vec<_> = others.iter().map(|rule| rule.name).collect();
         others.sort_unstable();
-        check_absent(others, &phrase, queue_type, arguments)?;
+        check_absent(others, of, queue_type, arguments)?;
 
         let priority = arguments.find(b"x-priority").and_then(|value| value.as_i64()).unwrap_or(0);
         let failover = arguments.find(b"x-cancel-on-ha-failover");
@@ -64,11 +61,11 @@ fn takes(queue_type: QueueType, argument: &str) -> bool {
 mod tests {
     use leveret_codec::Value;
 
-    use super::super::fixtures::{refusal, table, text};
+    use super::super::fixtures::{q, refusal, table, text};
     use super::*;
 
     fn parse(queue_type: QueueType, entries: &[(&str, Value<'_>)]) -> Checked<ConsumeArguments> {
-        ConsumeArguments::parse(b"q", "/", queue_type, table(entries).as_table())
+        ConsumeArguments::parse(&q(), queue_type, table(entries).as_table())
     }
 
     #[test]

@@ -5,75 +5,63 @@
 
 use leveret_codec::{Table, Value};
 
-use super::Fault;
 use super::term::{self, Numbers, Term};
+use crate::broker::error::{Checked, Difference, Fault, FieldValue, Resource};
 
 /// Compares the arguments of these names and stops at the first that differs.
 pub(super) fn check(
-    names: &[&str],
-    phrase: &str,
+    names: &[&'static str],
+    of: &Resource,
     current: Table<'_>,
     received: Table<'_>,
-) -> Result<(), Fault> {
+) -> Checked<()> {
     for name in names {
         let (current, received) = (current.find(name.as_bytes()), received.find(name.as_bytes()));
-        check_one(name, phrase, current, received)?;
+        check_one(name, of, current, received)?;
     }
     Ok(())
 }
 
 fn check_one(
-    name: &str,
-    phrase: &str,
+    field: &'static str,
+    of: &Resource,
     current: Option<Value<'_>>,
     received: Option<Value<'_>>,
-) -> Result<(), Fault> {
-    let (received, current) = match (received, current) {
+) -> Checked<()> {
+    match (received, current) {
         (None, None) => return Ok(()),
         // A queue that is said to be classic and one of which nothing is said.
         (None, Some(Value::LongStr(b"classic"))) | (Some(Value::LongStr(b"classic")), None)
-            if name == "x-queue-type" =>
+            if field == "x-queue-type" =>
         {
             return Ok(());
         }
-        (Some(received), Some(current)) => {
-            if term::equal(&received, &current, Numbers::ByTerm) {
-                return Ok(());
-            }
-            (quoted(&received), quoted(&current))
+        (Some(received), Some(current)) if term::equal(&received, &current, Numbers::ByTerm) => {
+            return Ok(());
         }
-        (received, current) => (described(received), described(current)),
-    };
-    Err(Fault::precondition_failed(format!(
-        "inequivalent arg '{name}' for {phrase}: received {received} but current is {current}"
-    )))
-}
-
-fn described(value: Option<Value<'_>>) -> String {
-    match value {
-        None => "none".into(),
-        Some(value) => {
-            format!("the value {} of type '{}'", quoted(&value), value.type_name())
-        }
+        _ => {}
     }
+    let difference = Difference { received: received.map(shown), current: current.map(shown) };
+    Err(Fault::Inequivalent { field, of: of.clone(), difference }.into())
 }
 
-fn quoted(value: &Value<'_>) -> String {
-    match *value {
+fn shown(value: Value<'_>) -> FieldValue {
+    let text = match value {
         Value::LongStr(octets) | Value::Bytes(octets) => {
-            format!("'{}'", String::from_utf8_lossy(octets))
+            String::from_utf8_lossy(octets).into_owned()
         }
-        _ => format!("'{}'", Term(value)),
-    }
+        _ => Term(&value).to_string(),
+    };
+    FieldValue { text, type_name: value.type_name() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{refusal, text};
+    use super::super::fixtures::{q, refusal, text};
     use super::*;
 
-    fn compare(current: Option<Value<'_>>, received: Option<Value<'_>>) -> Result<(), Fault> {
-        check_one("x-a", "queue 'q' in vhost '/'", current, received)
+    fn compare(current: Option<Value<'_>>, received: Option<Value<'_>>) -> Checked<()> {
+        check_one("x-a", &q(), current, received)
     }
 
     #[track_caller]

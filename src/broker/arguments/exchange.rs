@@ -3,8 +3,7 @@
 use leveret_codec::{ShortString, TableBuf};
 
 use super::{equivalence, exchange_name};
-use crate::broker::error::Checked;
-use crate::broker::names::exchange_phrase;
+use crate::broker::error::{Checked, Resource};
 
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
@@ -19,25 +18,18 @@ pub struct ExchangeArguments {
 
 impl ExchangeArguments {
     /// Reads the arguments of a new exchange.
-    pub fn parse(exchange: &[u8], vhost: &str, arguments: &TableBuf) -> Checked<ExchangeArguments> {
-        let phrase = exchange_phrase(exchange, vhost);
+    pub fn parse(of: &Resource, arguments: &TableBuf) -> Checked<ExchangeArguments> {
         Ok(ExchangeArguments {
-            alternate_exchange: exchange_name(ALTERNATE_EXCHANGE, &phrase, arguments.as_table())?,
+            alternate_exchange: exchange_name(ALTERNATE_EXCHANGE, of, arguments.as_table())?,
             raw: arguments.clone(),
         })
     }
 
     /// Checks that a declaration with these arguments is one of this exchange. All but the
     /// alternate exchange may differ.
-    pub fn check_equivalent(
-        &self,
-        exchange: &[u8],
-        vhost: &str,
-        received: &TableBuf,
-    ) -> Checked<()> {
-        let phrase = exchange_phrase(exchange, vhost);
+    pub fn check_equivalent(&self, of: &Resource, received: &TableBuf) -> Checked<()> {
         let (current, received) = (self.raw.as_table(), received.as_table());
-        equivalence::check(&[ALTERNATE_EXCHANGE], &phrase, current, received)
+        equivalence::check(&[ALTERNATE_EXCHANGE], of, current, received)
     }
 }
 
@@ -48,8 +40,12 @@ mod tests {
     use super::super::fixtures::{refusal, table, text};
     use super::*;
 
+    fn x() -> Resource {
+        Resource::exchange(&ShortString::truncated(b"x"), "/")
+    }
+
     fn parse(entries: &[(&str, Value<'_>)]) -> Checked<ExchangeArguments> {
-        ExchangeArguments::parse(b"x", "/", &table(entries))
+        ExchangeArguments::parse(&x(), &table(entries))
     }
 
     #[test]
@@ -76,7 +72,7 @@ mod tests {
     fn only_the_alternate_exchange_is_compared() {
         let current = parse(&[(ALTERNATE_EXCHANGE, text("a")), ("foo", Value::I32(1))]).unwrap();
         let compare =
-            |entries: &[(&str, Value<'_>)]| current.check_equivalent(b"x", "/", &table(entries));
+            |entries: &[(&str, Value<'_>)]| current.check_equivalent(&x(), &table(entries));
         assert_eq!(compare(&[(ALTERNATE_EXCHANGE, text("a")), ("bar", Value::I32(2))]), Ok(()));
         assert_eq!(
             refusal(compare(&[(ALTERNATE_EXCHANGE, text("b"))])),
@@ -90,7 +86,7 @@ mod tests {
         );
         let plain = ExchangeArguments::default();
         assert_eq!(
-            refusal(plain.check_equivalent(b"x", "/", &current.raw)),
+            refusal(plain.check_equivalent(&x(), &current.raw)),
             "inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/': \
              received the value 'a' of type 'longstr' but current is none"
         );

@@ -1,21 +1,20 @@
 //! What the broker reads in a published message's properties.
 
 use leveret_codec::table::TableBuilder;
-use leveret_codec::{Properties, Table, Value};
+use leveret_codec::{Properties, ShortString, Table, Value};
 
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, InvalidValue};
 use crate::broker::limits::LONGEST_MS;
-use crate::broker::names::erlang_string;
 
 /// How long a message lives, from its `expiration` property: a decimal number of milliseconds.
 pub fn expiration_ms(expiration: &[u8]) -> Checked<u64> {
-    read_expiration(expiration).map_err(|reason| {
-        let expiration = String::from_utf8_lossy(expiration);
-        Fault::precondition_failed(format!("invalid expiration '{expiration}': {reason}"))
+    read_expiration(expiration).map_err(|why| {
+        let expiration = ShortString::truncated(expiration);
+        Fault::InvalidExpiration { expiration, why }.into()
     })
 }
 
-fn read_expiration(text: &[u8]) -> Result<u64, String> {
+fn read_expiration(text: &[u8]) -> Result<u64, InvalidValue> {
     let (sign, unsigned) = match text {
         [b'-', rest @ ..] => ("-", rest),
         [b'+', rest @ ..] => ("", rest),
@@ -24,10 +23,10 @@ fn read_expiration(text: &[u8]) -> Result<u64, String> {
     let length = unsigned.iter().take_while(|octet| octet.is_ascii_digit()).count();
     let (digits, rest) = unsigned.split_at(length);
     if digits.is_empty() {
-        return Err("no_integer".into());
+        return Err(InvalidValue::NoInteger);
     }
     if !rest.is_empty() {
-        return Err(format!("{{leftover_string,{}}}", erlang_string(rest)));
+        return Err(InvalidValue::Leftover(rest.to_vec()));
     }
     // why: the number may have 255 digits, and is shown as it is.
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
@@ -35,8 +34,8 @@ fn read_expiration(text: &[u8]) -> Result<u64, String> {
     match (sign, digits.parse()) {
         _ if digits.is_empty() => Ok(0),
         ("", Ok(ms @ ..=LONGEST_MS)) => Ok(ms),
-        ("", _) => Err(format!("{{value_too_large,{digits}}}")),
-        _ => Err(format!("{{value_negative,-{digits}}}")),
+        ("", _) => Err(InvalidValue::TooLarge(digits.into_owned())),
+        _ => Err(InvalidValue::Negative(format!("-{digits}"))),
     }
 }
 
@@ -72,17 +71,18 @@ pub fn copy_keys(headers: Table<'_>) -> Checked<CopyKeys<'_>> {
     Ok(copies)
 }
 
-fn add_keys<'a>(keys: &mut Vec<&'a [u8]>, name: &str, value: Option<Value<'a>>) -> Checked<()> {
+fn add_keys<'a>(
+    keys: &mut Vec<&'a [u8]>,
+    name: &'static str,
+    value: Option<Value<'a>>,
+) -> Checked<()> {
     match value {
         None => Ok(()),
         Some(Value::Array(array)) => {
             keys.extend(array.iter().filter_map(|key| key.as_bytes()));
             Ok(())
         }
-        Some(other) => Err(Fault::precondition_failed(format!(
-            "invalid message: {{unacceptable_type_in_header,\"{name}\",{}}}",
-            other.type_name()
-        ))),
+        Some(other) => Err(Fault::InvalidCopyKeys { name, type_name: other.type_name() }.into()),
     }
 }
 

@@ -11,9 +11,8 @@ use super::{
     Rule, Verdict, boolean, check_absent, check_values, equivalence, exchange_name, fits_short,
     integer, natural, natural_number, unacceptable_type,
 };
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, InvalidValue, Resource};
 use crate::broker::limits::LONGEST_MS;
-use crate::broker::names::{erlang_string, queue_phrase};
 
 /// What a queue's arguments say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,18 +72,17 @@ pub enum QueueType {
 
 impl QueueArguments {
     /// Reads the arguments of a new queue.
-    pub fn parse(queue: &[u8], vhost: &str, arguments: &TableBuf) -> Checked<QueueArguments> {
-        let phrase = queue_phrase(queue, vhost);
+    pub fn parse(of: &Resource, arguments: &TableBuf) -> Checked<QueueArguments> {
         let table = arguments.as_table();
-        let dead_letter_exchange = exchange_name("x-dead-letter-exchange", &phrase, table)?;
-        check_values(RULES.iter().filter(|rule| rule.name == "x-queue-type"), &phrase, table)?;
+        let dead_letter_exchange = exchange_name("x-dead-letter-exchange", of, table)?;
+        check_values(RULES.iter().filter(|rule| rule.name == "x-queue-type"), of, table)?;
         let queue_type = queue_type(table);
         let (taken, others): (Vec<_>, Vec<_>) =
             RULES.iter().partition(|rule| queue_type.takes(rule.name));
-        check_values(taken, &phrase, table)?;
+        check_values(taken, of, table)?;
         let mut others: Vec<_> = others.iter().map(|rule| rule.name).collect();
         others.sort_unstable();
-        check_absent(others, &phrase, queue_type, table)?;
+        check_absent(others, of, queue_type, table)?;
 
         let number = |name: &[u8]| {
             table.find(name).and_then(|value| value.as_i64()).and_then(|v| u64::try_from(v).ok())
@@ -114,18 +112,16 @@ impl QueueArguments {
 
     /// Reads the exchange for the dead alone.
     pub fn parse_dead_letter_exchange(
-        queue: &[u8],
-        vhost: &str,
+        of: &Resource,
         arguments: &TableBuf,
     ) -> Checked<Option<ShortString>> {
-        exchange_name("x-dead-letter-exchange", &queue_phrase(queue, vhost), arguments.as_table())
+        exchange_name("x-dead-letter-exchange", of, arguments.as_table())
     }
 
     /// Checks that this kind of queue can be what else was declared.
     pub fn check_properties(
         &self,
-        queue: &[u8],
-        vhost: &str,
+        of: &Resource,
         durable: bool,
         exclusive: bool,
         auto_delete: bool,
@@ -139,8 +135,7 @@ impl QueueArguments {
             (_, _, false) => "non-durable",
             _ => return self.check_segment_size(),
         };
-        let phrase = queue_phrase(queue, vhost);
-        Err(Fault::precondition_failed(format!("invalid property '{property}' for {phrase}")))
+        Err(Fault::InvalidProperty { property, of: of.clone() }.into())
     }
 
     /// rabbitmq: the only value that is checked after the properties, and in words of its own.
@@ -148,16 +143,15 @@ impl QueueArguments {
         const NAME: &str = "x-stream-max-segment-size-bytes";
         let size = self.raw.as_table().find(NAME.as_bytes()).and_then(|value| value.as_i64());
         if size > Some(3_000_000_000) {
-            return Err(Fault::precondition_failed(format!("Exceeded max value for {NAME}")));
+            return Err(Fault::ArgumentTooLarge(NAME).into());
         }
         Ok(())
     }
 
     /// Checks that a declaration with these arguments is one of this queue.
-    pub fn check_equivalent(&self, queue: &[u8], vhost: &str, received: &TableBuf) -> Checked<()> {
-        let phrase = queue_phrase(queue, vhost);
+    pub fn check_equivalent(&self, of: &Resource, received: &TableBuf) -> Checked<()> {
         let compared = self.queue_type.compared();
-        equivalence::check(compared, &phrase, self.raw.as_table(), received.as_table())
+        equivalence::check(compared, of, self.raw.as_table(), received.as_table())
     }
 }
 
@@ -167,10 +161,7 @@ impl QueueArguments {
 pub fn check_server_named(arguments: &TableBuf) -> Checked<()> {
     match queue_type(arguments.as_table()) {
         QueueType::Classic => Ok(()),
-        other => Err(Fault::precondition_failed(format!(
-            "Cannot declare a server-named queue for type {}",
-            other.module()
-        ))),
+        other => Err(Fault::ServerNamed(other.module()).into()),
     }
 }
 
@@ -278,7 +269,7 @@ const fn rule(name: &'static str, check: fn(Value<'_>, Table<'_>) -> Verdict) ->
 /// All arguments, in the order in which their values are checked.
 const RULES: &[Rule] = &[
     rule("x-expires", |value, _| match natural_number(value)? {
-        0 => Err("{value_zero,0}".into()),
+        0 => Err(InvalidValue::Zero),
         ms => not_too_long(ms),
     }),
     rule("x-message-ttl", |value, _| not_too_long(natural_number(value)?)),
@@ -286,12 +277,12 @@ const RULES: &[Rule] = &[
     rule("x-dead-letter-routing-key", |value, arguments| {
         let key = value.as_bytes().ok_or_else(|| unacceptable_type(value))?;
         match arguments.find(b"x-dead-letter-exchange") {
-            None => Err("routing_key_but_no_dlx_defined".into()),
+            None => Err(InvalidValue::KeyWithoutExchange),
             Some(_) => fits_short(key),
         }
     }),
     rule("x-dead-letter-strategy", |value, _| {
-        one_of(value, &["at-most-once", "at-least-once"], |_| "invalid_dlx_strategy".into())
+        one_of(value, &["at-most-once", "at-least-once"], InvalidValue::DeadLetterStrategy)
     }),
     rule("x-max-length", natural),
     rule("x-max-length-bytes", natural),
@@ -299,68 +290,68 @@ const RULES: &[Rule] = &[
     rule("x-max-in-memory-bytes", natural),
     rule("x-max-priority", |value, _| match natural_number(value)? {
         ..=255 => Ok(()),
-        above => Err(format!("{{max_value_exceeded,{above}}}")),
+        above => Err(InvalidValue::AboveMaximum(above)),
     }),
     rule("x-overflow", |value, _| {
         let known = ["drop-head", "reject-publish", "reject-publish-dlx"];
-        one_of(value, &known, |_| "invalid_overflow".into())
+        one_of(value, &known, InvalidValue::Overflow)
     }),
-    rule("x-queue-mode", |value, _| one_of(value, &["default", "lazy"], unsupported("mode"))),
+    rule("x-queue-mode", |value, _| supported("mode", value, &["default", "lazy"])),
     rule("x-queue-version", |value, _| match natural_number(value)? {
         1 | 2 => Ok(()),
-        other => Err(unsupported("version")(other.to_string().as_bytes())),
+        other => {
+            let value = other.to_string().into_bytes();
+            Err(InvalidValue::Unsupported { what: "version", value })
+        }
     }),
     rule("x-single-active-consumer", boolean),
-    rule("x-queue-type", |value, _| {
-        one_of(value, &["classic", "quorum", "stream"], unsupported("type"))
-    }),
+    rule("x-queue-type", |value, _| supported("type", value, &["classic", "quorum", "stream"])),
     rule("x-quorum-initial-group-size", positive),
     rule("x-max-age", |value, _| {
         let age = value.as_bytes().ok_or_else(|| unacceptable_type(value))?;
-        if is_age(age) { Ok(()) } else { Err("invalid_max_age".into()) }
+        if is_age(age) { Ok(()) } else { Err(InvalidValue::MaxAge) }
     }),
     rule("x-stream-max-segment-size-bytes", natural),
     rule("x-stream-filter-size-bytes", |value, _| match natural_number(value)? {
         16..=255 => Ok(()),
-        other => Err(format!("{{unacceptable_value,{other}}}")),
+        other => Err(InvalidValue::OutOfRange(other)),
     }),
     rule("x-initial-cluster-size", positive),
     rule("x-queue-leader-locator", |value, _| {
         let known = ["client-local", "balanced", "random", "least-leaders"];
-        one_of(value, &known, |_| "invalid_queue_locator_arg".into())
+        one_of(value, &known, InvalidValue::Locator)
     }),
     // rabbitmq: fails at a bad one with an internal error that closes the connection.
     rule("x-queue-master-locator", |value, _| {
         let known = ["min-masters", "client-local", "random"];
-        one_of(value, &known, |_| "invalid_queue_locator_arg".into())
+        one_of(value, &known, InvalidValue::Locator)
     }),
     rule("x-delivery-limit", integer),
     rule("x-consumer-timeout", natural),
 ];
 
 fn not_too_long(ms: i64) -> Verdict {
-    if ms.unsigned_abs() > LONGEST_MS { Err(format!("{{value_too_large,{ms}}}")) } else { Ok(()) }
+    match ms.unsigned_abs() {
+        ..=LONGEST_MS => Ok(()),
+        _ => Err(InvalidValue::TooLarge(ms.to_string())),
+    }
 }
 
 fn positive(value: Value<'_>, _: Table<'_>) -> Verdict {
     match natural_number(value)? {
-        0 => Err("{value_zero,0}".into()),
+        0 => Err(InvalidValue::Zero),
         _ => Ok(()),
     }
 }
 
-fn one_of(value: Value<'_>, known: &[&str], otherwise: impl Fn(&[u8]) -> String) -> Verdict {
+fn one_of(value: Value<'_>, known: &[&str], otherwise: InvalidValue) -> Verdict {
     let text = value.as_bytes().ok_or_else(|| unacceptable_type(value))?;
-    if known.iter().any(|known| known.as_bytes() == text) { Ok(()) } else { Err(otherwise(text)) }
+    if known.iter().any(|known| known.as_bytes() == text) { Ok(()) } else { Err(otherwise) }
 }
 
-fn unsupported(what: &str) -> impl Fn(&[u8]) -> String {
-    move |value| {
-        let mut reason = format!("unsupported queue {what} '").into_bytes();
-        reason.extend_from_slice(value);
-        reason.push(b'\'');
-        erlang_string(&reason)
-    }
+fn supported(what: &'static str, value: Value<'_>, known: &[&str]) -> Verdict {
+    let text = value.as_bytes().unwrap_or_default().to_vec();
+    one_of(value, known, InvalidValue::Unsupported { what, value: text })
 }
 
 /// Whether it is a number above zero and a unit of time.

@@ -12,7 +12,6 @@ use leveret_codec::{PropertyFields, ShortString, Table, Value};
 
 use super::Destination;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::names::erlang_binary;
 
 /// What is hashed of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,18 +42,15 @@ impl Ring {
         let text = |name: &[u8]| arguments.find(name).and_then(|value| value.as_bytes());
         let hash_on = match (text(b"hash-header"), text(b"hash-property")) {
             (Some(_), Some(_)) => {
-                return Err(Fault::precondition_failed(
-                    "hash-header and hash-property are mutually exclusive",
-                ));
+                return Err(Fault::HashOnTwo.into());
             }
             (Some(header), None) => HashOn::Header(ShortString::truncated(header)),
             (None, Some(b"message_id")) => HashOn::MessageId,
             (None, Some(b"correlation_id")) => HashOn::CorrelationId,
             (None, Some(b"timestamp")) => HashOn::Timestamp,
             (None, Some(other)) => {
-                let other = String::from_utf8_lossy(other);
-                let text = format!("Unsupported property: {other}");
-                return Err(Fault::precondition_failed(text));
+                let other = String::from_utf8_lossy(other).into_owned();
+                return Err(Fault::HashProperty(other).into());
             }
             (None, None) => HashOn::RoutingKey,
         };
@@ -65,11 +61,8 @@ impl Ring {
     pub(super) fn weight(key: &[u8]) -> Checked<u32> {
         let number = std::str::from_utf8(key).ok().and_then(|key| key.parse::<i64>().ok());
         match number {
-            None => Err(Fault::precondition_failed(format!(
-                "The binding key must be an integer: {}",
-                erlang_binary(key)
-            ))),
-            Some(..=0) => Err(Fault::precondition_failed("The binding key must be greater than 0")),
+            None => Err(Fault::InvalidWeight { key: ShortString::truncated(key) }.into()),
+            Some(..=0) => Err(Fault::NoWeight.into()),
             Some(weight) => Ok(u32::try_from(weight).unwrap_or(u32::MAX)),
         }
     }
@@ -199,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_weight_is_a_positive_integer() {
-        let text = |key: &[u8]| Ring::weight(key).expect_err("refused").text.into_owned();
+        let text = |key: &[u8]| Ring::weight(key).expect_err("refused").to_string();
         assert_eq!(text(b"x"), "The binding key must be an integer: <<\"x\">>");
         assert_eq!(text(b"0"), "The binding key must be greater than 0");
         assert_eq!(Ring::weight(b"7"), Ok(7));

@@ -32,26 +32,14 @@ pub(super) struct Seen {
 impl Seen {
     /// Reads what an exchange's arguments say of it.
     pub(super) fn new(arguments: Table<'_>) -> Checked<Self> {
-        let size = arguments.find(SIZE).and_then(positive).ok_or_else(|| {
-            Fault::precondition_failed(
-                "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0",
-            )
-        })?;
+        let size = arguments.find(SIZE).and_then(positive).ok_or(Fault::CacheSize)?;
         let ttl_ms = match arguments.find(TTL) {
             None => None,
-            Some(value) => Some(positive(value).ok_or_else(|| {
-                Fault::precondition_failed(
-                    "Invalid argument, 'x-cache-ttl' must be an integer greater than 0",
-                )
-            })?),
+            Some(value) => Some(positive(value).ok_or(Fault::CacheTtl)?),
         };
         match arguments.find(PERSISTENCE) {
             None | Some(Value::LongStr(b"memory" | b"disk")) => {}
-            Some(_) => {
-                return Err(Fault::precondition_failed(
-                    "Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'",
-                ));
-            }
+            Some(_) => return Err(Fault::CachePersistence.into()),
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         Ok(Seen { size, ttl_ms, seen: HashMap::new(), order: VecDeque::new() })
@@ -146,10 +134,7 @@ mod tests {
 
     #[test]
     fn a_size_is_needed() {
-        let text = Seen::new(Table::EMPTY).expect_err("refused").text;
-        assert_eq!(
-            text,
-            "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0"
-        );
+        let fault = Seen::new(Table::EMPTY).expect_err("refused");
+        assert_eq!(*fault, Fault::CacheSize);
     }
 }

@@ -133,13 +133,9 @@ impl Delayed {
 pub fn delayed_type(arguments: Table<'_>) -> Checked<ExchangeType> {
     let name = arguments.find(TYPE).and_then(|value| value.as_bytes());
     match name.and_then(ExchangeType::from_name) {
-        Some(ExchangeType::Delayed) => Err(Fault::precondition_failed(
-            "Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'",
-        )),
+        Some(ExchangeType::Delayed) => Err(Fault::DelayedTwice.into()),
         Some(kind) => Ok(kind),
-        None => Err(Fault::precondition_failed(
-            "Invalid argument, 'x-delayed-type' must be an existing exchange type",
-        )),
+        None => Err(Fault::DelayedType.into()),
     }
 }
 

@@ -3,6 +3,7 @@ use leveret_codec::{TableBuf, Value};
 
 use super::*;
 use crate::broker::arguments::Overflow;
+use crate::broker::error::Resource;
 
 type Said<'a> = &'a [(&'a str, PolicyValue)];
 
@@ -37,7 +38,8 @@ fn table(entries: &[(&str, Value<'_>)]) -> TableBuf {
 }
 
 fn declared(entries: &[(&str, Value<'_>)]) -> QueueArguments {
-    QueueArguments::parse(b"q", "/", &table(entries)).expect("the arguments are valid")
+    QueueArguments::parse(&Resource::queue(&ShortString::truncated(b"q"), "/"), &table(entries))
+        .expect("the arguments are valid")
 }
 
 fn set(policies: &[Policy]) -> PolicySet {
@@ -255,7 +257,9 @@ fn a_declared_alternate_exchange_comes_before_that_of_a_policy() {
     let found = effective_alternate(&plain, Some(&said));
     assert_eq!(found, Some(ShortString::truncated(b"policy-x")));
     let raw = table(&[("alternate-exchange", Value::LongStr(b"own-x"))]);
-    let own = ExchangeArguments::parse(b"x", "/", &raw).unwrap();
+    let own =
+        ExchangeArguments::parse(&Resource::exchange(&ShortString::truncated(b"x"), "/"), &raw)
+            .unwrap();
     assert_eq!(effective_alternate(&own, Some(&said)), Some(ShortString::truncated(b"own-x")));
     let other = policy(PolicyKind::User, &[("expires", integer(1))]);
     assert_eq!(effective_alternate(&plain, Some(&other)), None);

@@ -12,7 +12,7 @@ use super::work::Task;
 use crate::broker::client::{Client, ClientState};
 use crate::broker::command::{Command, Outgoing};
 use crate::broker::connection::ConnectionInfo;
-use crate::broker::error::Fault;
+use crate::broker::error::{Checked, Fault};
 use crate::broker::expiry::Deadline;
 use crate::broker::handshake::encode_close;
 use crate::broker::ids::ConnectionId;
@@ -117,7 +117,7 @@ impl Vhost {
     }
 
     /// spec: channel.open.
-    pub(super) fn open_channel(&mut self, id: ConnectionId, number: u16) -> Result<(), Fault> {
+    pub(super) fn open_channel(&mut self, id: ConnectionId, number: u16) -> Checked<()> {
         let Some(client) = self.sessions.client(id) else { return Ok(()) };
         let (open, max) = (client.channels.len(), client.info().channel_max);
         if open >= usize::from(max) {

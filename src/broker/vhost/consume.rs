@@ -9,7 +9,7 @@ use super::work::Task;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ConsumeArguments;
 use crate::broker::consumer::{Consumer, Member, Standing};
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::ids::{ConsumerId, QueueId};
 use crate::broker::names;
 
@@ -44,10 +44,10 @@ impl Vhost {
         self.may_with_queue(via, Permission::Read, &name)?;
         let id = self.existing_queue(&name)?;
         self.check_access(id, via)?;
+        let of = Resource::queue(&name, &self.name);
         let queue_type =
             self.queues.get(id).map(|queue| queue.arguments.queue_type).unwrap_or_default();
-        let arguments =
-            ConsumeArguments::parse(name.as_bytes(), &self.name, queue_type, consume.arguments)?;
+        let arguments = ConsumeArguments::parse(&of, queue_type, consume.arguments)?;
         self.check_exclusive_use(id, consume.exclusive)?;
         self.check_global_window(id, via)?;
 

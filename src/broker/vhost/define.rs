@@ -7,7 +7,7 @@ use leveret_codec::{ShortStr, ShortString, TableBuf};
 use super::Vhost;
 use super::exchanges::exchange_type;
 use crate::broker::arguments::{ExchangeArguments, QueueArguments};
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::exchange::Destination;
 use crate::broker::time::Time;
 
@@ -68,7 +68,8 @@ impl Vhost {
                     return Ok(());
                 }
                 let kind = exchange_type(kind.as_short())?;
-                let arguments = ExchangeArguments::parse(name.as_bytes(), &self.name, arguments)?;
+                let arguments =
+                    ExchangeArguments::parse(&Resource::exchange(name, &self.name), arguments)?;
                 self.make_exchange(name, kind, *durable, *auto_delete, *internal, arguments)
             }
             Definition::Queue { name, durable, auto_delete, arguments } => {
@@ -79,7 +80,8 @@ impl Vhost {
                     return Err(Fault::precondition_failed("a queue in definitions has a name"));
                 }
                 self.check_queue_limit(name)?;
-                let arguments = QueueArguments::parse(name.as_bytes(), &self.name, arguments)?;
+                let arguments =
+                    QueueArguments::parse(&Resource::queue(name, &self.name), arguments)?;
                 self.make_queue(name.clone(), *durable, None, *auto_delete, arguments)?;
                 Ok(())
             }

@@ -121,7 +121,7 @@ impl Vhost {
             if let Err(fault) = result {
                 // rabbitmq: too many channels are noticed by the reader, which names no method.
                 let (class_id, method_id) =
-                    if fault.code == ReplyCode::NotAllowed { (0, 0) } else { ids };
+                    if fault.code() == ReplyCode::NotAllowed { (0, 0) } else { ids };
                 self.close_client(id, &fault, class_id, method_id, false);
             }
             return;

@@ -9,7 +9,7 @@ use super::Vhost;
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ExchangeArguments;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeType};
 use crate::broker::ids::ExchangeId;
 use crate::broker::message::sorted_entries;
@@ -51,7 +51,8 @@ impl Vhost {
         if names::is_reserved(name.as_bytes()) {
             return Err(reserved("exchange", name));
         }
-        let arguments = ExchangeArguments::parse(name.as_bytes(), &self.name, &arguments)?;
+        let arguments =
+            ExchangeArguments::parse(&Resource::exchange(name, &self.name), &arguments)?;
         if let Some(alternate) = &arguments.alternate_exchange {
             self.may_with_exchange(via, Permission::Read, name.as_bytes())?;
             self.may_with_exchange(via, Permission::Write, alternate.as_bytes())?;
@@ -104,11 +105,8 @@ impl Vhost {
                 return Err(inequivalent(field, &phrase, received, current));
             }
         }
-        exchange.arguments.check_equivalent(
-            exchange.name.as_bytes(),
-            &self.name,
-            &declare.arguments.to_owned_table(),
-        )
+        let of = Resource::exchange(&exchange.name, &self.name);
+        exchange.arguments.check_equivalent(&of, &declare.arguments.to_owned_table())
     }
 
     pub(super) fn exchange_delete(
@@ -275,10 +273,8 @@ impl Vhost {
     }
 
     pub(super) fn existing_exchange(&self, name: &ShortString) -> Checked<ExchangeId> {
-        self.exchanges.find(name.as_bytes()).ok_or_else(|| {
-            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
-            Fault::not_found(format!("no {phrase}"))
-        })
+        let missing = || Fault::NotFound(Resource::exchange(name, &self.name)).into();
+        self.exchanges.find(name.as_bytes()).ok_or_else(missing)
     }
 }
 
@@ -297,7 +293,7 @@ pub(super) fn not_the_default(name: &ShortString) -> Checked<()> {
     Ok(())
 }
 
-pub(super) fn reserved(kind: &str, name: &ShortString) -> Fault {
+pub(super) fn reserved(kind: &str, name: &ShortString) -> Box<Fault> {
     Fault::access_refused(format!("{kind} name '{name}' contains reserved prefix 'amq.*'"))
 }
 
@@ -306,7 +302,7 @@ pub(super) fn inequivalent(
     phrase: &str,
     received: impl std::fmt::Display,
     current: impl std::fmt::Display,
-) -> Fault {
+) -> Box<Fault> {
     Fault::precondition_failed(format!(
         "inequivalent arg '{field}' for {phrase}: received '{received}' but current is '{current}'"
     ))

@@ -10,11 +10,10 @@ use leveret_codec::{ShortStr, ShortString};
 
 use super::Vhost;
 use super::sessions::ChannelRef;
-use crate::broker::access::{Permission, Rights, exchange_to_check, refused, topic_refused};
-use crate::broker::error::Checked;
+use crate::broker::access::{Permission, Rights, exchange_to_check};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::exchange::{Exchange, ExchangeType};
 use crate::broker::ids::ExchangeId;
-use crate::broker::names;
 use crate::broker::time::Time;
 
 impl Vhost {
@@ -46,8 +45,8 @@ impl Vhost {
         let Some(client) = self.sessions.client(via.connection) else { return Ok(()) };
         match &client.rights().permissions {
             Some(permissions) if !permissions.allows(permission, name.as_bytes()) => {
-                let phrase = names::queue_phrase(name.as_bytes(), &self.name);
-                Err(refused(&phrase, &client.user().name))
+                let to = Resource::queue(name, &self.name);
+                Err(Fault::AccessRefused { to, user: client.user().name.clone() }.into())
             }
             _ => Ok(()),
         }
@@ -65,8 +64,8 @@ impl Vhost {
         if permissions.allows(permission, name) {
             return Ok(());
         }
-        let phrase = names::exchange_phrase(name, &self.name);
-        Err(refused(&phrase, &client.user().name))
+        let to = Resource::exchange(&ShortString::truncated(name), &self.name);
+        Err(Fault::AccessRefused { to, user: client.user().name.clone() }.into())
     }
 
     /// A topic exchange may be open to a user for some routing keys alone.
@@ -87,6 +86,8 @@ impl Vhost {
         if client.rights().topics.allows(name, permission, key.as_bytes()) {
             return Ok(());
         }
-        Err(topic_refused(key.as_bytes(), name, &self.name, &client.user().name))
+        let exchange = Resource::exchange(&exchange.name, &self.name);
+        let user = client.user().name.clone();
+        Err(Fault::TopicRefused { key: key.into(), exchange, user }.into())
     }
 }

@@ -14,7 +14,7 @@ use super::{Notice, Vhost};
 use crate::broker::access::Permission;
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named, unknown_arguments};
 use crate::broker::client::Client;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::exchange::Destination;
 use crate::broker::expiry::Deadline;
 use crate::broker::ids::{ConnectionId, ConsumerId, QueueId};
@@ -78,14 +78,14 @@ impl Vhost {
             return Ok(id);
         }
         self.check_queue_limit(&name)?;
+        let of = Resource::queue(&name, &self.name);
         // rabbitmq: who may dead-letter is asked before the other arguments are looked at.
-        let dead_letter_exchange =
-            QueueArguments::parse_dead_letter_exchange(name.as_bytes(), &self.name, &arguments)?;
+        let dead_letter_exchange = QueueArguments::parse_dead_letter_exchange(&of, &arguments)?;
         if let Some(exchange) = dead_letter_exchange {
             self.may_with_queue(via, Permission::Read, &name)?;
             self.may_with_exchange(via, Permission::Write, exchange.as_bytes())?;
         }
-        let arguments = QueueArguments::parse(name.as_bytes(), &self.name, &arguments)?;
+        let arguments = QueueArguments::parse(&of, &arguments)?;
         let owner = declare.exclusive.then_some(via.connection);
         self.make_queue(name, durable, owner, declare.auto_delete, arguments)
     }
@@ -100,7 +100,8 @@ impl Vhost {
         arguments: QueueArguments,
     ) -> Checked<QueueId> {
         let exclusive = owner.is_some();
-        arguments.check_properties(name.as_bytes(), &self.name, durable, exclusive, auto_delete)?;
+        let of = Resource::queue(&name, &self.name);
+        arguments.check_properties(&of, durable, exclusive, auto_delete)?;
         if arguments.queue_type == QueueType::Stream {
             return Err(Fault::not_implemented("streams are not built yet in leveret"));
         }
@@ -173,7 +174,8 @@ impl Vhost {
             return Err(inequivalent("auto_delete", &phrase, received, current));
         }
         let received = declare.arguments.to_owned_table();
-        queue.declared.check_equivalent(queue.name.as_bytes(), &self.name, &received)
+        let of = Resource::queue(&queue.name, &self.name);
+        queue.declared.check_equivalent(&of, &received)
     }
 
     pub(super) fn queue_delete(
@@ -331,10 +333,8 @@ impl Vhost {
     }
 
     pub(super) fn existing_queue(&self, name: &ShortString) -> Checked<QueueId> {
-        self.queues.find(name.as_bytes()).ok_or_else(|| {
-            let phrase = names::queue_phrase(name.as_bytes(), &self.name);
-            Fault::not_found(format!("no {phrase}"))
-        })
+        let missing = || Fault::NotFound(Resource::queue(name, &self.name)).into();
+        self.queues.find(name.as_bytes()).ok_or_else(missing)
     }
 
     /// An exclusive queue is for its own connection alone.
@@ -347,7 +347,7 @@ impl Vhost {
         }
     }
 
-    fn locked(&self, queue: &Queue) -> Fault {
+    fn locked(&self, queue: &Queue) -> Box<Fault> {
         let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
         Fault::new(
             ReplyCode::ResourceLocked,

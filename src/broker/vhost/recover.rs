@@ -5,6 +5,7 @@ use leveret_codec::ShortString;
 
 use super::Vhost;
 use crate::broker::arguments::{ExchangeArguments, QueueArguments};
+use crate::broker::error::Resource;
 use crate::broker::exchange::delayed::delayed_exchange_of;
 use crate::broker::exchange::{Destination, Exchange, ExchangeType};
 use crate::broker::ids::{DurableQueueId, QueueId};
@@ -73,9 +74,9 @@ impl Vhost {
         }
         let kind = ExchangeType::from_name(definition.kind.as_bytes())
             .ok_or_else(|| left_out(format!("its type '{}' is unknown", definition.kind)))?;
-        let arguments =
-            ExchangeArguments::parse(definition.name.as_bytes(), &self.name, &definition.arguments)
-                .map_err(|fault| left_out(fault.to_string()))?;
+        let of = Resource::exchange(&definition.name, &self.name);
+        let arguments = ExchangeArguments::parse(&of, &definition.arguments)
+            .map_err(|fault| left_out(fault.to_string()))?;
         let exchange = Exchange::new(
             definition.name.clone(),
             kind,
@@ -98,12 +99,10 @@ impl Vhost {
             self.recover_delayed(&exchange, definition.id, last_position, recovered.messages);
             return Ok(());
         }
-        let arguments =
-            QueueArguments::parse(definition.name.as_bytes(), &self.name, &definition.arguments)
-                .map_err(|fault| LeftOut {
-                    what: format!("queue '{}'", definition.name),
-                    why: fault.to_string(),
-                })?;
+        let of = Resource::queue(&definition.name, &self.name);
+        let arguments = QueueArguments::parse(&of, &definition.arguments).map_err(|fault| {
+            LeftOut { what: format!("queue '{}'", definition.name), why: fault.to_string() }
+        })?;
         let name: ShortString = definition.name;
         let (id, auto_delete) = (Some(definition.id), definition.auto_delete);
         let mut queue = Queue::new(name, id, None, auto_delete, arguments, self.now);

@@ -201,7 +201,7 @@ impl Vhost {
         channel.state = ChannelState::Closing;
         let text = fault.reply_text();
         let close = channel::Close {
-            reply_code: fault.code.code(),
+            reply_code: fault.code().code(),
             reply_text: ShortStr::truncated(&text),
             class_id,
             method_id,

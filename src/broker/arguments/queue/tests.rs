@@ -1,4 +1,4 @@
-use super::super::fixtures::{refusal, table, text};
+use super::super::fixtures::{q, refusal, table, text};
 use super::*;
 
 type Entries<'a> = &'a [(&'a str, Value<'a>)];
@@ -8,7 +8,7 @@ const QUORUM: (&str, Value<'static>) = ("x-queue-type", Value::LongStr(b"quorum"
 const STREAM: (&str, Value<'static>) = ("x-queue-type", Value::LongStr(b"stream"));
 
 fn parse(entries: Entries<'_>) -> Checked<QueueArguments> {
-    QueueArguments::parse(b"q", "/", &table(entries))
+    QueueArguments::parse(&q(), &table(entries))
 }
 
 fn accepted(entries: Entries<'_>) -> QueueArguments {
@@ -61,7 +61,7 @@ fn every_argument_has_its_field() {
         consumer_timeout_ms: Some(500),
         raw: raw.clone(),
     };
-    assert_eq!(QueueArguments::parse(b"q", "/", &raw), Ok(expected));
+    assert_eq!(QueueArguments::parse(&q(), &raw), Ok(expected));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn each_type_takes_its_own_arguments() {
 fn properties_that_only_classic_queues_have() {
     let check = |kind, (durable, exclusive, auto_delete), expected: Option<&str>| {
         let arguments = accepted(&[kind]);
-        let outcome = arguments.check_properties(b"q", "/", durable, exclusive, auto_delete);
+        let outcome = arguments.check_properties(&q(), durable, exclusive, auto_delete);
         match expected {
             None => assert_eq!(outcome, Ok(())),
             Some(property) => assert_eq!(
@@ -301,8 +301,7 @@ fn properties_that_only_classic_queues_have() {
 fn a_segment_size_is_checked_after_the_properties() {
     let name = "x-stream-max-segment-size-bytes";
     let check = |size, durable| {
-        accepted(&[STREAM, (name, Value::I64(size))])
-            .check_properties(b"q", "/", durable, false, false)
+        accepted(&[STREAM, (name, Value::I64(size))]).check_properties(&q(), durable, false, false)
     };
     assert_eq!(check(3_000_000_000, true), Ok(()));
     assert_eq!(refusal(check(3_000_000_001, true)), format!("Exceeded max value for {name}"));
@@ -325,7 +324,7 @@ fn only_classic_queues_go_without_a_name() {
 }
 
 fn compare(current: Entries<'_>, received: Entries<'_>) -> Checked<()> {
-    accepted(current).check_equivalent(b"q", "/", &table(received))
+    accepted(current).check_equivalent(&q(), &table(received))
 }
 
 #[test]
