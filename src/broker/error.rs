@@ -41,9 +41,6 @@ macro_rules! faults {
                 $(#[$attribute])+
                 $reason $(($($field),+))? $({ $($name: $type),+ })?,
             )+)+
-            /// What has no reason of its own yet.
-            #[error("{1}")]
-            Other(ReplyCode, String),
         }
 
         impl Fault {
@@ -51,7 +48,6 @@ macro_rules! faults {
             pub fn code(&self) -> ReplyCode {
                 match self {
                     $($(Fault::$reason { .. } => ReplyCode::$code,)+)+
-                    Fault::Other(code, _) => *code,
                 }
             }
         }
@@ -412,31 +408,6 @@ impl Fault {
             explanation.extend_from_slice(b"...");
         }
         explanation
-    }
-
-    /// A fault with this code and explanation.
-    pub fn new(code: ReplyCode, text: impl Into<String>) -> Box<Self> {
-        Box::new(Fault::Other(code, text.into()))
-    }
-
-    /// 403, closes the channel.
-    pub fn access_refused(text: impl Into<String>) -> Box<Self> {
-        Fault::new(ReplyCode::AccessRefused, text)
-    }
-
-    /// 404, closes the channel.
-    pub fn not_found(text: impl Into<String>) -> Box<Self> {
-        Fault::new(ReplyCode::NotFound, text)
-    }
-
-    /// 406, closes the channel.
-    pub fn precondition_failed(text: impl Into<String>) -> Box<Self> {
-        Fault::new(ReplyCode::PreconditionFailed, text)
-    }
-
-    /// 540, closes the connection.
-    pub fn not_implemented(text: impl Into<String>) -> Box<Self> {
-        Fault::new(ReplyCode::NotImplemented, text)
     }
 }
 

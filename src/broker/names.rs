@@ -1,21 +1,9 @@
-//! The names of queues and exchanges: what is done with them when they come in, and how error texts
-//! speak of them and of other octets.
+//! The names of queues and exchanges, as they come in, and how error texts show octets.
 //!
 //! rabbitmq: takes any 255 octets for a name, where the specification has letters, digits and four
-//! other characters. Where a text shows one that is not UTF-8, the octets that are not become
-//! replacement characters.
+//! other characters.
 
 use std::borrow::Cow;
-
-/// How texts speak of a queue: `queue 'q' in vhost '/'`.
-pub fn queue_phrase(queue: &[u8], vhost: &str) -> String {
-    phrase("queue", queue, vhost)
-}
-
-/// How texts speak of an exchange: `exchange 'x' in vhost '/'`.
-pub fn exchange_phrase(exchange: &[u8], vhost: &str) -> String {
-    phrase("exchange", exchange, vhost)
-}
 
 /// The name without carriage returns and line feeds.
 ///
@@ -71,10 +59,6 @@ pub fn erlang_string(octets: &[u8]) -> String {
     }
 }
 
-fn phrase(kind: &str, name: &[u8], vhost: &str) -> String {
-    format!("{kind} '{}' in vhost '{vhost}'", String::from_utf8_lossy(name))
-}
-
 /// The text between quotes, unless an octet is none that Erlang prints.
 fn quoted(octets: &[u8]) -> Option<String> {
     let mut text = vec![b'"'];
@@ -108,18 +92,6 @@ fn listed(octets: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn phrases_name_the_kind_and_the_vhost() {
-        assert_eq!(queue_phrase(b"q", "/"), "queue 'q' in vhost '/'");
-        assert_eq!(exchange_phrase(b"", "shop"), "exchange '' in vhost 'shop'");
-    }
-
-    #[test]
-    fn a_name_that_is_no_text_is_shown_as_far_as_it_is() {
-        assert_eq!(queue_phrase("größe".as_bytes(), "/"), "queue 'größe' in vhost '/'");
-        assert_eq!(queue_phrase(b"a\xffb", "/"), "queue 'a\u{fffd}b' in vhost '/'");
-    }
 
     #[test]
     fn newlines_are_taken_out_wherever_they_are() {

@@ -1,5 +1,6 @@
 //! Things that definitions name: they are made where they are missing and left alone elsewhere.
 
+use leveret::broker::error::{Fault, InvalidValue, Resource};
 use leveret::broker::vhost::Definition;
 use leveret_codec::{ShortString, TableBuf, Value};
 
@@ -36,6 +37,10 @@ fn binding(source: &str, destination: &str, to_queue: bool, key: &str) -> Defini
 
 fn none() -> TableBuf {
     TableBuf::default()
+}
+
+fn fault(world: &World, definition: &Definition) -> Fault {
+    *world.define(definition).expect_err("it is refused")
 }
 
 #[test]
@@ -102,14 +107,15 @@ fn a_binding_whose_ends_are_missing_is_reported() {
     let world = World::new();
     world.define(&exchange("x", "direct", none())).expect("it is new");
     world.define(&queue("q", true, none())).expect("it is new");
+    let (queue, exchange) =
+        (Resource::queue(&name("none"), "/"), Resource::exchange(&name("none"), "/"));
     for (definition, missing) in [
-        (binding("none", "q", true, ""), "exchange 'none'"),
-        (binding("x", "none", true, ""), "queue 'none'"),
-        (binding("x", "none", false, ""), "exchange 'none'"),
-        (binding("none", "other", true, ""), "exchange 'none'"),
+        (binding("none", "q", true, ""), &exchange),
+        (binding("x", "none", true, ""), &queue),
+        (binding("x", "none", false, ""), &exchange),
+        (binding("none", "other", true, ""), &exchange),
     ] {
-        let text = format!("NOT_FOUND - no {missing} in vhost '/'");
-        assert_eq!(world.define(&definition), Err(text));
+        assert_eq!(fault(&world, &definition), Fault::NotFound(missing.clone()));
     }
 }
 
@@ -124,34 +130,27 @@ fn bindings_of_the_default_exchange_are_there_by_themselves() {
 #[test]
 fn arguments_are_checked_as_those_of_a_client() {
     let world = World::new();
+    let of = Resource::queue(&name("q"), "/");
     assert_eq!(
-        world.define(&queue("q", true, table(&[("x-expires", Value::I32(0))]))),
-        Err("PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'q' in vhost '/': \
-             {value_zero,0}"
-            .into())
+        fault(&world, &queue("q", true, table(&[("x-expires", Value::I32(0))]))),
+        Fault::InvalidArgument { name: "x-expires", of: of.clone(), why: InvalidValue::Zero }
     );
     let quorum = table(&[("x-queue-type", text("quorum"))]);
     assert_eq!(
-        world.define(&queue("q", false, quorum)),
-        Err("PRECONDITION_FAILED - invalid property 'non-durable' for queue 'q' in vhost '/'"
-            .into())
+        fault(&world, &queue("q", false, quorum)),
+        Fault::InvalidProperty { property: "non-durable", of }
     );
     assert_eq!(
-        world.define(&exchange("x", "x-nonsense", none())),
-        Err("COMMAND_INVALID - unknown exchange type 'x-nonsense'".into())
+        fault(&world, &exchange("x", "x-nonsense", none())),
+        Fault::UnknownExchangeType(name("x-nonsense"))
     );
-    assert_eq!(
-        world.define(&exchange("x", "x-delayed-message", none())),
-        Err("PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing \
-             exchange type"
-            .into())
-    );
-    assert!(world.define(&queue("", true, none())).is_err());
+    assert_eq!(fault(&world, &exchange("x", "x-delayed-message", none())), Fault::DelayedType);
+    assert_eq!(fault(&world, &queue("", true, none())), Fault::UnnamedDefinition);
     world.define(&exchange("h", "x-consistent-hash", none())).expect("it is new");
     world.define(&queue("q", true, none())).expect("it is new");
     assert_eq!(
-        world.define(&binding("h", "q", true, "heavy")),
-        Err("PRECONDITION_FAILED - The binding key must be an integer: <<\"heavy\">>".into())
+        fault(&world, &binding("h", "q", true, "heavy")),
+        Fault::InvalidWeight { key: name("heavy") }
     );
     let client = world.client();
     assert!(!client.channel(1).has_exchange("x"));
@@ -172,10 +171,8 @@ fn a_full_virtual_host_takes_no_more_queues_from_definitions() {
     world.max_queues(Some(1));
     assert_eq!(world.define(&queue("q", true, none())), Ok(()));
     assert_eq!(
-        world.define(&queue("r", true, none())),
-        Err("PRECONDITION_FAILED - cannot declare queue 'r': queue limit in vhost '/' (1) is \
-             reached"
-            .into())
+        fault(&world, &queue("r", true, none())),
+        Fault::QueueLimit { name: name("r"), vhost: "/".into(), max: 1 }
     );
 }
 

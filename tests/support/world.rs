@@ -18,7 +18,7 @@ use std::sync::Arc;
 use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, Rights, User};
 use leveret::broker::command::{Handled, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
-use leveret::broker::error::Fault;
+use leveret::broker::error::{Checked, Fault};
 use leveret::broker::paging::{MemoryShare, PageOrder};
 use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
@@ -302,10 +302,10 @@ impl World {
     }
 
     /// Definitions name something; says what is wrong with it.
-    pub(crate) fn define(&self, definition: &Definition) -> Result<(), String> {
+    pub(crate) fn define(&self, definition: &Definition) -> Checked<()> {
         let mut result = Ok(());
         self.input(|vhost, now| result = vhost.handle_definition(now, definition));
-        result.map_err(|fault| String::from_utf8_lossy(&fault.reply_text()).into_owned())
+        result
     }
 
     /// What an operator should have heard of since the last time.

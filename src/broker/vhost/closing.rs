@@ -3,7 +3,7 @@
 //! spec: 2.2.2 and 2.2.4.
 
 use leveret_codec::method::{channel, connection};
-use leveret_codec::{Method, ReplyCode, ShortStr};
+use leveret_codec::{Method, ShortStr};
 
 use super::Vhost;
 use super::release::AfterRelease;
@@ -121,20 +121,13 @@ impl Vhost {
         let Some(client) = self.sessions.client(id) else { return Ok(()) };
         let (open, max) = (client.channels.len(), client.info().channel_max);
         if open >= usize::from(max) {
-            let text = format!(
-                "number of channels opened ({open}) has reached the negotiated channel_max ({max})"
-            );
-            return Err(Fault::new(ReplyCode::NotAllowed, text));
+            return Err(Fault::ChannelLimit { open, max }.into());
         }
         if let Some(max) = client.rights().max_channels {
             let user = &client.user().name;
             let open = self.sessions.channels_of_user(user);
             if open as u64 >= max {
-                let text = format!(
-                    "number of channels opened for user '{user}' has reached the maximum allowed \
-                     user limit of ({max})"
-                );
-                return Err(Fault::new(ReplyCode::NotAllowed, text));
+                return Err(Fault::UserChannelLimit { user: user.clone(), max }.into());
             }
         }
         self.sessions.insert_channel(id, number);

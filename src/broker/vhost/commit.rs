@@ -98,8 +98,7 @@ impl Vhost {
             }
         }
         if !commit.accepted {
-            let fault = Fault::precondition_failed("partial tx completion");
-            self.close_channel(via, &fault, COMMIT.0, COMMIT.1);
+            self.close_channel(via, &Fault::PartialCommit, COMMIT.0, COMMIT.1);
         }
         None
     }

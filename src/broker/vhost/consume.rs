@@ -11,13 +11,11 @@ use crate::broker::arguments::ConsumeArguments;
 use crate::broker::consumer::{Consumer, Member, Standing};
 use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::ids::{ConsumerId, QueueId};
-use crate::broker::names;
 
 impl Vhost {
     pub(super) fn qos(&mut self, via: ChannelRef, qos: basic::Qos) -> Checked<()> {
         if qos.prefetch_size != 0 {
-            let size = qos.prefetch_size;
-            return Err(Fault::not_implemented(format!("prefetch_size!=0 ({size})")));
+            return Err(Fault::PrefetchSize(qos.prefetch_size).into());
         }
         if let Some(channel) = self.sessions.channel_mut(via.channel) {
             // rabbitmq: global false is for consumers to come, each with its own window; it also
@@ -95,8 +93,7 @@ impl Vhost {
             return Ok(());
         }
         if consumers.exclusive().is_some() || (exclusive && (single || !consumers.is_empty())) {
-            let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
-            return Err(Fault::access_refused(format!("{phrase} in exclusive use")));
+            return Err(Fault::ExclusiveUse(Resource::queue(&queue.name, &self.name)).into());
         }
         Ok(())
     }
@@ -106,8 +103,7 @@ impl Vhost {
         let shared = self.sessions.channel(via.channel).is_some_and(|it| it.global_prefetch > 0);
         match self.queues.get(id) {
             Some(queue) if shared && queue.is_quorum() => {
-                let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
-                Err(Fault::not_implemented(format!("{phrase} does not support global qos")))
+                Err(Fault::GlobalPrefetch(Resource::queue(&queue.name, &self.name)).into())
             }
             _ => Ok(()),
         }

@@ -77,7 +77,7 @@ impl Vhost {
                     return Ok(());
                 }
                 if name.is_empty() {
-                    return Err(Fault::precondition_failed("a queue in definitions has a name"));
+                    return Err(Fault::UnnamedDefinition.into());
                 }
                 self.check_queue_limit(name)?;
                 let arguments =

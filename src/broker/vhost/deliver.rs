@@ -1,7 +1,7 @@
 //! From a queue to the clients: basic.deliver and basic.get-ok.
 
+use leveret_codec::ShortStr;
 use leveret_codec::method::basic;
-use leveret_codec::{ReplyCode, ShortStr};
 
 use super::Vhost;
 use super::sessions::ChannelRef;
@@ -12,10 +12,9 @@ use crate::broker::client::Client;
 use crate::broker::command::{Delivery, Outgoing};
 use crate::broker::consumer::Standing;
 use crate::broker::dead_letter::Reason;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::ids::{ChannelId, ConnectionId, ConsumerId, QueueId};
 use crate::broker::limits;
-use crate::broker::names;
 use crate::broker::queue::Queue;
 use crate::broker::ready::Entry;
 use crate::broker::unacked::Unacked;
@@ -233,14 +232,8 @@ impl Vhost {
     fn check_get(&self, id: QueueId) -> Checked<()> {
         match self.queues.get(id) {
             Some(queue) if queue.is_quorum() && queue.arguments.single_active_consumer => {
-                let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
-                Err(Fault::new(
-                    ReplyCode::ResourceLocked,
-                    format!(
-                        "cannot obtain access to locked {phrase}. basic.get operations are not \
-                         supported by quorum queues with single active consumer"
-                    ),
-                ))
+                let queue = Resource::queue(&queue.name, &self.name);
+                Err(Fault::GetBesideSingleActive(queue).into())
             }
             _ => Ok(()),
         }

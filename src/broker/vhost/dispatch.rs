@@ -1,7 +1,7 @@
 //! From a command to the rule that answers it.
 
+use leveret_codec::Method;
 use leveret_codec::method::{access, channel, confirm, connection};
-use leveret_codec::{Method, ReplyCode};
 
 use super::Vhost;
 use super::release::AfterRelease;
@@ -103,9 +103,8 @@ impl Vhost {
                 self.sessions.reply(id, 0, &connection::UpdateSecretOk {});
             }
             _ => {
-                let text = "unexpected method in connection state running";
-                let fault = Fault::new(ReplyCode::ChannelError, text);
-                self.close_client(id, &fault, method.class_id(), method.method_id(), false);
+                let fault = &Fault::NotOnConnection;
+                self.close_client(id, fault, method.class_id(), method.method_id(), false);
             }
         }
     }
@@ -116,12 +115,14 @@ impl Vhost {
         if let Method::ChannelOpen(_) = method {
             let result = match known {
                 None => self.open_channel(id, number),
-                Some(_) => Err(Fault::new(ReplyCode::ChannelError, "second 'channel.open' seen")),
+                Some(_) => Err(Fault::ChannelAlreadyOpen.into()),
             };
             if let Err(fault) = result {
                 // rabbitmq: too many channels are noticed by the reader, which names no method.
-                let (class_id, method_id) =
-                    if fault.code() == ReplyCode::NotAllowed { (0, 0) } else { ids };
+                let (class_id, method_id) = match *fault {
+                    Fault::ChannelLimit { .. } | Fault::UserChannelLimit { .. } => (0, 0),
+                    _ => ids,
+                };
                 self.close_client(id, &fault, class_id, method_id, false);
             }
             return;
@@ -194,7 +195,7 @@ impl Vhost {
             Method::TxSelect(_) => self.tx_select(via),
             Method::TxCommit(_) => self.tx_commit(via),
             Method::TxRollback(_) => self.tx_rollback(via),
-            _ => Err(Fault::new(ReplyCode::CommandInvalid, "unimplemented method")),
+            _ => Err(Fault::UnknownMethod.into()),
         }
     }
 
@@ -209,8 +210,7 @@ impl Vhost {
     fn via_any(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<ChannelRef> {
         let channel = self.sessions.client(id)?.channels.get(&number).copied();
         if channel.is_none() {
-            let fault = Fault::new(ReplyCode::ChannelError, "expected 'channel.open'");
-            self.close_client(id, &fault, ids.0, ids.1, false);
+            self.close_client(id, &Fault::ChannelNotOpen, ids.0, ids.1, false);
         }
         Some(ChannelRef { connection: id, channel: channel?, number })
     }
@@ -230,7 +230,7 @@ impl Vhost {
     fn confirm_select(&mut self, via: ChannelRef, select: confirm::Select) -> Checked<()> {
         if let Some(channel) = self.sessions.channel_mut(via.channel) {
             if channel.transaction.is_some() {
-                return Err(Fault::precondition_failed("cannot switch from tx to confirm mode"));
+                return Err(Fault::TxToConfirm.into());
             }
             channel.confirms.get_or_insert_with(Confirms::default);
         }
@@ -242,7 +242,7 @@ impl Vhost {
 
     fn channel_flow(&mut self, via: ChannelRef, flow: channel::Flow) -> Checked<()> {
         if !flow.active {
-            return Err(Fault::not_implemented("active=false"));
+            return Err(Fault::StopFlow.into());
         }
         self.sessions.reply(via.connection, via.number, &channel::FlowOk { active: true });
         Ok(())

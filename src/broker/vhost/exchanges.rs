@@ -3,13 +3,13 @@
 //! spec: the class `exchange`. rabbitmq: bind and unbind are RabbitMQ's extension.
 
 use leveret_codec::method::exchange;
-use leveret_codec::{ReplyCode, ShortStr, ShortString, Table};
+use leveret_codec::{ShortStr, ShortString, Table};
 
 use super::Vhost;
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::ExchangeArguments;
-use crate::broker::error::{Checked, Fault, Resource};
+use crate::broker::error::{Checked, Difference, Fault, Resource, ResourceKind};
 use crate::broker::exchange::{Binding, Destination, Exchange, ExchangeType};
 use crate::broker::ids::ExchangeId;
 use crate::broker::message::sorted_entries;
@@ -49,7 +49,7 @@ impl Vhost {
             return self.check_same_exchange(existing, kind, declare);
         }
         if names::is_reserved(name.as_bytes()) {
-            return Err(reserved("exchange", name));
+            return Err(Fault::ReservedName(ResourceKind::Exchange, name.clone()).into());
         }
         let arguments =
             ExchangeArguments::parse(&Resource::exchange(name, &self.name), &arguments)?;
@@ -91,21 +91,17 @@ impl Vhost {
         declare: &exchange::Declare<'_>,
     ) -> Checked<()> {
         let Some(exchange) = self.exchanges.get(id) else { return Ok(()) };
-        let phrase = names::exchange_phrase(exchange.name.as_bytes(), &self.name);
+        let of = Resource::exchange(&exchange.name, &self.name);
         let flags = [
             ("durable", declare.durable, exchange.durable),
             ("auto_delete", declare.auto_delete, exchange.auto_delete),
             ("internal", declare.internal, exchange.internal),
         ];
         if kind != exchange.kind {
-            return Err(inequivalent("type", &phrase, kind.name(), exchange.kind.name()));
+            let difference = Difference::of_texts(kind.name(), exchange.kind.name());
+            return Err(Fault::Inequivalent { field: "type", of, difference }.into());
         }
-        for (field, received, current) in flags {
-            if received != current {
-                return Err(inequivalent(field, &phrase, received, current));
-            }
-        }
-        let of = Resource::exchange(&exchange.name, &self.name);
+        check_same_flags(&of, &flags)?;
         exchange.arguments.check_equivalent(&of, &declare.arguments.to_owned_table())
     }
 
@@ -117,16 +113,14 @@ impl Vhost {
         let name = clean(delete.exchange);
         not_the_default(&name)?;
         if names::is_reserved(name.as_bytes()) {
-            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
-            return Err(Fault::access_refused(format!("deletion of system {phrase} not allowed")));
+            return Err(Fault::SystemExchange(Resource::exchange(&name, &self.name)).into());
         }
         self.may_with_exchange(via, Permission::Configure, name.as_bytes())?;
         // rabbitmq: deleting what is not there is no fault.
         if let Some(id) = self.exchanges.find(name.as_bytes()) {
             let unused = self.exchanges.get(id).is_none_or(Exchange::is_unused);
             if delete.if_unused && !unused {
-                let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
-                return Err(Fault::precondition_failed(format!("{phrase} in use")));
+                return Err(Fault::InUse(Resource::exchange(&name, &self.name)).into());
             }
             self.delete_exchange(id);
         }
@@ -288,31 +282,31 @@ pub(super) fn clean(name: ShortStr<'_>) -> ShortString {
 /// rabbitmq: the default exchange cannot be declared, bound or deleted.
 pub(super) fn not_the_default(name: &ShortString) -> Checked<()> {
     if name.is_empty() {
-        return Err(Fault::access_refused("operation not permitted on the default exchange"));
+        return Err(Fault::DefaultExchange.into());
     }
     Ok(())
 }
 
-pub(super) fn reserved(kind: &str, name: &ShortString) -> Box<Fault> {
-    Fault::access_refused(format!("{kind} name '{name}' contains reserved prefix 'amq.*'"))
+/// Compares the flags of a second declaration, each received and current, and stops at the first that
+/// differs.
+pub(super) fn check_same_flags(of: &Resource, flags: &[(&'static str, bool, bool)]) -> Checked<()> {
+    match flags.iter().find(|(_, received, current)| received != current) {
+        None => Ok(()),
+        Some(&(field, received, current)) => {
+            let difference = Difference::of_flags(received, current);
+            Err(Fault::Inequivalent { field, of: of.clone(), difference }.into())
+        }
+    }
 }
 
-pub(super) fn inequivalent(
-    field: &str,
-    phrase: &str,
-    received: impl std::fmt::Display,
-    current: impl std::fmt::Display,
-) -> Box<Fault> {
-    Fault::precondition_failed(format!(
-        "inequivalent arg '{field}' for {phrase}: received '{received}' but current is '{current}'"
-    ))
-}
-
-/// rabbitmq: an unknown type costs the connection (503), the empty one is called invalid.
+/// rabbitmq: a type that is not there closes the connection (503).
 pub(super) fn exchange_type(name: ShortStr<'_>) -> Checked<ExchangeType> {
     ExchangeType::from_name(name.as_bytes()).ok_or_else(|| {
-        let how = if name.is_empty() { "invalid" } else { "unknown" };
-        Fault::new(ReplyCode::CommandInvalid, format!("{how} exchange type '{name}'"))
+        let fault = match name {
+            ShortStr::EMPTY => Fault::NoExchangeType,
+            _ => Fault::UnknownExchangeType(name.into()),
+        };
+        fault.into()
     })
 }
 

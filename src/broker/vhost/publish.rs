@@ -1,7 +1,5 @@
 //! From a publish to the queues: checks, routing, limits, and where the dead go.
 
-use std::borrow::Cow;
-
 use leveret_codec::{Properties, ShortString};
 use smallvec::SmallVec;
 
@@ -14,12 +12,11 @@ use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
 use crate::broker::command::Outgoing;
 use crate::broker::dead_letter::Reason;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::exchange::{Routed, Routes};
 use crate::broker::ids::{ConsumerId, ExchangeId, Lsn, QueueId};
 use crate::broker::limits;
 use crate::broker::message::Message;
-use crate::broker::names;
 use crate::broker::ready::Entry;
 use crate::broker::record::{Placement, Record};
 use crate::broker::time::Time;
@@ -47,7 +44,7 @@ impl Vhost {
         message: Message,
     ) -> Checked<()> {
         if immediate {
-            return Err(Fault::not_implemented("immediate=true"));
+            return Err(Fault::Immediate.into());
         }
         self.may_with_exchange(via, Permission::Write, message.exchange().as_bytes())?;
         let exchange = self.publish_target(&message)?;
@@ -132,12 +129,11 @@ impl Vhost {
         }
         let found = self.exchanges.find(name.as_bytes());
         let Some((id, exchange)) = found.and_then(|id| Some((id, self.exchanges.get(id)?))) else {
-            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
-            return Err(Fault::not_found(format!("no {phrase}")));
+            return Err(Fault::NotFound(Resource::exchange(&name.into(), &self.name)).into());
         };
         if exchange.internal {
-            let phrase = names::exchange_phrase(name.as_bytes(), &self.name);
-            return Err(Fault::access_refused(format!("cannot publish to internal {phrase}")));
+            let exchange = Resource::exchange(&exchange.name, &self.name);
+            return Err(Fault::InternalExchange(exchange).into());
         }
         Ok(Some(id))
     }
@@ -149,17 +145,15 @@ impl Vhost {
         if replies
             && self.sessions.channel(via.channel).is_none_or(|it| it.reply_consumer.is_none())
         {
-            return Err(Fault::precondition_failed("fast reply consumer does not exist"));
+            return Err(Fault::NoReplyConsumer.into());
         }
         if let Some(user_id) = fields.user_id
             && let Some(user) = self.sessions.user(via.connection)
             && user_id.as_bytes() != user.name.as_bytes()
             && !user.is_impersonator()
         {
-            return Err(Fault::precondition_failed(format!(
-                "user_id property set to '{user_id}' but authenticated user was '{}'",
-                user.name
-            )));
+            let user = user.name.clone();
+            return Err(Fault::ForeignUserId { user_id: user_id.into(), user }.into());
         }
         let mut options = PublishOptions { replies, ..PublishOptions::default() };
         if let Some(expiration) = fields.expiration {
@@ -412,9 +406,7 @@ impl Vhost {
 fn check_delivery_mode(properties: Properties<'_>) -> Checked<()> {
     match properties.delivery_mode() {
         None | Some(1 | 2) => Ok(()),
-        Some(other) => Err(Fault::precondition_failed(Cow::Owned(format!(
-            "invalid message: {{delivery_mode_unknown,{other}}}"
-        )))),
+        Some(other) => Err(Fault::UnknownDeliveryMode(other).into()),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use leveret_codec::method::{basic, queue};
-use leveret_codec::{ReplyCode, ShortStr, ShortString};
+use leveret_codec::{ShortStr, ShortString};
 
-use super::exchanges::{clean, inequivalent, not_the_default, reserved};
+use super::exchanges::{check_same_flags, clean, not_the_default};
 use super::reply_to::{is_address, is_reply_to};
 use super::sessions::ChannelRef;
 use super::unbind::Unbinding;
@@ -14,7 +14,7 @@ use super::{Notice, Vhost};
 use crate::broker::access::Permission;
 use crate::broker::arguments::{QueueArguments, QueueType, check_server_named, unknown_arguments};
 use crate::broker::client::Client;
-use crate::broker::error::{Checked, Fault, Resource};
+use crate::broker::error::{Checked, Fault, Resource, ResourceKind};
 use crate::broker::exchange::Destination;
 use crate::broker::expiry::Deadline;
 use crate::broker::ids::{ConnectionId, ConsumerId, QueueId};
@@ -67,7 +67,7 @@ impl Vhost {
             check_server_named(&arguments)?;
         }
         if names::is_reserved(name.as_bytes()) {
-            return Err(reserved("queue", &name));
+            return Err(Fault::ReservedName(ResourceKind::Queue, name).into());
         }
         // rabbitmq: an exclusive queue goes with its connection and is never durable.
         let durable = declare.durable && !declare.exclusive;
@@ -103,7 +103,7 @@ impl Vhost {
         let of = Resource::queue(&name, &self.name);
         arguments.check_properties(&of, durable, exclusive, auto_delete)?;
         if arguments.queue_type == QueueType::Stream {
-            return Err(Fault::not_implemented("streams are not built yet in leveret"));
+            return Err(Fault::Streams.into());
         }
         let durable_id = durable.then(|| self.journal.next_queue_id());
         let queue = Queue::new(name, durable_id, owner, auto_delete, arguments, self.now);
@@ -124,10 +124,8 @@ impl Vhost {
     pub(super) fn check_queue_limit(&self, name: &ShortString) -> Checked<()> {
         match self.max_queues {
             Some(max) if self.queues.len() as u64 >= max => {
-                Err(Fault::precondition_failed(format!(
-                    "cannot declare queue '{name}': queue limit in vhost '{}' ({max}) is reached",
-                    self.name
-                )))
+                let (name, vhost) = (name.clone(), self.name.clone());
+                Err(Fault::QueueLimit { name, vhost, max }.into())
             }
             _ => Ok(()),
         }
@@ -164,17 +162,13 @@ impl Vhost {
         if queue.owner != declare.exclusive.then_some(via.connection) {
             return Err(self.locked(queue));
         }
-        let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
-        let is_durable = queue.durable.is_some();
-        if durable != is_durable {
-            return Err(inequivalent("durable", &phrase, durable, is_durable));
-        }
-        if declare.auto_delete != queue.auto_delete {
-            let (received, current) = (declare.auto_delete, queue.auto_delete);
-            return Err(inequivalent("auto_delete", &phrase, received, current));
-        }
-        let received = declare.arguments.to_owned_table();
         let of = Resource::queue(&queue.name, &self.name);
+        let flags = [
+            ("durable", durable, queue.durable.is_some()),
+            ("auto_delete", declare.auto_delete, queue.auto_delete),
+        ];
+        check_same_flags(&of, &flags)?;
+        let received = declare.arguments.to_owned_table();
         queue.declared.check_equivalent(&of, &received)
     }
 
@@ -190,20 +184,17 @@ impl Vhost {
         let mut message_count = 0;
         if let Some((id, queue)) = id.and_then(|id| Some((id, self.queues.get(id)?))) {
             self.check_access(id, via)?;
-            let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
+            let of = || Resource::queue(&queue.name, &self.name);
             for (flag, set) in [("if-unused", delete.if_unused), ("if-empty", delete.if_empty)] {
                 if set && queue.is_quorum() {
-                    return Err(Fault::not_implemented(format!(
-                        "cannot delete {phrase}. queue.delete operations with {flag} flag set \
-                         are not supported by quorum queues"
-                    )));
+                    return Err(Fault::ConditionalDelete { of: of(), flag }.into());
                 }
             }
             if delete.if_empty && !queue.ready.is_empty() {
-                return Err(Fault::precondition_failed(format!("{phrase} not empty")));
+                return Err(Fault::NotEmpty(of()).into());
             }
             if delete.if_unused && !queue.consumers.is_empty() {
-                return Err(Fault::precondition_failed(format!("{phrase} in use")));
+                return Err(Fault::InUse(of()).into());
             }
             message_count = queue.ready.len() as u32;
         }
@@ -329,7 +320,7 @@ impl Vhost {
         let channel = self.sessions.channel(via.channel);
         channel
             .and_then(|channel| channel.last_queue.clone())
-            .ok_or_else(|| Fault::not_found("no previously declared queue"))
+            .ok_or_else(|| Fault::NoLastQueue.into())
     }
 
     pub(super) fn existing_queue(&self, name: &ShortString) -> Checked<QueueId> {
@@ -348,15 +339,7 @@ impl Vhost {
     }
 
     fn locked(&self, queue: &Queue) -> Box<Fault> {
-        let phrase = names::queue_phrase(queue.name.as_bytes(), &self.name);
-        Fault::new(
-            ReplyCode::ResourceLocked,
-            format!(
-                "cannot obtain exclusive access to locked {phrase}. It could be originally \
-                 declared on another connection or the exclusive property value does not match \
-                 that of the original declaration."
-            ),
-        )
+        Fault::Locked(Resource::queue(&queue.name, &self.name)).into()
     }
 
     /// A consumer or another use of a queue has ended: its time for `x-expires` starts now.

@@ -5,17 +5,16 @@
 //! what it publishes to that address by the default exchange is delivered at once and never stored.
 
 use leveret_codec::method::{basic, queue};
-use leveret_codec::{ReplyCode, ShortStr, ShortString};
+use leveret_codec::{ShortStr, ShortString};
 
 use super::Vhost;
 use super::sessions::ChannelRef;
 use crate::broker::channel::ReplyConsumer;
 use crate::broker::client::Client;
 use crate::broker::command::{Delivery, Outgoing};
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{Checked, Fault, Resource};
 use crate::broker::ids::ChannelId;
 use crate::broker::message::{Message, with_properties};
-use crate::broker::names;
 
 /// The pseudo-queue.
 const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
@@ -46,10 +45,10 @@ impl Vhost {
         let address = self.make_up_name("amq.rabbitmq.reply-to.g1h.");
         let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
         if channel.reply_consumer.is_some() {
-            return Err(Fault::precondition_failed("reply consumer already set"));
+            return Err(Fault::SecondReplyConsumer.into());
         }
         if !consume.no_ack {
-            return Err(Fault::precondition_failed("reply consumer cannot acknowledge"));
+            return Err(Fault::AcknowledgingReplyConsumer.into());
         }
         channel.reply_consumer = Some(ReplyConsumer { tag: tag.clone(), address: address.clone() });
         self.sessions.insert_reply_address(address, via.channel);
@@ -82,8 +81,7 @@ impl Vhost {
         let there =
             is_reply_to(name.as_bytes()) || self.sessions.reply_channel(name.as_bytes()).is_some();
         if !there {
-            let phrase = names::queue_phrase(name.as_bytes(), &self.name);
-            return Err(Fault::not_found(format!("no {phrase}")));
+            return Err(Fault::NotFound(Resource::queue(name, &self.name)).into());
         }
         if let Some(channel) = self.sessions.channel_mut(via.channel) {
             channel.last_queue = Some(name.clone());
@@ -104,7 +102,7 @@ impl Vhost {
     ) -> Checked<Message> {
         let consumer = self.sessions.channel(via.channel).and_then(|it| it.reply_consumer.as_ref());
         let Some(consumer) = consumer else {
-            return Err(Fault::precondition_failed("fast reply consumer does not exist"));
+            return Err(Fault::NoReplyConsumer.into());
         };
         let mut fields = message.properties().fields();
         fields.reply_to = Some(consumer.address.as_short());
@@ -140,8 +138,7 @@ impl Vhost {
         let replies =
             channel.reply_consumer.as_ref().is_some_and(|it| it.tag.as_bytes() == tag.as_bytes());
         if replies || channel.consumers.contains_key(tag.as_bytes()) {
-            let text = format!("attempt to reuse consumer tag '{tag}'");
-            return Err(Fault::new(ReplyCode::NotAllowed, text));
+            return Err(Fault::ConsumerTagInUse(tag.into()).into());
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Vhost {
         outcome: Outcome,
     ) -> Checked<()> {
         let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
-        let unknown = || Fault::precondition_failed(format!("unknown delivery tag {tag}"));
+        let unknown = || Fault::UnknownDeliveryTag(tag);
         // spec: basic.ack, multiple with tag zero: all outstanding messages.
         let deliveries = match (multiple, tag) {
             (false, _) => {
@@ -106,7 +106,7 @@ impl Vhost {
         answered: bool,
     ) -> Checked<()> {
         if !requeue {
-            return Err(Fault::not_implemented("requeue=false"));
+            return Err(Fault::RecoverToSame.into());
         }
         // rabbitmq: the answer comes before the redeliveries.
         if answered {

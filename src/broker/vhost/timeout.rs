@@ -111,13 +111,8 @@ impl Vhost {
     }
 
     fn close_late_channel(&mut self, via: ChannelRef, timeout_ms: u64) {
-        let text = format!(
-            "delivery acknowledgement on channel {} timed out. Timeout value used: \
-             {timeout_ms} ms. This timeout value can be configured, see consumers doc guide \
-             to learn more",
-            via.number
-        );
-        self.close_channel(via, &Fault::precondition_failed(text), 0, 0);
+        let fault = Fault::ConsumerTimeout { channel: via.number, timeout_ms };
+        self.close_channel(via, &fault, 0, 0);
     }
 
     fn queue_deadline(&mut self, id: QueueId) {

@@ -1,7 +1,7 @@
 //! The class `tx`.
 
+use leveret_codec::ShortString;
 use leveret_codec::method::tx;
-use leveret_codec::{ReplyCode, ShortString};
 
 use super::Vhost;
 use super::sessions::ChannelRef;
@@ -15,7 +15,7 @@ impl Vhost {
     pub(super) fn tx_select(&mut self, via: ChannelRef) -> Checked<()> {
         let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
         if channel.confirms.is_some() {
-            return Err(Fault::precondition_failed("cannot switch from confirm to tx mode"));
+            return Err(Fault::ConfirmToTx.into());
         }
         channel.transaction.get_or_insert_with(Transaction::default);
         self.sessions.reply(via.connection, via.number, &tx::SelectOk {});
@@ -107,8 +107,7 @@ impl Vhost {
                     self.sessions.reply(via.connection, via.number, &tx::CommitOk {});
                 }
                 Some(_) if self.journal.has_failed() => {
-                    let fault = Fault::precondition_failed("partial tx completion");
-                    self.close_channel(via, &fault, 90, 20);
+                    self.close_channel(via, &Fault::PartialCommit, 90, 20);
                 }
                 Some(_) => self.journal.list_committing(id),
                 None => {}
@@ -121,8 +120,7 @@ impl Vhost {
         let transaction =
             self.sessions.channel(via.channel).and_then(|channel| channel.transaction.as_ref());
         if transaction.is_some_and(|transaction| transaction.committing.is_some()) {
-            let text = "unexpected command while processing 'tx.commit'";
-            return Err(Fault::new(ReplyCode::ChannelError, text));
+            return Err(Fault::CommitPending.into());
         }
         Ok(())
     }
@@ -131,6 +129,6 @@ impl Vhost {
         let channel = self.sessions.channel_mut(via.channel);
         channel
             .and_then(|channel| channel.transaction.as_mut())
-            .ok_or_else(|| Fault::precondition_failed("channel is not transactional"))
+            .ok_or_else(|| Fault::NotTransactional.into())
     }
 }
