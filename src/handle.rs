@@ -54,6 +54,7 @@ pub(crate) struct VhostHandle {
 }
 
 struct Shared {
+    name: String,
     clock: Arc<dyn Clock>,
     state: Lock<State>,
     inbox: Inbox,
@@ -67,6 +68,8 @@ struct Shared {
     /// How many pages have come from the store.
     pages: watch::Sender<u64>,
     disk_is_full: AtomicBool,
+    /// Whether a panic has ended it.
+    has_failed: AtomicBool,
     /// Notified when the next deadline is earlier than the one that the timer sleeps for, or something is left
     /// in the inbox.
     timer: Notify,
@@ -82,6 +85,7 @@ impl VhostHandle {
     ) -> (Self, Vec<LeftOut>) {
         let handle = VhostHandle {
             shared: Arc::new(Shared {
+                name: name.to_owned(),
                 clock,
                 state: Lock::new(State::new(Vhost::new(name, settings))),
                 inbox: Inbox::default(),
@@ -91,11 +95,12 @@ impl VhostHandle {
                 alarm: watch::Sender::new(None),
                 pages: watch::Sender::new(0),
                 disk_is_full: AtomicBool::new(false),
+                has_failed: AtomicBool::new(false),
                 timer: Notify::new(),
             }),
         };
         let left_out = handle.hold(|state, now| state.vhost.recover(now, recovered));
-        (handle, left_out)
+        (handle, left_out.unwrap_or_default())
     }
 
     /// Opens a connection. What it is to be sent goes to `outbox`, the open-ok first. `on_close` is
@@ -107,6 +112,7 @@ impl VhostHandle {
         outbox: Arc<Outbox>,
         on_close: OnClose,
     ) -> Checked<Session> {
+        let user = info.user.name.clone();
         let opening = self.hold_as_task(|state, now| {
             if state.is_stopping {
                 return Err(Box::new(Fault::Shutdown));
@@ -116,7 +122,7 @@ impl VhostHandle {
             state.insert_slot(slot.clone());
             Ok(slot)
         });
-        let slot = opening.await?;
+        let slot = opening.await.unwrap_or_else(|| Err(self.down_fault(&user)))?;
         self.shared.open.lock().insert(slot.connection, slot.clone());
         Ok(Session::new(self.clone(), slot, on_close))
     }
@@ -142,7 +148,9 @@ impl VhostHandle {
             state.pages += 1;
             state.pages
         });
-        self.shared.pages.send_replace(pages);
+        if let Some(pages) = pages {
+            self.shared.pages.send_replace(pages);
+        }
     }
 
     /// The disk is full, or has room again.
@@ -219,8 +227,27 @@ impl VhostHandle {
         self.tell(|told| told.max_queues = Some(max));
     }
 
-    /// A change whose result is waited for, on a thread that runs no tasks.
-    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Vhost, Time) -> T) -> T {
+    /// A part of it has failed that it cannot be without: it is out of service from now on.
+    pub(crate) fn fail(&self, reason: &str) {
+        let mut afterwards = Afterwards::default();
+        let mut guard = self.shared.state.lock_blocking();
+        guard.fail(&self.shared, reason.to_owned(), &mut afterwards);
+        drop(guard);
+        afterwards.run(&self.shared);
+    }
+
+    /// Whether it is out of service for good.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// What clients that want to enter it are told when it has failed.
+    pub(crate) fn down_fault(&self, user: &str) -> Box<Fault> {
+        Box::new(Fault::VhostDown { vhost: self.shared.name.clone(), user: user.to_owned() })
+    }
+
+    /// A change whose result is waited for, on a thread that runs no tasks. Nothing when it has failed.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Vhost, Time) -> T) -> Option<T> {
         self.hold(|state, now| write(&mut state.vhost, now))
     }
 
@@ -305,6 +332,11 @@ impl VhostHandle {
         self.shared.timer.notified().await;
     }
 
+    /// The name of the virtual host.
+    pub(crate) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// The clock that every input's `now` is read from.
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.shared.clock
@@ -327,7 +359,7 @@ impl VhostHandle {
     }
 
     /// Applies an input, on a thread that runs no tasks.
-    fn hold<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> T {
+    fn hold<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> Option<T> {
         let now = self.shared.clock.now();
         let result = self.apply(self.shared.state.lock_blocking(), now, input);
         self.after_hold();
@@ -335,7 +367,7 @@ impl VhostHandle {
     }
 
     /// Applies an input, in a task.
-    async fn hold_as_task<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> T {
+    async fn hold_as_task<T>(&self, input: impl FnOnce(&mut State, Time) -> T) -> Option<T> {
         let now = self.shared.clock.now();
         let result = self.apply(self.shared.state.lock().await, now, input);
         self.after_hold();
@@ -347,7 +379,7 @@ impl VhostHandle {
         mut guard: Guard<'_, State>,
         now: Time,
         input: impl FnOnce(&mut State, Time) -> T,
-    ) -> T {
+    ) -> Option<T> {
         let mut afterwards = Afterwards::default();
         let result = guard.apply(&self.shared, now, input, &mut afterwards);
         drop(guard);

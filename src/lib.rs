@@ -37,6 +37,7 @@ mod passwords;
 pub mod perf;
 mod server;
 pub mod store;
+mod supervisor;
 mod tls;
 mod vhosts;
 
@@ -49,6 +50,7 @@ use std::time::Duration;
 pub use crate::broker::snapshot::QueueSnapshot;
 use crate::definitions::Definitions;
 pub use crate::server::StartError;
+pub use crate::supervisor::BrokerFailure;
 pub use crate::tls::TlsError;
 pub use crate::vhosts::{DataDirCheck, ImportError, RegistryError, VhostCheck, VhostError};
 
@@ -199,6 +201,16 @@ impl Broker {
     /// What was found in the data directory at the start, damage included, for each virtual host.
     pub fn recovery_reports(&self) -> &[(String, store::Report)] {
         self.server.reports()
+    }
+
+    /// Waits until the broker has failed: a part of it has ended that must not end, such as what accepts clients,
+    /// what waits for deadlines, or what writes the log of a virtual host. What is left of it is of no use; the
+    /// program `leveret` exits.
+    ///
+    /// A virtual host that fails by itself is no such failure: its clients get connection.close (541), it is
+    /// shown as stopped, and the others go on.
+    pub async fn failed(&self) -> BrokerFailure {
+        self.server.vhosts().supervisor().failed().await
     }
 
     /// Stops in order: clients are sent connection.close (320) and have a few seconds to answer,
@@ -391,7 +403,8 @@ impl BrokerBuilder {
 
     /// Lets messages take so much memory, in bytes. A quarter of it is for messages that wait; beyond
     /// that they go to the disk, if there is a data directory. When all of it is taken, publishers are
-    /// blocked until consumers have made room. 40 % of the machine's memory unless set.
+    /// blocked until consumers have made room. 40 % of the memory that this process may
+    /// use unless set: the machine's, or what its control groups let it have.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory_limit = Some(bytes);

@@ -22,7 +22,8 @@ fn main() -> ExitCode {
     let ended = match (&options.task, &options.storage) {
         (Task::Check, Storage::Directory(path)) => check(path),
         (Task::Perf(perf), _) => measure(perf),
-        _ => run(options).map(|()| ExitCode::SUCCESS),
+        (Task::ExportDefinitions, Storage::Directory(path)) => export_definitions(path),
+        _ => run(options),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("leveret: {error}");
@@ -71,14 +72,68 @@ fn stop_on_signals(stop: Stop) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Writes the definitions in a data directory to standard output.
 #[tokio::main]
-async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
-    if let (Task::ExportDefinitions, Storage::Directory(path)) = (&options.task, &options.storage) {
-        let definitions = leveret::export_definitions(path).await?;
-        return Ok(std::io::stdout().lock().write_all(&definitions)?);
+async fn export_definitions(path: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let definitions = leveret::export_definitions(path).await?;
+    std::io::stdout().lock().write_all(&definitions)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a broker until it ends.
+fn run(options: Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let management = if options.management_tls { "https" } else { "http" };
+    let builder = builder(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match runtime.block_on(serve(builder, management))? {
+        Ended::InOrder => Ok(ExitCode::SUCCESS),
+        Ended::Failed => {
+            // why: what still runs is not waited for, since it may be what has failed. What clients were told
+            // is safe is on the disk.
+            runtime.shutdown_background();
+            Ok(ExitCode::FAILURE)
+        }
     }
+}
+
+/// How a broker ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was asked to.
+    InOrder,
+    /// It cannot go on; its log says why.
+    Failed,
+}
+
+/// Runs a broker until it is asked to end or fails.
+async fn serve(
+    builder: BrokerBuilder,
+    management: &str,
+) -> Result<Ended, Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
     let mut hang_ups = signal(SignalKind::hangup())?;
+    let broker = tokio::select! {
+        broker = builder.start() => broker?,
+        () = signals.next() => return Ok(Ended::InOrder),
+    };
+    announce(&broker, management);
+
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = broker.failed() => return Ok(Ended::Failed),
+            _ = hang_ups.recv() => reload(&broker).await,
+        }
+    }
+    tracing::info!("stopping; a second signal ends the broker at once");
+    tokio::select! {
+        stopped = broker.shutdown() => Ok(stopped.map(|()| Ended::InOrder)?),
+        () = signals.next() => Err("ended by a second signal".into()),
+    }
+}
+
+/// Describes the broker that was asked for.
+fn builder(options: Options) -> Result<BrokerBuilder, Box<dyn std::error::Error>> {
     let mut builder = match options.storage {
         Storage::Memory => Broker::builder().in_memory(),
         Storage::Directory(path) => Broker::builder().data_dir(path),
@@ -104,23 +159,7 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     if options.management_tls {
         builder = builder.management_tls();
     }
-    let broker = tokio::select! {
-        broker = builder.start() => broker?,
-        () = signals.next() => return Ok(()),
-    };
-    announce(&broker, if options.management_tls { "https" } else { "http" });
-
-    loop {
-        tokio::select! {
-            () = signals.next() => break,
-            _ = hang_ups.recv() => reload(&broker).await,
-        }
-    }
-    tracing::info!("stopping; a second signal ends the broker at once");
-    tokio::select! {
-        stopped = broker.shutdown() => Ok(stopped?),
-        () = signals.next() => Err("ended by a second signal".into()),
-    }
+    Ok(builder)
 }
 
 fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
@@ -192,5 +231,43 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use leveret::broker::time::Time;
+    use leveret::clock::{Clock, ManualClock};
+
+    use super::*;
+
+    /// Ends whoever waits for it.
+    struct BrokenClock(ManualClock);
+
+    #[async_trait]
+    impl Clock for BrokenClock {
+        fn now(&self) -> Time {
+            self.0.now()
+        }
+
+        async fn sleep_until(&self, _deadline: Time) {
+            panic!("the clock is broken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broker_whose_timer_ends_has_failed() {
+        let definitions = r#"{"queues": [{"name": "q", "vhost": "/", "durable": true,
+            "auto_delete": false, "arguments": {"x-expires": 60000}}]}"#;
+        let builder = Broker::builder()
+            .in_memory()
+            .listen("127.0.0.1:0".parse().expect("an address"))
+            .definitions(definitions)
+            .clock(Arc::new(BrokenClock(ManualClock::new(Time::from_millis(1)))));
+        let ended = serve(builder, "http").await.expect("it starts");
+        assert_eq!(ended, Ended::Failed);
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// none of its own row but itself. `main` has a rule of its own.
 const RANKS: [&[&str]; 7] = [
     &["broker"],
-    &["clock", "outbox", "log_buffer", "auth", "config", "memory", "passwords"],
+    &["clock", "outbox", "log_buffer", "auth", "config", "memory", "passwords", "supervisor"],
     &["store", "definitions", "tls", "login_throttle", "perf"],
     &["handle"],
     &["vhosts"],

@@ -373,6 +373,13 @@ faults! {
         // rabbitmq: its channel crashes of them, and has no explanation for it.
         #[error("")]
         UnreadableProperties,
+        /// The virtual host has failed inside the broker.
+        // rabbitmq: explains nothing of an error of its own either.
+        #[error("")]
+        VhostFailed,
+        /// The virtual host has failed before.
+        #[error("access to vhost '{vhost}' refused for user '{user}': vhost '{vhost}' is down")]
+        VhostDown { vhost: String, user: String },
     }
 }
 

@@ -241,7 +241,8 @@ impl Handshake {
 }
 
 /// Appends the connection.close that tells of a fault.
-pub(super) fn encode_close(out: &mut Vec<u8>, fault: &Fault, class_id: u16, method_id: u16) {
+/// Appends a connection.close that tells of a fault.
+pub fn encode_close(out: &mut Vec<u8>, fault: &Fault, class_id: u16, method_id: u16) {
     let text = fault.reply_text();
     let close = connection::Close {
         reply_code: fault.code().code(),

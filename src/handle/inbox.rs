@@ -73,6 +73,13 @@ impl Inbox {
         self.has_any.load(Ordering::Relaxed)
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        let mut told = self.told.lock();
+        *told = Told::default();
+        self.has_any.store(false, Ordering::Relaxed);
+    }
+
     /// Takes out what one hold of the lock deals with.
     pub(super) fn take(&self) -> Told {
         let mut told = self.told.lock();

@@ -35,24 +35,28 @@ impl Session {
     }
 
     /// Applies a batch of commands, and leaves the list empty: under one lock, unless one of them has
-    /// to wait for the disk or takes several turns.
+    /// to wait for the disk or takes several turns. A vhost that has failed applies none.
     ///
     /// Says whether the client is blocked: not to be read from before
     /// [`wait_until_unblocked`](Session::wait_until_unblocked).
     pub(crate) async fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
         loop {
             match self.apply_ready(commands).await {
-                Applied::All { blocked } => return blocked,
-                Applied::Waiting { pages } => self.wait_for_page(pages).await,
+                Some(Applied::All { blocked }) => return blocked,
+                Some(Applied::Waiting { pages }) => self.wait_for_page(pages).await,
                 // why: here other connections get the lock.
-                Applied::Again => tokio::task::yield_now().await,
+                Some(Applied::Again) => tokio::task::yield_now().await,
+                None => {
+                    commands.clear();
+                    return false;
+                }
             }
         }
     }
 
     /// Applies commands up to the first that is not ready, which stays in the list with those behind
     /// it.
-    async fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Applied {
+    async fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Option<Applied> {
         let connection = self.slot.connection;
         let applying = self.handle.hold_as_task(|state, now| {
             let mut rest = commands.drain(..);

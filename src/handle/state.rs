@@ -1,7 +1,12 @@
 //! What the lock protects, and what one hold of it does: applies an input, moves what comes out to where it
 //! goes, and leaves the rest for afterwards.
+//!
+//! invariant: after a panic nothing of what the core has half changed is in service. What comes out of the hold
+//! goes nowhere, the core is replaced by an empty one that gets no input, and every client is told to go.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use smallvec::SmallVec;
@@ -9,11 +14,15 @@ use tokio::sync::Notify;
 
 use super::inbox::{Chosen, Told};
 use super::{ConnectionPeer, Shared};
+use crate::broker::command::Outgoing;
+use crate::broker::error::Fault;
+use crate::broker::handshake::encode_close;
 use crate::broker::paging::PageOrder;
 use crate::broker::record::Record;
 use crate::broker::time::Time;
-use crate::broker::vhost::{ConnectionId, Notice, Vhost};
+use crate::broker::vhost::{ConnectionId, Notice, Vhost, VhostSettings};
 use crate::outbox::Outbox;
+use crate::supervisor;
 
 /// What the lock protects.
 pub(super) struct State {
@@ -34,6 +43,8 @@ pub(super) struct State {
     /// How many pages have come from the store.
     pub(super) pages: u64,
     pub(super) is_stopping: bool,
+    /// Whether a panic has ended it.
+    has_failed: bool,
 }
 
 /// What is outside of the core about a connection.
@@ -72,6 +83,14 @@ pub(super) struct Afterwards {
     alarm: Option<Option<String>>,
     /// Slots that may be the last to hold a long list.
     ended: Vec<Slot>,
+    failure: Option<Box<Failure>>,
+}
+
+/// The end of a vhost by a panic.
+struct Failure {
+    /// What was half changed.
+    vhost: Vhost,
+    reason: String,
 }
 
 impl State {
@@ -87,25 +106,62 @@ impl State {
             pressure: Arc::default(),
             pages: 0,
             is_stopping: false,
+            has_failed: false,
         }
     }
 
     /// Applies what was told to the vhost, then one input, or one batch of them, and moves what comes out to
-    /// where it goes.
+    /// where it goes. Nothing, if the vhost has failed, before or now.
     pub(super) fn apply<T>(
         &mut self,
         shared: &Shared,
         now: Time,
         input: impl FnOnce(&mut State, Time) -> T,
         afterwards: &mut Afterwards,
-    ) -> T {
-        self.now = self.now.max(now);
-        if shared.inbox.has_any() {
-            self.apply_told(shared.inbox.take(), afterwards);
+    ) -> Option<T> {
+        if self.has_failed {
+            shared.inbox.clear();
+            return None;
         }
-        let result = input(self, self.now);
-        self.finish(shared, afterwards);
-        result
+        // why: of what a panic leaves behind, nothing is used any more.
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            self.now = self.now.max(now);
+            if shared.inbox.has_any() {
+                self.apply_told(shared.inbox.take(), afterwards);
+            }
+            let result = input(self, self.now);
+            self.finish(shared, afterwards);
+            result
+        }));
+        match applied {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                self.fail(shared, supervisor::text_of(&*panic), afterwards);
+                None
+            }
+        }
+    }
+
+    /// Ends the vhost for good: clients are told, and the store stops with what it has got.
+    pub(super) fn fail(&mut self, shared: &Shared, reason: String, afterwards: &mut Afterwards) {
+        if std::mem::replace(&mut self.has_failed, true) {
+            return;
+        }
+        let empty = Vhost::new(self.vhost.name(), &VhostSettings::default());
+        let vhost = std::mem::replace(&mut self.vhost, empty);
+        self.records.clear();
+        self.page_orders.clear();
+        let mut frames = Vec::new();
+        encode_close(&mut frames, &Fault::VhostFailed, 0, 0);
+        for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
+            let mut last = vec![Outgoing::Frames(frames.clone()), Outgoing::End];
+            afterwards.writers.extend(slot.outbox.append(&mut last));
+            afterwards.ended.push(slot);
+        }
+        shared.has_failed.store(true, Ordering::Relaxed);
+        shared.publish_memory(0);
+        shared.log.close();
+        afterwards.failure = Some(Box::new(Failure { vhost, reason }));
     }
 
     fn finish(&mut self, shared: &Shared, afterwards: &mut Afterwards) {
@@ -209,6 +265,25 @@ impl Afterwards {
             shared.alarm.send_replace(alarm);
         }
         self.notices.iter().for_each(log_notice);
+        if let Some(failure) = self.failure {
+            failure.end(shared);
+        }
+    }
+}
+
+impl Failure {
+    fn end(self, shared: &Shared) {
+        let Failure { vhost, reason } = self;
+        tracing::error!(
+            vhost = vhost.name(),
+            reason,
+            "a virtual host failed inside the broker and is out of service until the broker starts again; \
+             please report this"
+        );
+        // Commands that wait for a page go on, and find the vhost failed.
+        shared.pages.send_replace(u64::MAX);
+        // why: what is half changed may fail once more.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(vhost)));
     }
 }
 

@@ -184,3 +184,50 @@ async fn who_wants_to_enter_a_busy_vhost_sleeps_until_it_is_free() {
     drop(held);
     assert_eq!(*opening.await.err().unwrap(), Fault::Shutdown);
 }
+
+#[tokio::test]
+async fn a_panic_under_the_lock_fails_the_vhost_for_good() {
+    let handle = handle();
+    let outboxes = [Arc::new(Outbox::default()), Arc::new(Outbox::default())];
+    let mut sessions = Vec::new();
+    for outbox in &outboxes {
+        sessions.push(open(&handle, outbox.clone()).await.unwrap());
+        taken(outbox).await;
+    }
+    let nothing: Option<()> = handle.write(|vhost, now| {
+        // What comes of this is half a change.
+        let definition = crate::broker::vhost::Definition::Queue {
+            name: leveret_codec::ShortString::truncated(b"q"),
+            durable: true,
+            auto_delete: false,
+            arguments: TableBuf::default(),
+        };
+        vhost.handle_definition(now, &definition).unwrap();
+        vhost.handle_alarm(now, Some("half an alarm"));
+        panic!("injected");
+    });
+    assert!(nothing.is_none() && handle.has_failed());
+
+    for outbox in &outboxes {
+        let (frames, end) = taken(outbox).await;
+        assert_eq!(frames[7..13], [0, 10, 0, 50, 2, 29], "connection.close 541");
+        assert!(frames.windows(14).any(|it| it == b"INTERNAL_ERROR") && end);
+    }
+    let (mut records, mut orders) = (Vec::new(), Vec::new());
+    let taken = handle.log().take(&mut records, &mut orders, crate::log_buffer::Wait::ForAny);
+    assert_eq!(taken, crate::log_buffer::Taken::Closed);
+
+    // Nothing has an effect any more.
+    let method = Method::ChannelOpen(channel::Open::default());
+    let mut commands = vec![Command::Method { channel: 1, method }];
+    assert!(!sessions[0].apply(&mut commands).await && commands.is_empty());
+    handle.set_alarm(Some("an alarm"));
+    handle.timeout().await;
+    assert_eq!(handle.write(|_, _| ()), None);
+    assert_eq!(handle.read(Vhost::connection_count), 0);
+    let refused = open(&handle, Arc::default()).await.err().unwrap();
+    assert!(matches!(*refused, Fault::VhostDown { .. }), "{refused}");
+    drop(sessions);
+    assert_eq!(handle.memory(), 0);
+    assert!(!handle.shared.inbox.has_any() && *handle.shared.pages.borrow() == u64::MAX);
+}

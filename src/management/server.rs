@@ -64,10 +64,13 @@ impl Management {
         acceptor: Option<Arc<Acceptor>>,
         app: AppState,
     ) -> Self {
-        let address = app.address;
+        let (address, supervisor) = (app.address, app.vhosts.supervisor().clone());
         let router = super::router(Arc::new(app));
         let (stopping, stopped) = watch::channel(false);
-        let listening = tokio::spawn(listen(listener, acceptor, router, stopped));
+        let listen = listen(listener, acceptor, router, stopped.clone());
+        let may_end = move || *stopped.borrow() || stopped.has_changed().is_err();
+        let part = format!("what accepts HTTP clients on {address}");
+        let listening = tokio::spawn(supervisor.supervise(part, listen, may_end));
         Management { address, stopping, listening }
     }
 

@@ -138,7 +138,10 @@ impl Server {
         let authenticator: Arc<dyn Authenticator> =
             Arc::new(LoginThrottle::new(authenticator, clock));
         let partial_messages = Arc::new(PartialMessages::new(limits::PENDING_OCTETS));
-        let watching = tokio::spawn(resources::watch(disk, vhosts.clone()));
+        let supervisor = vhosts.supervisor().clone();
+        let watch = resources::watch(disk, vhosts.clone());
+        let watch = supervisor.clone().supervise("the watcher of memory and disk", watch, || false);
+        let watching = tokio::spawn(watch);
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
@@ -155,6 +158,9 @@ impl Server {
             let start = |(address, listener)| {
                 let listener = Listener { listener, acceptor: acceptor.cloned() };
                 let listen = listen(listener, context.clone(), config.shutdown_timeout);
+                let stopping = context.stopping.clone();
+                let part = format!("what accepts clients on {address}");
+                let listen = supervisor.clone().supervise(part, listen, move || is_over(&stopping));
                 listening.push(tokio::spawn(listen));
                 address
             };
@@ -320,6 +326,11 @@ pub(crate) async fn bind(
 struct Listener {
     listener: TcpListener,
     acceptor: Option<Arc<Acceptor>>,
+}
+
+/// Whether the broker stops, or is gone.
+pub(crate) fn is_over(stopping: &watch::Receiver<bool>) -> bool {
+    *stopping.borrow() || stopping.has_changed().is_err()
 }
 
 /// Accepts clients until the broker stops, then waits for them to end, but not for long.

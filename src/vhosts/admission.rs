@@ -118,9 +118,12 @@ impl Vhosts {
     /// connections, may the user be there.
     fn admit(&self, name: &str, user: &str) -> Checked<(Arc<Registry>, VhostHandle, OnClose)> {
         let registry = self.current();
-        let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
+        let (Some(record), Some(handle)) = (registry.vhost(name), self.started(name)) else {
             return Err(Fault::VhostNotFound(name.to_owned()).into());
         };
+        if handle.has_failed() {
+            return Err(handle.down_fault(user));
+        }
         let mut open = self.inner.open.lock();
         if let Some(max) = record.limit("max-connections")
             && open.of_vhost(name) >= max

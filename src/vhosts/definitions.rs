@@ -70,11 +70,14 @@ impl Vhosts {
         };
         let result = handle.write(|vhost, now| vhost.handle_definition(now, definition));
         match (result, definition) {
-            (Ok(()), _) => Ok(()),
-            (Err(fault), Definition::Binding { .. }) if matches!(*fault, Fault::NotFound(_)) => {
+            (None, _) => Err(ImportError::NoSuchVhost(vhost.to_owned())),
+            (Some(Ok(())), _) => Ok(()),
+            (Some(Err(fault)), Definition::Binding { .. })
+                if matches!(*fault, Fault::NotFound(_)) =>
+            {
                 Ok(())
             }
-            (Err(fault), _) => Err(invalid(what(definition), fault)),
+            (Some(Err(fault)), _) => Err(invalid(what(definition), fault)),
         }
     }
 

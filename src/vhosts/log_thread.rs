@@ -12,9 +12,9 @@
 //! invariant: a failed write or sync is never retried, since what the disk then holds is unknown. The
 //! core is told and refuses what is durable; the thread goes on taking records, so that connections
 //! do not wait for room, and drops them. Pages are still read then.
+//! invariant: no vhost is in service without its thread.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::clock::Stopwatch;
 use crate::handle::VhostHandle;
 use crate::log_buffer::{Taken, Wait};
 use crate::store::{Store, StoreError};
+use crate::supervisor::Supervisor;
 
 /// What the list of records may keep between batches, in records.
 const KEPT_RECORDS: usize = 64 * 1024;
@@ -46,16 +47,26 @@ const READ_PAUSE: Duration = Duration::from_millis(50);
 pub(super) fn spawn(
     handle: VhostHandle,
     store: Option<Store>,
+    supervisor: Supervisor,
 ) -> io::Result<JoinHandle<Result<(), StoreError>>> {
     let thread = std::thread::Builder::new().name("leveret-log".to_owned());
-    let Some(store) = store else {
-        return thread.spawn(move || {
-            forget_everything(&handle);
-            Ok(())
-        });
-    };
-    let worker = Worker { handle, store, records: Vec::new(), orders: Vec::new(), is_full: false };
-    thread.spawn(move || worker.run())
+    thread.spawn(move || {
+        let part = format!("the log thread of vhost '{}'", handle.name());
+        let may_end = || handle.log().is_closed();
+        let work = || match store {
+            Some(store) => Worker::new(handle.clone(), store).run(),
+            None => {
+                forget_everything(&handle);
+                Ok(())
+            }
+        };
+        let ended = supervisor.supervise_thread(part, work, may_end);
+        if ended.is_none() || !may_end() {
+            // why: without the thread every publisher would wait for its confirms for ever.
+            handle.fail("its log thread ended");
+        }
+        ended.unwrap_or(Err(StoreError::Poisoned))
+    })
 }
 
 /// For a broker that keeps nothing: every record is as safe as it ever will be.
@@ -84,17 +95,12 @@ struct Worker {
 }
 
 impl Worker {
+    fn new(handle: VhostHandle, store: Store) -> Self {
+        Worker { handle, store, records: Vec::new(), orders: Vec::new(), is_full: false }
+    }
+
     fn run(mut self) -> Result<(), StoreError> {
-        let working = AssertUnwindSafe(|| self.work());
-        // why: a thread that dies silently would let every publisher wait for its confirms for ever.
-        let (worked, may_read) = match catch_unwind(working) {
-            Ok(worked) => (worked, true),
-            Err(_) => {
-                tracing::error!("the log thread failed inside the broker; please report this");
-                (Err(StoreError::Poisoned), false)
-            }
-        };
-        match worked {
+        match self.work() {
             Ok(()) => self.store.close(),
             Err(error) => {
                 tracing::error!(
@@ -103,7 +109,7 @@ impl Worker {
                      persistent messages are told so; mend the disk and start the broker again"
                 );
                 self.handle.store_failed();
-                self.go_on_without_writing(may_read);
+                self.go_on_without_writing();
                 Err(error)
             }
         }
@@ -310,8 +316,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Drops records and refuses pages until the log is closed.
-    fn go_on_without_writing(&mut self, may_read: bool) {
+    /// Drops records and refuses to page out until the log is closed.
+    fn go_on_without_writing(&mut self) {
         loop {
             self.records.clear();
             for order in std::mem::take(&mut self.orders) {
@@ -319,11 +325,8 @@ impl Worker {
                     PageOrder::Out { owner, messages } => {
                         self.handle.page_refused(owner, messages);
                     }
-                    PageOrder::In { owner, first, last, octets: max_bytes } if may_read => {
+                    PageOrder::In { owner, first, last, octets: max_bytes } => {
                         self.page_in(owner, first, last, max_bytes);
-                    }
-                    PageOrder::In { owner, .. } => {
-                        self.handle.page(Page { owner, messages: Vec::new(), next: None });
                     }
                     PageOrder::Done { .. } | PageOrder::Forget { .. } => {}
                 }

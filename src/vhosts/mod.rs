@@ -26,7 +26,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
 pub(crate) use self::admission::ConnectionEnd;
 use self::admission::OpenConnections;
@@ -49,6 +49,7 @@ use crate::clock::Clock;
 use crate::handle::{Chosen, VhostHandle};
 use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
+use crate::supervisor::Supervisor;
 
 /// How often a long recovery says how far it is, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
@@ -66,6 +67,7 @@ impl RunningVhost {
         disk: Option<(Arc<dyn Disk>, Options)>,
         clock: Arc<dyn Clock>,
         settings: &VhostSettings,
+        supervisor: &Supervisor,
     ) -> Result<(Self, Report), VhostError> {
         let (store, recovered, report) = match disk {
             None => (None, Recovered::default(), Report::default()),
@@ -92,8 +94,11 @@ impl RunningVhost {
         for left_out in left_out {
             tracing::warn!(vhost = name, "{left_out}");
         }
-        let log_thread = log_thread::spawn(handle.clone(), store).map_err(VhostError::Thread)?;
-        let timer = tokio::spawn(timer::run(handle.clone()));
+        let log_thread = log_thread::spawn(handle.clone(), store, supervisor.clone())
+            .map_err(VhostError::Thread)?;
+        let part = format!("the timer of vhost '{name}'");
+        let timer = timer::run(handle.clone());
+        let timer = tokio::spawn(supervisor.clone().supervise(part, timer, || false));
         Ok((RunningVhost { handle, timer, log_thread: Some(log_thread) }, report))
     }
 
@@ -103,10 +108,9 @@ impl RunningVhost {
         let Some(log_thread) = self.log_thread.take() else { return Ok(()) };
         // why: on a thread of its own, since the last sync may take a while.
         let ended = tokio::task::spawn_blocking(|| log_thread.join());
-        match ended.await.map_err(JoinError::into_panic).and_then(|joined| joined) {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        // What failed in it was reported when it did.
+        let joined = ended.await.unwrap_or_else(|error| Err(error.into_panic()));
+        joined.unwrap_or(Err(StoreError::Poisoned))
     }
 }
 
@@ -160,6 +164,7 @@ struct Inner {
     memory: MemoryPlan,
     pressure: Arc<Notify>,
     seed: u64,
+    supervisor: Supervisor,
 }
 
 impl Vhosts {
@@ -195,6 +200,7 @@ impl Vhosts {
                 memory,
                 pressure: Arc::default(),
                 seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+                supervisor: Supervisor::default(),
             }),
         };
         let mut reports = Vec::new();
@@ -224,7 +230,13 @@ impl Vhosts {
             seed: self.inner.seed.wrapping_add(record.number()),
             policies: Arc::new(record.policies()),
         };
-        let (vhost, report) = RunningVhost::start(name, disk, self.inner.clock.clone(), &settings)?;
+        let (vhost, report) = RunningVhost::start(
+            name,
+            disk,
+            self.inner.clock.clone(),
+            &settings,
+            &self.inner.supervisor,
+        )?;
         vhost.handle.watch_memory(self.inner.pressure.clone());
         self.inner.running.write().insert(name.to_owned(), vhost);
         self.share_memory();
@@ -249,15 +261,26 @@ impl Vhosts {
         handle.set_max_queues(record.limit("max-queues"));
     }
 
-    /// The virtual host of this name, while it runs.
+    /// The virtual host of this name, while it runs: one that has failed does not.
     pub(crate) fn vhost(&self, name: &str) -> Option<VhostHandle> {
+        self.started(name).filter(|handle| !handle.has_failed())
+    }
+
+    /// The virtual host of this name, be it that it has failed.
+    fn started(&self, name: &str) -> Option<VhostHandle> {
         self.inner.running.read().get(name).map(|vhost| vhost.handle.clone())
     }
 
     /// All virtual hosts that run, by name.
     pub(crate) fn running(&self) -> Vec<(String, VhostHandle)> {
         let running = self.inner.running.read();
-        running.iter().map(|(name, vhost)| (name.clone(), vhost.handle.clone())).collect()
+        let running = running.iter().map(|(name, vhost)| (name.clone(), vhost.handle.clone()));
+        running.filter(|(_, handle)| !handle.has_failed()).collect()
+    }
+
+    /// What learns of the end of tasks and threads that must not end.
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.inner.supervisor
     }
 
     /// Reads users, virtual hosts and what belongs to them.

@@ -1,26 +1,33 @@
-//! One virtual host is busy: everything that is not about it goes on.
+//! One virtual host is busy, or has failed: everything that is not about it goes on.
 
 use std::sync::mpsc;
 use std::time::Duration;
+
+use leveret_codec::{ReplyCode, ShortString, TableBuf};
 
 use super::*;
 use crate::auth::User;
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Checked;
 use crate::broker::policy::PolicyKind;
-use crate::broker::vhost::Vhost;
+use crate::broker::vhost::{Definition, Vhost};
 use crate::clock::ManualClock;
 use crate::handle::Session;
 use crate::handle::tests::client;
 use crate::outbox::Outbox;
 use crate::store::MemoryDisk;
 
-/// A broker's virtual hosts, `/` and `busy`, of which guest may use both.
-fn vhosts() -> Vhosts {
-    let disk = Arc::new(MemoryDisk::default());
+/// A broker's virtual hosts on this disk.
+fn start(disk: &MemoryDisk) -> Vhosts {
+    let disk = Arc::new(disk.clone());
     let plan = MemoryPlan { limit: 1 << 30, has_disk: true };
     let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
-    let (vhosts, _) = Vhosts::start(disk, plan, clock, Some(1), &[], &[], false).unwrap();
+    Vhosts::start(disk, plan, clock, Some(1), &[], &[], false).unwrap().0
+}
+
+/// `/` and `busy`, of which guest may use both.
+fn vhosts() -> Vhosts {
+    let vhosts = start(&MemoryDisk::default());
     vhosts.create_vhost("busy").unwrap();
     vhosts.set_permissions("guest", "busy", [".*", ".*", ".*"]).unwrap();
     vhosts
@@ -44,10 +51,11 @@ impl Hold {
         let (release, released) = mpsc::channel();
         let (held, is_held) = mpsc::channel();
         let holding = std::thread::spawn(move || {
-            handle.write(|_, _| {
+            let held = handle.write(|_, _| {
                 held.send(()).unwrap();
                 released.recv_timeout(Duration::from_secs(60))
-            })
+            });
+            held.unwrap()
         });
         is_held.recv().unwrap();
         Hold { release, holding: Some(holding) }
@@ -123,5 +131,49 @@ async fn who_loses_the_right_to_enter_while_it_waits_is_not_let_in() {
     hold.end();
     assert!(matches!(*entering.await.err().unwrap(), Fault::VhostRefused { .. }));
     assert_eq!(vhosts.vhost("busy").unwrap().read(Vhost::connection_count), 0);
+    vhosts.stop().await.unwrap();
+}
+
+fn durable_queue(name: &str) -> Definition {
+    Definition::Queue {
+        name: ShortString::truncated(name.as_bytes()),
+        durable: true,
+        auto_delete: false,
+        arguments: TableBuf::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_vhost_that_fails_leaves_the_others_at_work_and_its_store_whole() {
+    let disk = MemoryDisk::default();
+    let vhosts = start(&disk);
+    vhosts.create_vhost("failing").unwrap();
+    vhosts.set_permissions("guest", "failing", [".*", ".*", ".*"]).unwrap();
+    let session = open(&vhosts, "failing", 1).await.unwrap();
+    let failing = vhosts.vhost("failing").unwrap();
+    failing
+        .write(|vhost, now| vhost.handle_definition(now, &durable_queue("before")))
+        .unwrap()
+        .unwrap();
+    let nothing: Option<()> = failing.write(|vhost, now| {
+        vhost.handle_definition(now, &durable_queue("half")).unwrap();
+        panic!("injected");
+    });
+    assert_eq!(nothing, None);
+
+    assert!(vhosts.vhost("failing").is_none() && vhosts.running().len() == 1);
+    let refused = open(&vhosts, "failing", 2).await.err().unwrap();
+    let text = "access to vhost 'failing' refused for user 'guest': vhost 'failing' is down";
+    assert_eq!((refused.code(), refused.to_string().as_str()), (ReplyCode::InternalError, text));
+    let innocent = open(&vhosts, "/", 3).await.unwrap();
+    vhosts.set_alarm(Some("an alarm"));
+    vhosts.set_permissions("guest", "failing", ["", ".*", ".*"]).unwrap();
+    drop((session, innocent));
+    assert!(futures::poll!(Box::pin(vhosts.supervisor().failed())).is_pending());
+    vhosts.stop().await.unwrap();
+
+    let vhosts = start(&disk);
+    let queues = vhosts.vhost("failing").unwrap().read(Vhost::queues);
+    assert_eq!(queues.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["before"]);
     vhosts.stop().await.unwrap();
 }

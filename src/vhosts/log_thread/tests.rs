@@ -38,7 +38,7 @@ impl RunningVhost {
         let (store, recovered, _) = Store::open(Arc::new(disk.clone()), OPTIONS).unwrap();
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
         let (handle, _) = VhostHandle::new("/", clock, &VhostSettings::default(), recovered);
-        let thread = spawn(handle.clone(), Some(store)).unwrap();
+        let thread = spawn(handle.clone(), Some(store), Supervisor::default()).unwrap();
         let outbox = Arc::new(Outbox::default());
         let session = handle.open(client(), peer(), outbox.clone(), OnClose::new(|| ())).await.ok();
         let vhost = RunningVhost { disk, handle, session, outbox, thread };
@@ -165,4 +165,40 @@ async fn a_broker_on_a_full_disk_can_be_stopped() {
     let (_, recovered, report) = Store::open(Arc::new(disk), OPTIONS).unwrap();
     assert!(report.cuts.is_empty(), "{report}");
     assert!(recovered.queues[0].messages.is_empty() && recovered.queues[0].cold.is_none());
+}
+
+/// Ends the log thread as soon as that asks for the time.
+struct BrokenClock(ManualClock);
+
+#[async_trait::async_trait]
+impl crate::clock::Clock for BrokenClock {
+    fn now(&self) -> Time {
+        assert_ne!(std::thread::current().name(), Some("leveret-log"), "the clock is broken");
+        self.0.now()
+    }
+
+    async fn sleep_until(&self, deadline: Time) {
+        self.0.sleep_until(deadline).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_ends_unasked_is_the_end_of_its_vhost_and_of_the_broker() {
+    let clock = Arc::new(BrokenClock(ManualClock::new(Time::from_millis(1_000))));
+    let (handle, _) = VhostHandle::new("/", clock, &VhostSettings::default(), Default::default());
+    let supervisor = Supervisor::default();
+    let (store, ..) = Store::open(Arc::new(MemoryDisk::default()), OPTIONS).unwrap();
+    let thread = spawn(handle.clone(), Some(store), supervisor.clone()).unwrap();
+    let outbox = Arc::new(Outbox::default());
+    let session = handle.open(client(), peer(), outbox.clone(), OnClose::new(|| ())).await.ok();
+    let session = session.unwrap();
+    let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
+    let methods = [Method::ChannelOpen(channel::Open::default()), Method::QueueDeclare(declare)];
+    let commands = methods.map(|method| Command::Method { channel: 1, method });
+    session.apply(&mut commands.into()).await;
+
+    let failure = supervisor.failed().await.to_string();
+    assert!(failure.starts_with("the log thread of vhost '/' failed: "), "{failure}");
+    assert!(matches!(thread.join().unwrap(), Err(StoreError::Poisoned)));
+    assert!(handle.has_failed() && session.has_ended());
 }
