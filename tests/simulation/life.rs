@@ -375,6 +375,8 @@ impl Life {
                 "ready, unacked and consumers of {}",
                 found.name
             );
+            let active = found.single_active_consumer;
+            assert_eq!(active, queue.active, "the active consumer of {}", found.name);
             let octets: usize = queue.ready.iter().map(|copy| copy.body().len()).sum();
             assert_eq!(found.message_bytes_ready, octets as u64);
         }

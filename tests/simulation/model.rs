@@ -7,6 +7,7 @@
 mod apply;
 mod channels;
 mod confirms;
+mod consumers;
 mod content;
 mod deliveries;
 mod durable;
@@ -20,6 +21,7 @@ mod transactions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) use self::channels::Channel;
+pub(crate) use self::consumers::Consumer;
 pub(crate) use self::content::{Content, short, table};
 pub(crate) use self::deliveries::Seen;
 pub(crate) use self::durable::Durable;
@@ -61,6 +63,9 @@ pub(crate) struct Model {
     /// Channels that were closed in this step; confirms that were due to them before may still come.
     leaving: BTreeMap<At, Channel>,
     next_instance: u64,
+    next_consumer: u64,
+    /// How many messages consumers got.
+    served: u64,
     /// What was delivered on each channel and has not gone next yet.
     seen: BTreeMap<At, VecDeque<Seen>>,
     /// What clients are to be told unasked.

@@ -24,6 +24,7 @@ impl Life {
             60..=199 => return Op::Finish,
             200..=289 => return Op::Write(1 + self.dice.below(12) as usize),
             290..=329 => return Op::Checkpoint,
+            330..=344 if self.world.calm && !self.dice.one_in(6) => return Op::Finish,
             330..=334 => return Op::Kill,
             335..=339 => return Op::LosePower,
             340..=344 => return Op::FailDisk(self.dice.below(12)),
@@ -61,7 +62,12 @@ impl Life {
         if queues.is_empty() || self.dice.one_in(12) {
             return self.choose_declaration(at.0);
         }
-        let queue = *self.dice.pick(&queues);
+        let favourite = self.world.favourite;
+        let queue = if queues.contains(&favourite) && self.dice.one_in(3) {
+            favourite
+        } else {
+            *self.dice.pick(&queues)
+        };
         let channel = &self.model.channels[&at];
         let (is_transactional, is_confirming) = (channel.transaction.is_some(), channel.confirming);
         if !is_transactional && !is_confirming && self.dice.one_in(8) {
@@ -184,7 +190,9 @@ impl Life {
         // A tag used twice would make the deliveries of the first one look like the second one's.
         self.next_tag += 1;
         let tag = format!("c{}", self.next_tag);
-        Some(Request::Consume(Subscription { queue, tag, no_ack: self.dice.one_in(4) }))
+        let (no_ack, exclusive) = (self.dice.one_in(4), self.dice.one_in(30));
+        let priority = if self.world.priorities { self.dice.below(3) as i32 - 1 } else { 0 };
+        Some(Request::Consume(Subscription { queue, tag, no_ack, exclusive, priority }))
     }
 
     fn choose_flow(&mut self, at: At) -> Request {

@@ -5,8 +5,8 @@ use leveret_codec::table::TableBuilder;
 use leveret_codec::{Encode, Value};
 
 use super::super::model::{
-    At, Binding, Destination, Kind, Op, Outcome, Request, Settlement, exchange_kind, kind, short,
-    table,
+    At, Binding, Destination, Kind, Op, Outcome, Request, Settlement, Subscription, exchange_kind,
+    kind, short, table,
 };
 use super::super::replay::Input;
 
@@ -52,15 +52,7 @@ fn request_input(at: At, request: &Request) -> Input {
         Request::Commit => method(at, &tx::Commit {}),
         Request::Rollback => method(at, &tx::Rollback {}),
         Request::Publish(it) => Input::Publish(at.0, at.1, it.mandatory, it.content.message()),
-        Request::Consume(it) => method(
-            at,
-            &basic::Consume {
-                queue: short(it.queue),
-                consumer_tag: short(&it.tag),
-                no_ack: it.no_ack,
-                ..Default::default()
-            },
-        ),
+        Request::Consume(it) => consume(at, it),
         Request::Cancel(tag) => {
             method(at, &basic::Cancel { consumer_tag: short(tag), nowait: false })
         }
@@ -87,6 +79,9 @@ fn declare_queue(at: At, kind: &Kind) -> Input {
     number("x-max-length", kind.max_length.map(|max| max as u64));
     number("x-max-priority", kind.max_priority.map(u64::from));
     number("x-expires", kind.expires_ms);
+    if kind.single_active {
+        arguments.push(b"x-single-active-consumer", &Value::Bool(true));
+    }
     if kind.rejects {
         arguments.push(b"x-overflow", &Value::LongStr(b"reject-publish"));
     }
@@ -162,6 +157,23 @@ fn unbind(at: At, binding: &Binding) -> Input {
             method(at, &exchange::Unbind { destination, source, routing_key, arguments, ..rest })
         }
     }
+}
+
+fn consume(at: At, it: &Subscription) -> Input {
+    let mut arguments = TableBuilder::default();
+    if it.priority != 0 {
+        arguments.push(b"x-priority", &Value::I32(it.priority));
+    }
+    let arguments = arguments.finish();
+    let consume = basic::Consume {
+        queue: short(it.queue),
+        consumer_tag: short(&it.tag),
+        no_ack: it.no_ack,
+        exclusive: it.exclusive,
+        arguments: arguments.as_table(),
+        ..Default::default()
+    };
+    method(at, &consume)
 }
 
 fn settle(at: At, settlement: &Settlement) -> Input {

@@ -1,9 +1,10 @@
 //! What came back after a start, beside what should.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use leveret::broker::record::{BindingDefinition, BoundTo, Recovered, RecoveredQueue};
-use leveret::broker::record::{DurableQueueId, RecoveredMessage};
+use leveret::broker::record::{
+    BindingDefinition, BoundTo, DurableQueueId, Recovered, RecoveredQueue,
+};
 use leveret::broker::time::Time;
 
 use super::super::model::{
@@ -84,29 +85,22 @@ fn found(recovered: &Recovered, somewhere: &[&Durable]) -> Durable {
 }
 
 fn found_messages(name: &'static str, queue: &RecoveredQueue, somewhere: &[&Durable]) -> Vec<Copy> {
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    let mut known = |message: &RecoveredMessage| -> Copy {
+    let mut copies: Vec<Copy> = Vec::new();
+    for message in &queue.messages {
         let content = Content::of(&message.message);
-        let times = times.entry(content.body.clone()).or_default();
-        *times += 1;
+        // A crash in the middle of a dead-lettering may leave a message twice.
+        let times = copies.iter().filter(|copy| *copy.content == content).count();
         let all = somewhere.iter().filter_map(|durable| durable.queues.get(name));
-        let of_body = |copies: &'_ Vec<Copy>| {
-            let mut same = copies.iter().filter(|copy| copy.body() == content.body);
-            same.nth(*times - 1).cloned()
+        let of_content = |copies: &'_ Vec<Copy>| {
+            copies.iter().filter(|copy| *copy.content == content).nth(times).cloned()
         };
-        let copy = all.filter_map(of_body).next();
-        let copy = copy.unwrap_or_else(|| panic!("{} came back to {name}", content.body));
-        assert_eq!(content, *copy.content, "what came back");
-        copy
-    };
-    let copies = queue.messages.iter().map(|it| {
-        let copy = known(it);
+        let copy = all.filter_map(of_content).next();
+        let copy = copy.unwrap_or_else(|| panic!("{content:?} came back to {name}"));
         let through = queue.delivered.iter().find(|(of, _)| *of == copy.priority);
-        let delivered = through.is_some_and(|(_, through)| it.position <= *through);
-        assert_eq!(it.expires_at, copy.expires_at.map(Time::from_millis), "{}", copy.body());
-        Copy { delivered, delivered_told: delivered, ..copy }
-    });
-    let copies: Vec<Copy> = copies.collect();
+        let delivered = through.is_some_and(|(_, through)| message.position <= *through);
+        assert_eq!(message.expires_at, copy.expires_at.map(Time::from_millis), "{}", copy.body());
+        copies.push(Copy { delivered, delivered_told: delivered, ..copy });
+    }
     let rising = copies.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
     assert!(rising, "{name} came back in another order: {copies:?}");
     copies

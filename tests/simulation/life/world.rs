@@ -7,15 +7,21 @@ use super::super::model::{DEAD_LETTERS, EXCHANGES, KINDS, dead_letters_of, takes
 
 pub(super) struct World {
     pub(super) queues: Vec<&'static str>,
+    /// The queue that most happens to.
+    pub(super) favourite: &'static str,
     pub(super) exchanges: Vec<&'static str>,
     pub(super) transactions: bool,
+    /// Of consumers.
+    pub(super) priorities: bool,
+    /// Crashes are rare.
+    pub(super) calm: bool,
 }
 
 impl World {
     pub(super) fn new(dice: &mut Dice) -> Self {
         let mut queues = Vec::new();
         for kind in KINDS.iter().filter(|kind| !takes_dead_letters(kind.name)) {
-            if dice.one_in(2) {
+            if dice.one_in(3) {
                 queues.push(kind.name);
                 queues.extend(dead_letters_of(kind.name));
             }
@@ -25,6 +31,13 @@ impl World {
         }
         let exchanges = EXCHANGES.iter().map(|kind| kind.name);
         let exchanges = exchanges.filter(|name| *name == DEAD_LETTERS || dice.one_in(2)).collect();
-        World { queues, exchanges, transactions: dice.one_in(2) }
+        World {
+            favourite: *dice.pick(&queues),
+            queues,
+            exchanges,
+            transactions: dice.one_in(2),
+            priorities: dice.one_in(2),
+            calm: dice.one_in(2),
+        }
     }
 }

@@ -72,7 +72,7 @@ impl Model {
                 self.publish(at, publish)?;
                 return Ok(None);
             }
-            Request::Consume(it) => self.consume(at, it),
+            Request::Consume(it) => self.consume(at, it)?,
             Request::Cancel(tag) => self.cancel(at, tag),
             Request::Qos(count, global) => self.qos(at, *count, *global),
             Request::Get(name, no_ack) => return Ok(Some(self.get(at, name, *no_ack))),

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::confirms::Published;
-use super::{
-    At, Copy, Model, Notice, Outcome, PRECONDITION_FAILED, Settlement, Subscription, Transaction,
-};
+use super::{At, Consumer, Copy, Model, Outcome, PRECONDITION_FAILED, Settlement, Transaction};
 
 #[derive(Default)]
 pub(crate) struct Channel {
@@ -26,13 +24,6 @@ pub(crate) struct Unacked {
     pub(super) instance: u64,
     pub(super) copy: Copy,
     pub(super) consumer: Option<String>,
-}
-
-pub(crate) struct Consumer {
-    pub(super) queue: &'static str,
-    pub(super) no_ack: bool,
-    pub(super) prefetch: u16,
-    pub(super) unacked: usize,
 }
 
 impl Channel {
@@ -61,11 +52,6 @@ impl Model {
         self.channels.get_mut(&at).expect("it is open")
     }
 
-    pub(crate) fn consumer_count(&self, name: &str) -> usize {
-        let consumers = self.channels.values().flat_map(|channel| channel.consumers.values());
-        consumers.filter(|consumer| consumer.queue == name).count()
-    }
-
     /// What was delivered from a queue and is not settled.
     pub(super) fn unacked_of(&self, name: &str, instance: u64) -> impl Iterator<Item = &Copy> {
         let unacked = self.channels.values().flat_map(Channel::unsettled);
@@ -83,39 +69,6 @@ impl Model {
             channel.global_prefetch = count;
         } else {
             (channel.prefetch, channel.global_prefetch) = (count, 0);
-        }
-    }
-
-    pub(super) fn consume(&mut self, at: At, it: &Subscription) {
-        let channel = self.channel(at);
-        let (queue, no_ack, prefetch) = (it.queue, it.no_ack, channel.prefetch);
-        let consumer = Consumer { queue, no_ack, prefetch, unacked: 0 };
-        channel.consumers.insert(it.tag.clone(), consumer);
-    }
-
-    pub(super) fn cancel(&mut self, at: At, tag: &str) {
-        let consumer = self.channel(at).consumers.remove(tag).expect("it consumes");
-        self.consumer_gone(consumer.queue);
-    }
-
-    fn consumer_gone(&mut self, name: &'static str) {
-        if self.consumer_count(name) > 0 {
-            return;
-        }
-        let now = self.now;
-        let Some(queue) = self.queues.get_mut(name) else { return };
-        queue.last_used = now;
-        if queue.kind.auto_delete {
-            self.delete_queue(name);
-        }
-    }
-
-    /// Ends the consumers of a queue that is gone.
-    pub(super) fn cancel_consumers_of(&mut self, name: &str) {
-        for (at, channel) in &mut self.channels {
-            for (tag, _) in channel.consumers.extract_if(.., |_, it| it.queue == name) {
-                self.notices.push((*at, Notice::Cancelled(tag)));
-            }
         }
     }
 
@@ -184,12 +137,23 @@ impl Model {
 
     pub(super) fn close_channel(&mut self, at: At) {
         self.cancel_all(at);
+        self.serve_successors();
         // One that is not transactional has nothing to roll back.
         _ = self.rollback(at);
         let unacked = self.take_unacked(at);
         self.settle(at, unacked, Outcome::Requeued);
         let channel = self.channels.remove(&at);
         self.leaving.extend(channel.map(|channel| (at, channel)));
+    }
+
+    /// The consumer that takes over from one that goes with its channel may be served before what that
+    /// one had comes back.
+    ///
+    /// rabbitmq: it is served after that, so that it gets messages in their order.
+    fn serve_successors(&mut self) {
+        let single = self.queues.values().filter(|queue| queue.kind.single_active);
+        let names: Vec<_> = single.map(|queue| queue.kind.name).collect();
+        self.serve(&names);
     }
 
     fn cancel_all(&mut self, at: At) {
@@ -210,6 +174,7 @@ impl Model {
         for name in owned {
             self.delete_queue(name);
         }
+        self.serve_successors();
         let mut requeued = BTreeSet::new();
         for at in channels {
             _ = self.rollback(at);

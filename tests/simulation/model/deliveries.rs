@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use leveret::broker::limits::OUTBOX_OCTETS;
-
-use super::channels::{Consumer, Unacked};
+use super::channels::Unacked;
 use super::{At, Channel, Content, Copy, Model, Reply};
 
 /// A delivery that was seen.
@@ -40,10 +38,11 @@ impl Model {
             let queue = self.queue_of(*at, seen).and_then(|name| self.queues.get(name));
             let next = queue.map(|queue| queue.ready.iter().map(Copy::body).take(3));
             let next: Option<Vec<_>> = next.map(Iterator::collect);
-            let may_take = queue.is_some() && self.may_take(*at, seen);
+            let may_take = queue.is_some() && self.may_take(seen);
             panic!("{body} to {tag:?} of {at:?}, which may take one: {may_take}, of {next:?}");
         }
         self.seen.clear();
+        self.note_full();
     }
 
     pub(super) fn serve_all(&mut self) {
@@ -68,7 +67,7 @@ impl Model {
         let comes = |at: &At, seen: &Seen| {
             self.queue_of(*at, seen) == Some(name)
                 && seen.content.body == head.body()
-                && self.may_take(*at, seen)
+                && self.may_take(seen)
         };
         let next = self.seen.iter().find(|(at, all)| all.front().is_some_and(|it| comes(at, it)));
         let Some(at) = next.map(|(at, _)| *at) else { return false };
@@ -86,19 +85,11 @@ impl Model {
         Some(channel.consumers.get(seen.consumer.as_ref()?)?.queue)
     }
 
-    /// Whether the consumer that was seen to get a message may have one more.
-    fn may_take(&self, at: At, seen: &Seen) -> bool {
-        let channel = &self.channels[&at];
-        let consumer = seen.consumer.as_ref().and_then(|tag| channel.consumers.get(tag));
-        seen.outbox < OUTBOX_OCTETS && consumer.is_some_and(|it| has_credit(channel, it))
-    }
-
     /// A consumer gets a message.
     fn take(&mut self, name: &'static str, seen: &Seen, copy: Copy) {
+        self.note_turn(name, seen);
         let tag = seen.consumer.as_ref().expect("a consumer gets it");
-        let consumer = self.channel(seen.at).consumers.get_mut(tag).expect("it consumes");
-        let no_ack = consumer.no_ack;
-        consumer.unacked += usize::from(!no_ack);
+        let no_ack = self.channels[&seen.at].consumers[tag].no_ack;
         self.note_taken(name, seen, copy, no_ack);
     }
 
@@ -136,22 +127,6 @@ impl Model {
         Reply::Got(self.queues[name].ready.len())
     }
 
-    /// Nothing waits that somebody could take.
-    pub(crate) fn check_nothing_waits(&self) {
-        for (name, queue) in &self.queues {
-            if queue.ready.is_empty() {
-                continue;
-            }
-            for (at, channel) in &self.channels {
-                let has_room = self.clients[&at.0].outbox < OUTBOX_OCTETS;
-                for consumer in channel.consumers.values().filter(|it| it.queue == *name) {
-                    let could = has_room && has_credit(channel, consumer);
-                    assert!(!could, "{name} has messages and {at:?} could take one");
-                }
-            }
-        }
-    }
-
     /// The store is being told what was delivered.
     pub(crate) fn tell_deliveries(&mut self) {
         let unacked = self.channels.values_mut().flat_map(Channel::unsettled_mut);
@@ -161,12 +136,4 @@ impl Model {
             copy.delivered_told = copy.delivered;
         }
     }
-}
-
-/// Whether the windows of a consumer have room.
-fn has_credit(channel: &Channel, consumer: &Consumer) -> bool {
-    let (own, shared) = (usize::from(consumer.prefetch), usize::from(channel.global_prefetch));
-    consumer.no_ack
-        || (own == 0 || consumer.unacked < own)
-            && (shared == 0 || channel.unacked_of_consumers() < shared)
 }

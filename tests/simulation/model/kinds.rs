@@ -14,6 +14,7 @@ pub(crate) struct Kind {
     pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) max_priority: Option<u8>,
     pub(crate) expires_ms: Option<u64>,
+    pub(crate) single_active: bool,
 }
 
 /// Where a queue dead-letters to.
@@ -39,13 +40,14 @@ const PLAIN: Kind = Kind {
     dead_letters: None,
     max_priority: None,
     expires_ms: None,
+    single_active: false,
 };
 
 /// What [`DEAD_LETTERS`] leads to.
 pub(crate) const REFUSED: &str = "refused";
 
 /// All queues there may be. What dies in one goes to a queue of its own, so that the order is known.
-pub(crate) const KINDS: [Kind; 15] = [
+pub(crate) const KINDS: [Kind; 17] = [
     Kind { name: "orders", ..PLAIN },
     Kind { name: "offers", ..PLAIN },
     Kind { name: "news", durable: false, ..PLAIN },
@@ -62,6 +64,8 @@ pub(crate) const KINDS: [Kind; 15] = [
     Kind { name: "clipped", max_length: Some(2), ..PLAIN },
     Kind { name: "full", max_length: Some(3), rejects: true, ..PLAIN },
     Kind { name: "ranked", max_priority: Some(3), ..PLAIN },
+    Kind { name: "one by one", single_active: true, ..PLAIN },
+    Kind { name: "one at once", durable: false, single_active: true, max_length: Some(4), ..PLAIN },
     Kind { name: "own", durable: false, exclusive: true, ..PLAIN },
     Kind { name: "passing", auto_delete: true, ..PLAIN },
     Kind { name: "fading", expires_ms: Some(3000), ..PLAIN },

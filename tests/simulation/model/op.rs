@@ -71,6 +71,8 @@ pub(crate) struct Subscription {
     pub(crate) queue: &'static str,
     pub(crate) tag: String,
     pub(crate) no_ack: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) priority: i32,
 }
 
 /// A basic.ack, basic.reject or basic.nack.

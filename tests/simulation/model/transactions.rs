@@ -81,8 +81,10 @@ impl Model {
             committed.push((publish.content.body.clone(), kept_in));
         }
         // What is not settled yet counts in the windows.
+        self.note_full();
         while let Some(held) = self.transaction(at)?.settlements.pop_front() {
             self.settle(at, held.deliveries, held.outcome);
+            self.note_full();
         }
         if !accepted {
             return Err(PRECONDITION_FAILED);
