@@ -39,13 +39,18 @@ use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
 
 pub(crate) use inbox::Chosen;
-pub(crate) use session::{ConnectionPeer, OnClose, Session, WriteReceipts};
+pub(crate) use session::{Applied, Batch, ConnectionPeer, OnClose, Session, WriteReceipts};
 
 /// How many places whoever visits all objects of a kind looks at before others get the virtual host.
 ///
 /// why: the time of some small batches of messages, so that nobody notices a visit, and far more than
 /// taking the lock costs.
 pub(crate) const PLACES_A_HOLD: usize = 1_000;
+
+/// How often a task that has work of several holds lets others run before it takes the vhost again.
+///
+/// why: a task that sleeps needs some time to wake up, in which the next hold would begin.
+const STEPS_BACK: usize = 1_000;
 
 /// Access to a virtual host, for every part that has input for it. Cloning it copies a pointer.
 #[derive(Clone)]
@@ -67,6 +72,8 @@ struct Shared {
     alarm: watch::Sender<Option<String>>,
     /// How many pages have come from the store.
     pages: watch::Sender<u64>,
+    /// How often work has had its turn.
+    turns: watch::Sender<u64>,
     disk_is_full: AtomicBool,
     /// Whether a panic has ended it.
     has_failed: AtomicBool,
@@ -94,6 +101,7 @@ impl VhostHandle {
                 open: Mutex::default(),
                 alarm: watch::Sender::new(None),
                 pages: watch::Sender::new(0),
+                turns: watch::Sender::new(0),
                 disk_is_full: AtomicBool::new(false),
                 has_failed: AtomicBool::new(false),
                 timer: Notify::new(),
@@ -199,7 +207,25 @@ impl VhostHandle {
 
     /// A deadline may have passed.
     pub(crate) async fn timeout(&self) {
-        self.hold_as_task(|state, now| state.vhost.handle_timeout(now)).await;
+        let turns = self.hold_as_task(|state, now| {
+            let has_work = state.vhost.has_work();
+            state.vhost.handle_timeout(now);
+            state.turns += u64::from(has_work);
+            has_work.then_some(state.turns)
+        });
+        if let Some(turns) = turns.await {
+            self.shared.turns.send_replace(turns);
+        }
+    }
+
+    /// Lets those tasks have the vhost that wait for it, whoever asks.
+    pub(crate) async fn step_back(&self) {
+        for _ in 0..STEPS_BACK {
+            tokio::task::yield_now().await;
+            if !self.shared.state.is_wanted() {
+                return;
+            }
+        }
     }
 
     /// Connections are to be closed, and told why.
@@ -318,7 +344,7 @@ impl VhostHandle {
         while self.shared.inbox.has_any() {
             self.hold_as_task(|_, _| ()).await;
             // why: what takes several holds must not keep others from the lock.
-            tokio::task::yield_now().await;
+            self.step_back().await;
         }
         self.read_from(self.shared.state.lock().await, |state| {
             state.armed = state.vhost.next_deadline();

@@ -3,6 +3,7 @@
 
 mod alarm;
 mod binding;
+mod bounds;
 mod channel;
 mod closing;
 mod confirms;

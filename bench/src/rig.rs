@@ -139,6 +139,7 @@ impl Rig {
         let mut handled = self.vhost.handle_command(NOW, self.id, command);
         while let Handled::Waits { command, .. } = handled {
             self.vhost.finish_batch(NOW);
+            self.vhost.handle_timeout(NOW);
             handled = self.vhost.handle_command(NOW, self.id, command);
         }
     }

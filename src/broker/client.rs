@@ -52,8 +52,6 @@ pub struct Client {
     pub line: Line<ConsumerId>,
     /// How many pieces of work it waits for before its next command.
     pub tasks: usize,
-    /// How many dead letters on the list go back to its commands.
-    pub dead_letters: usize,
     /// Whether it is gone, and only what it leaves behind is still dealt with.
     pub is_gone: bool,
     outputs: Vec<Outgoing>,
@@ -72,7 +70,6 @@ impl Client {
             blocked: false,
             line: Line::default(),
             tasks: 0,
-            dead_letters: 0,
             is_gone: false,
             outputs: Vec::new(),
             in_outbox: 0,
@@ -142,14 +139,14 @@ impl Client {
         !had_room && self.has_room()
     }
 
-    /// Whether its next command has to wait for work that its commands have led to.
-    pub fn has_to_wait(&self) -> bool {
-        self.tasks > 0 || self.dead_letters > limits::DEAD_LETTERS_A_CLIENT
-    }
-
     /// Whether consumers of it may get more.
     pub fn has_room(&self) -> bool {
         self.in_outbox < limits::OUTBOX_OCTETS
+    }
+
+    /// Whether it may publish what comes back when no queue takes it.
+    pub fn has_room_for_returns(&self) -> bool {
+        self.in_outbox < limits::OUTBOX_RETURNS_OCTETS
     }
 
     /// Whether it may get answers of direct reply-to.

@@ -80,8 +80,14 @@ impl Handled<'_> {
 pub enum Wait {
     /// The turn of others: part of its work is done, and the rest goes on at once after them.
     Turn,
+    /// Work that earlier commands of its connection have led to: it is in turn with that of others, in
+    /// [`handle_timeout`](super::vhost::Vhost::handle_timeout).
+    Work,
     /// What is on the disk: the next [`handle_page`](super::vhost::Vhost::handle_page).
     Page,
+    /// Room in the outbox of its connection: the next
+    /// [`handle_written`](super::vhost::Vhost::handle_written) of it.
+    Room,
 }
 
 impl From<AtFault> for Command<'_> {

@@ -7,6 +7,7 @@
 
 use leveret_codec::table::{ArrayBuilder, TableBuilder};
 use leveret_codec::{Properties, PropertyFields, ShortString, Table, TableBuf, Value};
+use smallvec::SmallVec;
 
 use super::message::{Message, sorted_entries};
 use super::time::Time;
@@ -112,30 +113,16 @@ pub fn dead_letter(message: &Message, death: &Death) -> Message {
     )
 }
 
-/// Whether a dead-lettered message comes back to a queue it died in without any client's doing:
-/// it would go round for ever.
-pub fn is_cycle(message: &Message, queue: &ShortString) -> bool {
-    let Some(headers) = message.properties().headers() else { return false };
-    let Some(Value::Array(events)) = deaths(headers) else { return false };
-    for event in events.iter() {
-        let Value::Table(event) = event else { continue };
-        if event.find(b"reason") == Some(Value::LongStr(Reason::Rejected.name())) {
-            return false;
-        }
-        if event.find(b"queue") == Some(Value::LongStr(queue.as_bytes())) {
-            return true;
-        }
-    }
-    false
-}
-
-/// In how many queues a message has died, as far as its headers tell, since a client refused it.
-pub fn deaths_without_client(message: &Message) -> usize {
-    let Some(headers) = message.properties().headers() else { return 0 };
-    let Some(Value::Array(events)) = deaths(headers) else { return 0 };
+/// The queues that a message has died in, as far as its headers tell, since a client refused it; the
+/// latest first. Where a message was dead-lettered to one of them without any client's doing, it would go
+/// round for ever.
+pub fn died_in(message: &Message) -> SmallVec<[&[u8]; 16]> {
+    let deaths = message.properties().headers().and_then(deaths);
+    let Some(Value::Array(events)) = deaths else { return SmallVec::new() };
     let rejected = Some(Value::LongStr(Reason::Rejected.name()));
     let tables = events.iter().filter_map(|event| event.as_table());
-    tables.take_while(|event| event.find(b"reason") != rejected).count()
+    let since = tables.take_while(|event| event.find(b"reason") != rejected);
+    since.filter_map(|event| event.find(b"queue")?.as_bytes()).collect()
 }
 
 fn deaths(headers: Table<'_>) -> Option<Value<'_>> {
@@ -276,13 +263,13 @@ mod tests {
 
     #[test]
     fn a_circle_ends_unless_a_client_rejected_in_it() {
-        let (a, b) = (ShortString::truncated(b"a"), ShortString::truncated(b"b"));
         let fresh = message(&PropertyFields::default());
-        assert!(!is_cycle(&fresh, &a));
+        assert!(died_in(&fresh).is_empty());
         let expired = dead_letter(&fresh, &death(Reason::Expired, "a"));
-        assert!(is_cycle(&expired, &a));
-        assert!(!is_cycle(&expired, &b));
-        let rejected = dead_letter(&expired, &death(Reason::Rejected, "b"));
-        assert!(!is_cycle(&rejected, &a));
+        assert_eq!(died_in(&expired)[..], [b"a"]);
+        let again = dead_letter(&expired, &death(Reason::MaxLength, "b"));
+        assert_eq!(died_in(&again)[..], [b"b", b"a"]);
+        let rejected = dead_letter(&again, &death(Reason::Rejected, "c"));
+        assert!(died_in(&rejected).is_empty());
     }
 }

@@ -85,6 +85,13 @@ pub const EXPIRED_A_TURN: usize = 1_000;
 /// How many messages of a queue one turn of a purge takes before others get their turn.
 pub const PURGED_A_TURN: usize = 10_000;
 
+/// How many octets may wait to be written to a connection before a mandatory message of it waits, which may
+/// have to come back.
+///
+/// why: more than deliveries can reach. A client that sends many of them in one go, and reads when it is
+/// done, is not stopped by the first that come back.
+pub const OUTBOX_RETURNS_OCTETS: usize = 8 * OUTBOX_OCTETS;
+
 /// How many octets may wait to be written to a connection before answers of direct reply-to are lost.
 ///
 /// why: far above what deliveries can reach, so that a client which reads loses none.

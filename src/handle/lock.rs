@@ -71,6 +71,11 @@ impl<T> Lock<T> {
         }
     }
 
+    /// Whether tasks wait for the guard.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.sleepers.load(Ordering::Relaxed) > 0
+    }
+
     fn lock_briefly(&self) -> Option<Guard<'_, T>> {
         self.value.try_lock_for(BRIEFLY).map(|held| self.guard(held))
     }

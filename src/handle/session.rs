@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+
 use super::VhostHandle;
 use super::state::Slot;
 use crate::broker::command::{Command, Handled, Wait};
@@ -34,47 +36,45 @@ impl Session {
         &self.handle
     }
 
-    /// Applies a batch of commands, and leaves the list empty: under one lock, unless one of them has
-    /// to wait for the disk or takes several turns. A vhost that has failed applies none.
-    ///
-    /// Says whether the client is blocked: not to be read from before
-    /// [`wait_until_unblocked`](Session::wait_until_unblocked).
-    pub(crate) async fn apply(&self, commands: &mut Vec<Command<'_>>) -> bool {
+    /// Applies a batch of commands: under one lock, unless one of them has to wait for the disk or takes several
+    /// turns. `batch` says how far that has come, and is to be given again where it is not done. A vhost that
+    /// has failed applies none.
+    pub(crate) async fn apply(&self, batch: &mut Batch<'_>) -> Applied {
         loop {
-            match self.apply_ready(commands).await {
-                Some(Applied::All { blocked }) => return blocked,
-                Some(Applied::Waiting { pages }) => self.wait_for_page(pages).await,
+            let Some(stop) = self.apply_ready(batch).await else {
+                return Applied::All { blocked: false };
+            };
+            match stop {
+                Stop::End { blocked } => return Applied::All { blocked },
+                Stop::Wait(Wait::Room, _) => return Applied::NoRoom,
+                Stop::Wait(Wait::Page, seen) => self.wait_for_page(seen.pages).await,
+                Stop::Wait(Wait::Work, seen) => self.wait_for_turn(seen.turns).await,
                 // why: here other connections get the lock.
-                Some(Applied::Again) => tokio::task::yield_now().await,
-                None => {
-                    commands.clear();
-                    return false;
-                }
+                Stop::Wait(Wait::Turn, _) => tokio::task::yield_now().await,
             }
         }
     }
 
-    /// Applies commands up to the first that is not ready, which stays in the list with those behind
-    /// it.
-    async fn apply_ready(&self, commands: &mut Vec<Command<'_>>) -> Option<Applied> {
+    /// Applies commands up to the first that is not ready.
+    async fn apply_ready(&self, batch: &mut Batch<'_>) -> Option<Stop> {
         let connection = self.slot.connection;
         let applying = self.handle.hold_as_task(|state, now| {
-            let mut rest = commands.drain(..);
-            while let Some(command) = rest.next() {
+            while let Some(command) = batch.take_next() {
                 let handled = state.vhost.handle_command(now, connection, command);
-                let Handled::Waits { command, wait } = handled else { continue };
-                let applied = match wait {
-                    Wait::Turn => Applied::Again,
-                    Wait::Page => Applied::Waiting { pages: state.pages },
-                };
-                let unapplied = std::iter::once(command).chain(rest).collect();
-                *commands = unapplied;
-                return applied;
+                if let Handled::Waits { command, wait } = handled {
+                    batch.give_back(command);
+                    let seen = Seen { pages: state.pages, turns: state.turns };
+                    return Stop::Wait(wait, seen);
+                }
             }
-            drop(rest);
-            Applied::All { blocked: state.vhost.is_blocked(connection) }
+            Stop::End { blocked: state.vhost.is_blocked(connection) }
         });
         applying.await
+    }
+
+    /// Waits until the socket has taken some of what is in the outbox.
+    pub(crate) async fn wait_for_room(&self) {
+        self.slot.peer.room.notified().await;
     }
 
     /// Waits until more than so many pages have come.
@@ -82,6 +82,13 @@ impl Session {
         let mut come = self.handle.shared.pages.subscribe();
         // why: the sender lives as long as the virtual host, and every order for a page is answered.
         let _ = come.wait_for(|come| *come > pages).await;
+    }
+
+    /// Waits until work has had its turn more than so often.
+    async fn wait_for_turn(&self, turns: u64) {
+        let mut had = self.handle.shared.turns.subscribe();
+        // why: the sender lives as long as the virtual host, and the timer goes on with work.
+        let _ = had.wait_for(|had| *had > turns).await;
     }
 
     /// Waits until no alarm blocks publishers.
@@ -123,18 +130,72 @@ impl Session {
 
     /// For the connection's writer, to report to the core what is written.
     pub(crate) fn write_receipts(&self) -> WriteReceipts {
-        WriteReceipts { handle: self.handle.clone(), connection: self.slot.connection }
+        let (handle, room) = (self.handle.clone(), self.slot.peer.room.clone());
+        WriteReceipts { handle, connection: self.slot.connection, room }
+    }
+}
+
+/// Commands that are applied one after the other.
+pub(crate) struct Batch<'a> {
+    commands: Vec<Command<'a>>,
+    /// How many have been taken.
+    taken: usize,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(commands: Vec<Command<'a>>) -> Self {
+        Batch { commands, taken: 0 }
+    }
+
+    /// Whether there is no command in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// The list, for its memory.
+    pub(crate) fn into_list(self) -> Vec<Command<'a>> {
+        self.commands
+    }
+
+    fn take_next(&mut self) -> Option<Command<'a>> {
+        let command = self.commands.get_mut(self.taken)?;
+        self.taken += 1;
+        Some(std::mem::replace(command, Command::Abort))
+    }
+
+    fn give_back(&mut self, command: Command<'a>) {
+        self.taken -= 1;
+        self.commands[self.taken] = command;
     }
 }
 
 /// How far a batch of commands came.
-enum Applied {
-    /// To its end.
-    All { blocked: bool },
-    /// To a command that takes several turns.
-    Again,
-    /// To one that needs a page, when so many had come.
-    Waiting { pages: u64 },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// To its end; while an alarm blocks the client, it is not to be read from before
+    /// [`wait_until_unblocked`](Session::wait_until_unblocked).
+    All {
+        /// Whether that is so.
+        blocked: bool,
+    },
+    /// To a command whose answer has no room in the outbox: it goes on after
+    /// [`wait_for_room`](Session::wait_for_room).
+    NoRoom,
+}
+
+/// Why commands are not applied any further under this lock.
+enum Stop {
+    /// There are no more.
+    End { blocked: bool },
+    /// One has to wait, and what had come by then.
+    Wait(Wait, Seen),
+}
+
+/// How many pages had come, and how often work had had its turn.
+#[derive(Clone, Copy)]
+struct Seen {
+    pages: u64,
+    turns: u64,
 }
 
 impl Drop for Session {
@@ -149,12 +210,14 @@ impl Drop for Session {
 pub(crate) struct WriteReceipts {
     handle: VhostHandle,
     connection: ConnectionId,
+    room: Arc<Notify>,
 }
 
 impl WriteReceipts {
     /// So many bytes, counted by `Outgoing::size`, are written.
     pub(crate) fn written(&self, bytes: usize) {
         self.handle.tell(|told| *told.written.entry(self.connection).or_default() += bytes);
+        self.room.notify_one();
     }
 }
 
@@ -175,6 +238,8 @@ pub(crate) struct ConnectionPeer {
     pub(crate) security: Option<Arc<Security>>,
     /// Bytes it has sent since the beginning.
     pub(crate) received: AtomicU64,
+    /// Told when the socket has taken some of what is in the outbox.
+    pub(crate) room: Arc<Notify>,
 }
 
 /// Something to be done when a connection has ended.

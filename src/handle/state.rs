@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) pressure: Arc<Notify>,
     /// How many pages have come from the store.
     pub(super) pages: u64,
+    /// How often work has had its turn.
+    pub(super) turns: u64,
     pub(super) is_stopping: bool,
     /// Whether a panic has ended it.
     has_failed: bool,
@@ -105,6 +107,7 @@ impl State {
             memory_limit: u64::MAX,
             pressure: Arc::default(),
             pages: 0,
+            turns: 0,
             is_stopping: false,
             has_failed: false,
         }

@@ -37,6 +37,7 @@ pub(crate) fn peer() -> Arc<ConnectionPeer> {
         mechanism: "PLAIN",
         security: None,
         received: AtomicU64::new(0),
+        room: Arc::default(),
     })
 }
 
@@ -62,9 +63,8 @@ async fn answers_come_to_the_outbox_of_who_asked() {
     assert_eq!(taken(&second).await.0, open_ok);
 
     let method = Method::ChannelOpen(channel::Open::default());
-    let mut commands = vec![Command::Method { channel: 1, method }];
-    first_session.apply(&mut commands).await;
-    assert!(commands.is_empty());
+    let commands = vec![Command::Method { channel: 1, method }];
+    first_session.apply(&mut Batch::new(commands)).await;
     let (frames, end) = taken(&first).await;
     assert_eq!(frames[..11], [1, 0, 1, 0, 0, 0, 8, 0, 20, 0, 11], "channel.open-ok");
     assert!(!end);
@@ -109,7 +109,10 @@ async fn an_alarm_blocks_publishers_until_it_is_over() {
     let session = open(&handle, outbox.clone()).await.unwrap();
     handle.set_alarm(Some("low on memory"));
     let method = Method::ChannelOpen(channel::Open::default());
-    assert!(!session.apply(&mut vec![Command::Method { channel: 1, method }]).await);
+    assert_eq!(
+        session.apply(&mut Batch::new(vec![Command::Method { channel: 1, method }])).await,
+        Applied::All { blocked: false }
+    );
     let message = crate::broker::message::Message::new(
         ShortStr::EMPTY,
         ShortStr::EMPTY,
@@ -117,13 +120,14 @@ async fn an_alarm_blocks_publishers_until_it_is_over() {
         b"",
     );
     let publish = Command::Publish { channel: 1, mandatory: false, immediate: false, message };
-    assert!(session.apply(&mut vec![publish]).await, "blocked at the first publish");
+    let applied = session.apply(&mut Batch::new(vec![publish])).await;
+    assert_eq!(applied, Applied::All { blocked: true }, "blocked at the first publish");
     assert!(taken(&outbox).await.0.windows(13).any(|it| it == b"low on memory"));
     let mut waiting = Box::pin(session.wait_until_unblocked());
     assert!(futures::poll!(waiting.as_mut()).is_pending());
     handle.set_alarm(None);
     waiting.await;
-    assert!(!session.apply(&mut Vec::new()).await);
+    assert_eq!(session.apply(&mut Batch::new(vec![])).await, Applied::All { blocked: false });
 }
 
 #[tokio::test]
@@ -153,7 +157,7 @@ async fn what_is_told_to_a_vhost_that_is_busy_comes_with_the_end_of_that() {
     let open_channel = Method::ChannelOpen(channel::Open::default());
     let methods = [open_channel, Method::QueueDeclare(declare)];
     let commands = methods.map(|method| Command::Method { channel: 1, method });
-    session.apply(&mut commands.into()).await;
+    session.apply(&mut Batch::new(commands.into())).await;
     let (frames, _) = taken(&outbox).await;
     assert!(frames.windows(5).any(|it| it == b"limit"), "{}", String::from_utf8_lossy(&frames));
 }

@@ -23,7 +23,7 @@ use crate::broker::command::{Command, Outgoing};
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::limits;
 use crate::broker::message::Message;
-use crate::handle::{ConnectionPeer, OnClose, Session};
+use crate::handle::{Applied, Batch, ConnectionPeer, OnClose, Session, WriteReceipts};
 use crate::outbox::Outbox;
 
 /// A mechanism that no other client has: this one did not log in with AMQP.
@@ -44,6 +44,7 @@ pub(super) fn is_local(peer: &ConnectionPeer) -> bool {
 pub(super) struct LocalClient {
     session: Session,
     outbox: Arc<Outbox>,
+    receipts: WriteReceipts,
     answers: VecDeque<Answer>,
 }
 
@@ -151,14 +152,15 @@ impl LocalClient {
             mechanism: MECHANISM,
             security: None,
             received: AtomicU64::new(0),
+            room: Arc::default(),
         });
         let outbox = Arc::new(Outbox::default());
         let session = handle.open(info, peer, outbox.clone(), OnClose::new(|| {})).await.map_err(
             |fault| Failure::bad_request(String::from_utf8_lossy(&fault.reply_text()).into_owned()),
         )?;
-        let client = LocalClient { session, outbox, answers: VecDeque::new() };
-        let method = Method::ChannelOpen(channel::Open::default());
-        client.session.apply(&mut vec![Command::Method { channel: CHANNEL, method }]).await;
+        let receipts = session.write_receipts();
+        let mut client = LocalClient { session, outbox, receipts, answers: VecDeque::new() };
+        client.cast([Method::ChannelOpen(channel::Open::default())]).await;
         Ok(client)
     }
 
@@ -182,9 +184,26 @@ impl LocalClient {
     }
 
     /// Sends methods, all at once, and does not wait.
-    pub(super) async fn cast<'a>(&self, methods: impl IntoIterator<Item = Method<'a>>) {
+    pub(super) async fn cast<'a>(&mut self, methods: impl IntoIterator<Item = Method<'a>>) {
         let command = |method| Command::Method { channel: CHANNEL, method };
-        self.session.apply(&mut methods.into_iter().map(command).collect()).await;
+        self.apply(methods.into_iter().map(command).collect()).await;
+    }
+
+    async fn apply(&mut self, commands: Vec<Command<'_>>) {
+        let mut batch = Batch::new(commands);
+        while self.session.apply(&mut batch).await == Applied::NoRoom {
+            let mut outgoing = Vec::new();
+            if !self.outbox.take(&mut outgoing).await {
+                return;
+            }
+            self.read_all(outgoing);
+        }
+    }
+
+    /// Reads what was sent; there is room for as much again.
+    fn read_all(&mut self, outgoing: Vec<Outgoing>) {
+        self.receipts.written(outgoing.iter().map(Outgoing::size).sum());
+        outgoing.into_iter().for_each(|item| self.read(item));
     }
 
     /// Publishes a message and waits until it is safe. Says whether it was routed and whether it was
@@ -193,7 +212,7 @@ impl LocalClient {
         self.call(Method::ConfirmSelect(confirm::Select { nowait: false })).await?;
         let (mandatory, immediate) = (true, false);
         let publish = Command::Publish { channel: CHANNEL, mandatory, immediate, message };
-        self.session.apply(&mut vec![publish]).await;
+        self.apply(vec![publish]).await;
         let mut routed = true;
         loop {
             match self.answer().await? {
@@ -214,7 +233,7 @@ impl LocalClient {
             }
             let mut outgoing = Vec::new();
             match tokio::time::timeout(TIMEOUT, self.outbox.take(&mut outgoing)).await {
-                Ok(true) => outgoing.into_iter().for_each(|item| self.read(item)),
+                Ok(true) => self.read_all(outgoing),
                 Ok(false) | Err(_) => {
                     let text = "INTERNAL_ERROR - the broker did not answer in time".to_owned();
                     return Err(Refusal { code: ReplyCode::InternalError as u16, text });

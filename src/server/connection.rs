@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
@@ -31,7 +31,7 @@ use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
 use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
 use crate::broker::error::{Checked, Fault};
-use crate::handle::Session;
+use crate::handle::{Applied, Batch, Session};
 use crate::outbox::Outbox;
 use crate::tls::{self, Security};
 use crate::vhosts::{ConnectionEnd, Vhosts};
@@ -50,6 +50,9 @@ const LARGE_BATCH_BYTES: usize = 32 * 1024;
 
 /// How often a blocked connection is looked at.
 const BLOCKED_LOOK: Duration = Duration::from_secs(1);
+
+/// The task of a connection's writer.
+type Writing = JoinSet<io::Result<()>>;
 
 /// What every connection needs.
 pub(super) struct Context {
@@ -323,13 +326,17 @@ impl<R: Incoming> Reader<R> {
         &mut self,
         session: &Session,
         outbox: &Outbox,
-        writing: &mut JoinSet<io::Result<()>>,
+        writing: &mut Writing,
     ) -> Ended {
         let mut commands = Vec::new();
         let mut monitor = HeartbeatMonitor::new(self.connection.heartbeat_secs(), self.received);
         let mut is_over = false;
         loop {
-            let (used, progress, kept, blocked) = self.apply(session, commands).await;
+            let applied = self.apply(session, outbox, writing, &mut monitor, commands).await;
+            let (used, progress, kept, blocked) = match applied {
+                Ok(applied) => applied,
+                Err(ended) => return ended,
+            };
             commands = kept;
             match progress {
                 Progress::More => {}
@@ -345,10 +352,7 @@ impl<R: Incoming> Reader<R> {
                 // rabbitmq: while it is blocked a silent client is not given up.
                 tokio::select! {
                     biased;
-                    written = writing.join_next() => return match written {
-                        Some(Ok(Ok(()))) => Ended::Written,
-                        _ => Ended::WriteFailed,
-                    },
+                    written = writing.join_next() => return end_of_writing(written),
                     () = session.wait_until_unblocked() => {}
                     // why: a connection that is closed meanwhile must be read from, for its close-ok.
                     () = tokio::time::sleep(BLOCKED_LOOK) => {}
@@ -364,10 +368,7 @@ impl<R: Incoming> Reader<R> {
             loop {
                 tokio::select! {
                     biased;
-                    written = writing.join_next() => return match written {
-                        Some(Ok(Ok(()))) => Ended::Written,
-                        _ => Ended::WriteFailed,
-                    },
+                    written = writing.join_next() => return end_of_writing(written),
                     () = monitor.tick() => {
                         if monitor.is_quiet(self.received) {
                             self.buffer.shrink();
@@ -396,24 +397,42 @@ impl<R: Incoming> Reader<R> {
     }
 
     /// Decodes what was read into commands and applies them as one batch. Returns how much that
-    /// was, what comes next, the list, empty, for its memory, and whether an alarm blocks the client.
+    /// was, what comes next, the list, empty, for its memory, and whether an alarm blocks the client; or how
+    /// the connection ended meanwhile.
     async fn apply(
         &mut self,
         session: &Session,
+        outbox: &Outbox,
+        writing: &mut Writing,
+        monitor: &mut HeartbeatMonitor,
         mut commands: Vec<Command<'static>>,
-    ) -> (usize, Progress, Vec<Command<'static>>, bool) {
+    ) -> Result<(usize, Progress, Vec<Command<'static>>, bool), Ended> {
         let (used, progress, kept, blocked) = {
-            let mut batch: Vec<Command<'_>> = std::mem::take(&mut commands);
-            let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut batch);
+            let mut list: Vec<Command<'_>> = std::mem::take(&mut commands);
+            let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut list);
             if !self.share.set(self.connection.pending_octets()) {
-                self.connection.handle_shortage(&mut batch);
+                self.connection.handle_shortage(&mut list);
                 self.share.set(0);
             }
-            let blocked = !batch.is_empty() && session.apply(&mut batch).await;
-            (used, progress, recycle(batch), blocked)
+            let mut batch = Batch::new(list);
+            let blocked = loop {
+                if batch.is_empty() {
+                    break false;
+                }
+                match session.apply(&mut batch).await {
+                    Applied::All { blocked } => break blocked,
+                    Applied::NoRoom => {
+                        let (socket, received) = (&self.socket, self.received);
+                        let waited =
+                            wait_for_room(socket, received, session, outbox, writing, monitor);
+                        waited.await?;
+                    }
+                }
+            };
+            (used, progress, recycle(batch.into_list()), blocked)
         };
         self.buffer.consume(used);
-        (used, progress, kept, blocked)
+        Ok((used, progress, kept, blocked))
     }
 
     /// Reads more, but not while the client lets too much wait or the disk has too much to write.
@@ -467,6 +486,43 @@ impl<R: Incoming> Reader<R> {
         };
         // Either way it is over.
         let _ = timeout(time, reading).await;
+    }
+}
+
+/// Waits until there is room in the outbox for what a client has asked for, or the connection ends.
+async fn wait_for_room<R: Incoming>(
+    socket: &R,
+    received: u64,
+    session: &Session,
+    outbox: &Outbox,
+    writing: &mut Writing,
+    monitor: &mut HeartbeatMonitor,
+) -> Result<(), Ended> {
+    loop {
+        tokio::select! {
+            biased;
+            written = writing.join_next() => return Err(end_of_writing(written)),
+            () = session.wait_for_room() => return Ok(()),
+            () = monitor.tick() => {
+                // why: a client that reads is alive, even if we do not read from it until it has read more.
+                if monitor.is_lost(received + outbox.written()) {
+                    return Err(Ended::Silent);
+                }
+            }
+            () = tokio::time::sleep(BLOCKED_LOOK) => {
+                if socket.is_hung_up() {
+                    return Err(Ended::Gone);
+                }
+            }
+        }
+    }
+}
+
+/// How the connection ends when its writer has.
+fn end_of_writing(written: Option<Result<io::Result<()>, JoinError>>) -> Ended {
+    match written {
+        Some(Ok(Ok(()))) => Ended::Written,
+        _ => Ended::WriteFailed,
     }
 }
 

@@ -95,6 +95,7 @@ impl Vhosts {
             mechanism: end.mechanism,
             security: end.security,
             received: AtomicU64::new(0),
+            room: Arc::default(),
         });
         let session = handle.open(info, peer, outbox, on_close).await?;
         // why: what changed while the vhost was busy was told to it before this client was in.

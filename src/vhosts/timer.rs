@@ -15,8 +15,8 @@ pub(super) async fn run(handle: VhostHandle) {
         tokio::select! {
             () = passed => {
                 handle.timeout().await;
-                // why: an expiry run in steps is due again at once and must not keep others from the lock.
-                tokio::task::yield_now().await;
+                // why: work in steps is due again at once and must not keep others from the lock.
+                handle.step_back().await;
             }
             () = handle.wait_for_nearer_deadline() => {}
         }

@@ -185,6 +185,7 @@ impl Wire {
                     let mut handled = vhost.handle_command(now, id, command);
                     while let Handled::Waits { command, .. } = handled {
                         vhost.finish_batch(now);
+                        vhost.handle_timeout(now);
                         handled = vhost.handle_command(now, id, command);
                     }
                 }

@@ -229,6 +229,9 @@ impl Life {
             self.follow(observed, None, false);
             self.carry_out_orders();
             self.finish_input();
+            if self.core.vhost.has_work() {
+                self.input(Input::Timeout);
+            }
         };
         // Mostly at once; otherwise the records of neighbours may become one.
         if self.dice.below(4) > 0 {

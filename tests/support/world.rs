@@ -89,6 +89,11 @@ struct Inner {
     /// How many answers have waited for records since that was last asked.
     awaited: usize,
     in_batch: bool,
+    /// Work has its turn only when a test says so.
+    is_paused: bool,
+    /// How many steps there had been when the last hold ended, and the most that one hold took.
+    steps: u64,
+    longest_hold: u64,
 }
 
 impl World {
@@ -132,6 +137,9 @@ impl World {
             paged_out: 0,
             awaited: 0,
             in_batch: false,
+            is_paused: false,
+            steps: 0,
+            longest_hold: 0,
         };
         let world = World { inner: Rc::new(RefCell::new(inner)) };
         world.inner.borrow_mut().finish();
@@ -211,6 +219,32 @@ impl World {
         let mut inner = self.inner.borrow_mut();
         inner.in_batch = false;
         inner.finish();
+    }
+
+    /// From now on work that did not fit into a hold waits for [`work_once`](World::work_once).
+    pub(crate) fn pause_work(&self) {
+        self.inner.borrow_mut().is_paused = true;
+    }
+
+    /// Work has a turn, of one hold; says whether there is more of it.
+    pub(crate) fn work_once(&self) -> bool {
+        self.input(Vhost::handle_timeout);
+        self.inner.borrow().vhost.has_work()
+    }
+
+    /// Work has its turns until there is none left.
+    pub(crate) fn work_to_the_end(&self) {
+        while self.work_once() {}
+    }
+
+    /// The most steps that one hold has taken so far.
+    pub(crate) fn longest_hold(&self) -> u64 {
+        self.inner.borrow().longest_hold
+    }
+
+    /// How many steps all inputs have taken so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.inner.borrow().vhost.steps()
     }
 
     /// From now on nothing is written until [`sync`](World::sync).
@@ -351,6 +385,9 @@ impl Inner {
             let now = self.now;
             self.vhost.finish_batch(now);
             self.vhost.check_counters();
+            let steps = self.vhost.steps();
+            self.longest_hold =
+                self.longest_hold.max(steps - std::mem::replace(&mut self.steps, steps));
             let mut written = Vec::new();
             let clients = &self.clients;
             self.vhost.drain_outputs(|id, outgoing| {
@@ -370,7 +407,7 @@ impl Inner {
             if !self.disk_is_slow {
                 self.write();
             }
-            if quiet && self.vhost.has_work() {
+            if quiet && self.vhost.has_work() && !self.is_paused {
                 self.vhost.handle_timeout(now);
             } else if quiet {
                 return;

@@ -10,7 +10,7 @@ use super::sessions::ChannelRef;
 use super::settle::{HeldQueues, Settlement};
 use super::work::Task;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::ids::{Lsn, QueueId};
+use crate::broker::ids::{ChannelId, Lsn, QueueId};
 use crate::broker::limits;
 use crate::broker::transaction::{HeldPublish, HeldSettlement, Transaction};
 use crate::broker::unacked::UnackedList;
@@ -33,9 +33,10 @@ pub(super) struct Commit {
 }
 
 impl Commit {
-    /// The deliveries that are not settled yet.
-    pub(super) fn deliveries(&self) -> Vec<&UnackedList> {
-        let held = self.settlements.as_slice().iter().map(|it| &it.deliveries);
+    /// The deliveries that are not settled yet, and their channel.
+    pub(super) fn deliveries(&self) -> Vec<(ChannelId, &UnackedList)> {
+        let channel = self.via.channel;
+        let held = self.settlements.as_slice().iter().map(|it| (channel, &it.deliveries));
         held.chain(self.settling.as_ref().map(Settlement::deliveries)).collect()
     }
 

@@ -7,15 +7,17 @@
 //!
 //! why: what a death leads to comes before the deaths that are listed already (depth first). So the list is
 //! no longer than the queues that copies go to, times how deep they may go; and messages of a queue stay in
-//! their order.
+//! their order. Each client has a list of those that go back to its commands, and lists have their turns, so that
+//! none waits for what another client's message multiplies into.
 
 use std::collections::VecDeque;
 
+use hashbrown::HashMap;
 use leveret_codec::{ShortString, Value};
 
 use super::Vhost;
 use super::fan_out::{FanOut, Then};
-use crate::broker::dead_letter::{Death, Reason, dead_letter, deaths_without_client, is_cycle};
+use crate::broker::dead_letter::{Death, Reason, dead_letter, died_in};
 use crate::broker::ids::{ConnectionId, QueueId};
 use crate::broker::limits;
 use crate::broker::message::Message;
@@ -48,8 +50,11 @@ pub(super) struct Origin {
 /// The list of those that died and are to be routed on.
 #[derive(Debug, Default)]
 pub(super) struct DeadLetters {
-    list: VecDeque<DeadLetter>,
-    /// Those that came of the one at hand, which go before all others.
+    /// By the client whose command they go back to, if they do. No list is empty.
+    lists: HashMap<Option<ConnectionId>, VecDeque<DeadLetter>>,
+    /// Those that have a list, in the order of their turns.
+    turns: VecDeque<Option<ConnectionId>>,
+    /// Those that came of the one at hand, which go before all others of their list.
     born: Vec<DeadLetter>,
     /// What the deaths of now come from, while one that died before is routed on.
     routing: Option<Origin>,
@@ -65,19 +70,23 @@ pub(super) struct DeadLetters {
 
 /// What one occupies beside its message, in bytes.
 const DEAD_LETTER_BYTES: u64 = 160;
-/// How many steps it takes to route one on.
-const STEPS: usize = 4;
+/// How many steps it takes to route one on, and how many bytes of it or names of queues cost one more.
+const STEPS: usize = 16;
+const BYTES_A_STEP: usize = 256;
+const NAMES_A_STEP: usize = 16;
+/// How many of a list are routed on in a turn.
+const A_TURN: usize = 64;
 /// How long after a notice the next one is made at the earliest, in milliseconds.
 const NOTICE_PAUSE_MS: u64 = 10_000;
 
 impl DeadLetters {
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.lists.is_empty()
     }
 
     /// What all of them take in memory, in bytes.
     pub(super) fn weight(&self) -> u64 {
-        self.list.iter().chain(&self.born).map(|it| it.weight).sum()
+        self.lists.values().flatten().chain(&self.born).map(|it| it.weight).sum()
     }
 
     /// A command of a client is handled, or no longer: deaths go back to it. Says whose it was before.
@@ -100,10 +109,45 @@ impl DeadLetters {
         self.width = queues as u64;
     }
 
-    /// Those that came of one death go before all others.
+    /// Those that came of one death go before all others of their list.
     pub(super) fn put_born_first(&mut self) {
         while let Some(born) = self.born.pop() {
-            self.list.push_front(born);
+            self.list_of(born.origin.client).push_front(born);
+        }
+    }
+
+    /// How many of a client's are listed.
+    pub(super) fn len_of(&self, client: ConnectionId) -> usize {
+        self.lists.get(&Some(client)).map_or(0, VecDeque::len)
+    }
+
+    fn list_of(&mut self, client: Option<ConnectionId>) -> &mut VecDeque<DeadLetter> {
+        self.lists.entry(client).or_insert_with(|| {
+            self.turns.push_back(client);
+            VecDeque::new()
+        })
+    }
+
+    /// Takes the first one of a list.
+    fn pop(&mut self, client: Option<ConnectionId>) -> Option<DeadLetter> {
+        self.lists.get_mut(&client)?.pop_front()
+    }
+
+    /// The list whose turn it is; it is the last one then.
+    fn next_turn(&mut self) -> Option<Option<ConnectionId>> {
+        let client = self.turns.pop_front()?;
+        self.turns.push_back(client);
+        Some(client)
+    }
+
+    /// Forgets a list that is empty.
+    fn end_turn(&mut self, client: Option<ConnectionId>) {
+        if self.lists.get(&client).is_some_and(VecDeque::is_empty) {
+            self.lists.remove(&client);
+            // why the end: it has just had its turn, or is the only one that came of a command.
+            if let Some(place) = self.turns.iter().rposition(|other| *other == client) {
+                self.turns.remove(place);
+            }
         }
     }
 
@@ -157,34 +201,45 @@ impl Vhost {
         if letters.routing.is_some() {
             letters.born.push(dead);
         } else {
-            letters.list.push_back(dead);
+            letters.list_of(origin.client).push_back(dead);
         }
         self.work.add_weight(weight);
-        if let Some(client) = origin.client.and_then(|client| self.sessions.client_mut(client)) {
-            client.dead_letters += 1;
+    }
+
+    /// Routes those on that died of an input which is no client's, or of the command of a client, as far as
+    /// the steps reach.
+    pub(super) fn process_dead_letters(&mut self) {
+        if !self.work.dead_letters.is_empty() {
+            self.process_dead_letters_of(self.work.dead_letters.client, usize::MAX);
         }
     }
 
-    /// Routes the messages that died on, and those that die of that, as far as the steps reach.
-    pub(super) fn process_dead_letters(&mut self) {
-        if self.work.dead_letters.is_empty() {
-            return;
+    /// Lists of dead letters have their turns, as far as the steps reach.
+    pub(super) fn carry_on_dead_letters(&mut self) {
+        for _ in 0..self.work.dead_letters.turns.len() {
+            if self.work.is_exhausted() {
+                return;
+            }
+            let Some(client) = self.work.dead_letters.next_turn() else { return };
+            self.process_dead_letters_of(client, A_TURN);
         }
-        while !self.work.is_exhausted()
-            && let Some(dead) = self.work.dead_letters.list.pop_front()
+    }
+
+    fn process_dead_letters_of(&mut self, client: Option<ConnectionId>, at_most: usize) {
+        let mut done = 0;
+        while done < at_most
+            && !self.work.is_exhausted()
+            && let Some(dead) = self.work.dead_letters.pop(client)
         {
+            done += 1;
             self.work.remove_weight(dead.weight);
             // A long list of deaths makes a message long, and each copy costs that.
             self.work.take(STEPS + dead.message.as_bytes().len() / BYTES_A_STEP);
-            let origin = dead.origin;
             self.publish_dead(dead);
-            if let Some(client) = origin.client.and_then(|client| self.sessions.client_mut(client))
-            {
-                client.dead_letters -= 1;
-            }
             self.work.dead_letters.set_routing(None);
             self.work.dead_letters.put_born_first();
         }
+        self.work.dead_letters.end_turn(client);
     }
 
     fn publish_dead(&mut self, dead: DeadLetter) {
@@ -198,12 +253,8 @@ impl Vhost {
                 return;
             }
         };
-        if origin.copies > limits::DEAD_LETTER_COPIES
-            || deaths_without_client(&message) >= limits::DEAD_LETTER_QUEUES
-        {
-            let notice = self.work.dead_letters.note_ended(self.now, &death.queue);
-            notice.into_iter().for_each(|notice| self.batch.notice(notice));
-            self.release_from_store(kept);
+        if died_in(&message).len() >= limits::DEAD_LETTER_QUEUES {
+            self.end_dead_letter(&death, kept);
             return;
         }
         let copies = match (&death.routing_key, message.properties().headers()) {
@@ -216,12 +267,20 @@ impl Vhost {
             self.delay(exchange, &message);
         }
         if death.reason != Reason::Rejected {
+            let died_in = died_in(&message);
+            self.work.take(routes.queues.len() * (1 + died_in.len() / NAMES_A_STEP));
             routes.queues.retain(|id| {
                 let queue = self.queues.get(*id);
-                queue.is_some_and(|queue| !is_cycle(&message, &queue.name))
+                queue.is_some_and(|queue| !died_in.contains(&queue.name.as_bytes()))
             });
         }
         let copies = origin.copies.saturating_mul(routes.queues.len().max(1) as u64);
+        // why: the first time any number is meant so.
+        if origin.copies > 1 && copies > limits::DEAD_LETTER_COPIES {
+            self.batch.routes = routes;
+            self.end_dead_letter(&death, kept);
+            return;
+        }
         self.work.dead_letters.set_routing(Some(Origin { copies, ..origin }));
         let length = message.as_bytes().len();
         self.work.take(routes.queues.len() * (1 + length / BYTES_A_STEP));
@@ -236,10 +295,14 @@ impl Vhost {
         }
         self.batch.routes = routes;
     }
-}
 
-/// So many bytes of a message cost one step more.
-const BYTES_A_STEP: usize = 4096;
+    /// A message is not routed on, for good.
+    fn end_dead_letter(&mut self, death: &Death, kept: Option<Kept>) {
+        let notice = self.work.dead_letters.note_ended(self.now, &death.queue);
+        notice.into_iter().for_each(|notice| self.batch.notice(notice));
+        self.release_from_store(kept);
+    }
+}
 
 fn copies_of(header: Option<Value<'_>>) -> Vec<ShortString> {
     let Some(Value::Array(keys)) = header else { return Vec::new() };

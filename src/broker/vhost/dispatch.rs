@@ -7,11 +7,12 @@ use super::Vhost;
 use super::release::AfterRelease;
 use super::sessions::ChannelRef;
 use crate::broker::channel::ChannelState;
-use crate::broker::client::{Client, ClientState};
+use crate::broker::client::ClientState;
 use crate::broker::command::{Command, Handled, Wait};
 use crate::broker::confirm::Confirms;
 use crate::broker::error::{Checked, Fault};
 use crate::broker::ids::ConnectionId;
+use crate::broker::limits;
 use crate::broker::time::Time;
 
 /// Class and method of basic.publish.
@@ -31,13 +32,15 @@ impl Vhost {
             self.handle_while_closing(id, &command);
             return Handled::Done;
         }
-        if (client.has_to_wait() || self.work.is_exhausted()) && !self.carry_on_for(id) {
+        // why: what its commands have led to comes first. Others do not wait for it.
+        if client.tasks > 0 || self.work.dead_letters.len_of(id) > limits::DEAD_LETTERS_A_CLIENT {
+            return Handled::Waits { command, wait: Wait::Work };
+        }
+        if self.work.is_exhausted() {
             return Handled::Waits { command, wait: Wait::Turn };
         }
         self.work.dead_letters.set_client(Some(id));
-        if let Command::Method { channel, method } = &command
-            && let Some(wait) = self.prepare(id, *channel, method)
-        {
+        if let Some(wait) = self.prepare(id, &command) {
             return Handled::Waits { command, wait };
         }
         let run = match &command {
@@ -57,15 +60,6 @@ impl Vhost {
         }
         self.process_dead_letters();
         Handled::Done
-    }
-
-    /// Goes on with work, so that a client's next command can be handled; says whether it can.
-    fn carry_on_for(&mut self, id: ConnectionId) -> bool {
-        let before = self.work.dead_letters.set_client(None);
-        self.carry_on();
-        self.work.dead_letters.set_client(before);
-        let waits = self.sessions.client(id).is_some_and(Client::has_to_wait);
-        !waits && !self.work.is_exhausted()
     }
 
     /// As if nothing were known from the command before.

@@ -80,7 +80,6 @@ use super::snapshot::ConnectionSnapshot;
 use super::statistics::{ExchangeStatistics, MessageStatistics};
 use super::time::Time;
 use super::transaction::HeldPublish;
-use super::unacked::UnackedList;
 
 /// What a virtual host is made with.
 #[derive(Clone, Debug, Default)]
@@ -307,32 +306,30 @@ impl Vhost {
     pub fn check_counters(&self) {
         let mut by_queue: HashMap<QueueId, (usize, usize)> = HashMap::new();
         let mut by_consumer = HashMap::new();
+        let mut by_channel: HashMap<ChannelId, usize> = HashMap::new();
         let mut orphaned = 0;
-        for (_, channel) in self.sessions.channels().iter() {
-            let mut of_consumers = 0;
+        let listed = self.sessions.channels().iter().flat_map(|(id, channel)| {
             let held = channel.transaction.iter().flat_map(|it| &it.settlements);
-            let held = held.flat_map(|settlement| settlement.deliveries.iter());
-            for (_, unacked) in channel.unacked.iter().chain(held) {
+            let held = held.map(|settlement| &settlement.deliveries);
+            held.chain([&channel.unacked]).map(move |list| (id, list))
+        });
+        for (channel, list) in listed.chain(self.work.deliveries()) {
+            for (_, unacked) in list.iter() {
                 let (count, octets) = by_queue.entry(unacked.queue).or_default();
                 *count += 1;
                 *octets += unacked.entry.message.body().len();
-                if self.queues.get(unacked.queue).is_none() {
+                if !self.queues.contains(unacked.queue) {
                     orphaned += unacked.entry.weight();
                 }
                 if let Some(consumer) = unacked.consumer {
-                    of_consumers += 1;
+                    *by_channel.entry(channel).or_insert(0) += 1;
                     *by_consumer.entry(consumer).or_insert(0) += 1;
                 }
             }
-            assert_eq!(of_consumers, channel.unacked_of_consumers, "unacked of a channel");
         }
-        for (_, unacked) in self.work.deliveries().flat_map(UnackedList::iter) {
-            let (count, octets) = by_queue.entry(unacked.queue).or_default();
-            *count += 1;
-            *octets += unacked.entry.message.body().len();
-            if !self.queues.contains(unacked.queue) {
-                orphaned += unacked.entry.weight();
-            }
+        for (id, channel) in self.sessions.channels().iter() {
+            let counted = by_channel.get(&id).copied().unwrap_or(0);
+            assert_eq!(counted, channel.unacked_of_consumers, "unacked of a channel");
         }
         for (id, queue) in self.queues.iter() {
             let (counted, octets) = by_queue.get(&id).copied().unwrap_or_default();

@@ -7,7 +7,7 @@ use super::sessions::ChannelRef;
 use super::{Notice, Vhost};
 use crate::broker::access::Permission;
 use crate::broker::channel::Purge;
-use crate::broker::command::Wait;
+use crate::broker::command::{Command, Wait};
 use crate::broker::ids::{ChannelId, ConnectionId, QueueId};
 use crate::broker::limits;
 use crate::broker::paging::{Kept, MemoryShare, Page, PageOwner, PagedMessage};
@@ -65,24 +65,28 @@ impl Vhost {
         self.memory.messages() + self.work.weight()
     }
 
-    /// What a method has to wait for before it is handled. Does part of the work of one that takes long.
-    pub(super) fn prepare(
-        &mut self,
-        id: ConnectionId,
-        channel: u16,
-        method: &Method<'_>,
-    ) -> Option<Wait> {
-        let name = match method {
-            Method::BasicGet(get) => get.queue,
-            Method::QueuePurge(purge) => purge.queue,
-            _ => return None,
-        };
-        let via = self.sessions.open_channel(id, channel)?;
-        self.end_wait_for_head(via.channel);
-        let queue = self.readable_queue(via, name)?;
-        match method {
-            Method::BasicGet(_) => self.prepare_get(via, queue),
-            _ => self.prepare_purge(via, queue),
+    /// What a command has to wait for before it is handled. Does part of the work of one that takes long.
+    pub(super) fn prepare(&mut self, id: ConnectionId, command: &Command<'_>) -> Option<Wait> {
+        match command {
+            Command::Publish { mandatory: true, .. } => {
+                let has_room = self.sessions.client(id)?.has_room_for_returns();
+                (!has_room).then_some(Wait::Room)
+            }
+            Command::Method { channel, method: Method::BasicGet(get) } => {
+                let via = self.sessions.open_channel(id, *channel)?;
+                self.end_wait_for_head(via.channel);
+                if !self.sessions.client(id)?.has_room() {
+                    return Some(Wait::Room);
+                }
+                let queue = self.readable_queue(via, get.queue)?;
+                self.prepare_get(via, queue)
+            }
+            Command::Method { channel, method: Method::QueuePurge(purge) } => {
+                let via = self.sessions.open_channel(id, *channel)?;
+                let queue = self.readable_queue(via, purge.queue)?;
+                self.prepare_purge(via, queue)
+            }
+            _ => None,
         }
     }
 
@@ -105,13 +109,15 @@ impl Vhost {
 
     /// What to wait for while a queue is held; whoever purges it has asked for the page that it waits for.
     fn wait_for_release(queue: &Queue) -> Wait {
-        let waits_for_page = !queue.is_held_by_work() && queue.ready.awaits_page();
-        if waits_for_page { Wait::Page } else { Wait::Turn }
+        match queue.ready.awaits_page() {
+            _ if queue.is_held_by_work() => Wait::Work,
+            true => Wait::Page,
+            false => Wait::Turn,
+        }
     }
 
     fn prepare_get(&mut self, via: ChannelRef, id: QueueId) -> Option<Wait> {
         self.expire_head(id, limits::EXPIRED_A_TURN);
-        self.process_dead_letters();
         let queue = self.queues.get(id)?;
         if queue.is_held() {
             return Some(Vhost::wait_for_release(queue));

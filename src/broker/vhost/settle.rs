@@ -33,9 +33,9 @@ impl Settlement {
         Settlement { channel, deliveries, outcome, returned_to: HeldQueues::default() }
     }
 
-    /// Those that are not settled yet.
-    pub(super) fn deliveries(&self) -> &UnackedList {
-        &self.deliveries
+    /// Those that are not settled yet, and their channel.
+    pub(super) fn deliveries(&self) -> (ChannelId, &UnackedList) {
+        (self.channel, &self.deliveries)
     }
 }
 

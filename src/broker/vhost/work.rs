@@ -3,8 +3,8 @@
 //! A hold of the vhost, from the first input of a batch to [`finish_batch`](Vhost::finish_batch), has so many
 //! steps. A step is about one message, consumer, queue or binding that is dealt with. What is not done when
 //! they are used up stands here, takes its turn with all other work, and goes on with the next
-//! [`handle_timeout`](Vhost::handle_timeout), which is due at once; a client whose own work it is goes on with
-//! it whenever it asks again for its next command. So no input makes others wait for longer than a hold.
+//! [`handle_timeout`](Vhost::handle_timeout), which is due at once. So no input makes others wait for longer
+//! than a hold.
 //!
 //! What clients see is the same as if it were done at once: a client whose command has become work is not
 //! heard before that is done, and a queue in the middle of such work is held, so that nothing leaves it.
@@ -167,8 +167,8 @@ impl Work {
         held.sum()
     }
 
-    /// The deliveries that no channel lists any more: for tests.
-    pub(super) fn deliveries(&self) -> impl Iterator<Item = &UnackedList> {
+    /// The deliveries that their channels do not list any more: for tests.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = (ChannelId, &UnackedList)> {
         self.tasks
             .iter()
             .filter_map(|(task, _)| match task {
@@ -212,7 +212,7 @@ impl Vhost {
     /// Goes on with all work in turn, as far as the steps of this hold reach.
     pub(super) fn carry_on(&mut self) {
         while self.work.is_pending() && !self.work.is_exhausted() {
-            self.process_dead_letters();
+            self.carry_on_dead_letters();
             self.carry_on_fan_outs();
             // why: each gets a part of the steps, so that a long one does not keep the others from theirs.
             let turns = self.work.tasks.len().min(TURNS);

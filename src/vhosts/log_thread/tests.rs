@@ -13,7 +13,7 @@ use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::ManualClock;
 use crate::handle::tests::{client, peer};
-use crate::handle::{OnClose, Session};
+use crate::handle::{Batch, OnClose, Session};
 use crate::outbox::Outbox;
 use crate::store::{MemoryDisk, Options};
 
@@ -54,7 +54,7 @@ impl RunningVhost {
     }
 
     async fn command(&self, command: Command<'_>) {
-        self.session.as_ref().unwrap().apply(&mut vec![command]).await;
+        self.session.as_ref().unwrap().apply(&mut Batch::new(vec![command])).await;
     }
 
     async fn publish(&self) {
@@ -144,12 +144,12 @@ async fn what_is_dead_goes_though_a_publish_does_not_fit() {
     vhost.disk.set_capacity(Some(capacity));
     let delete = Method::QueueDelete(queue::Delete { queue: Q, ..Default::default() });
     let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
-    let mut batch = vec![
+    let batch = vec![
         Command::Method { channel: 1, method: delete },
         Command::Method { channel: 1, method: Method::QueueDeclare(declare) },
         publish(),
     ];
-    vhost.session.as_ref().unwrap().apply(&mut batch).await;
+    vhost.session.as_ref().unwrap().apply(&mut Batch::new(batch)).await;
     until("it is confirmed", || vhost.unconfirmed() == 0);
     until("what is dead is gone", || vhost.disk.total_bytes() < capacity / 2);
     vhost.stop().unwrap();

@@ -1,0 +1,406 @@
+//! No input holds the virtual host for longer than a stated number of steps, and what takes several holds
+//! looks to clients as if it were done at once.
+
+use leveret::broker::limits::{AT_ONCE, DEAD_LETTER_QUEUES, STEPS_A_HOLD};
+use leveret::broker::policy::{Policy, PolicyKind, PolicySet, PolicyValue};
+use leveret::broker::vhost::Notice;
+use leveret_codec::Value;
+use leveret_codec::method::{basic, queue, tx};
+
+use crate::support::world::{Channel, World, s, text};
+
+/// More than one hold deals with.
+const MANY: usize = STEPS_A_HOLD + 2 * AT_ONCE;
+
+/// A hold ends with the step that uses up the last: what that does may take some more.
+#[track_caller]
+fn assert_holds_are_bounded(world: &World) {
+    let most = (STEPS_A_HOLD + 2 * AT_ONCE) as u64;
+    let longest = world.longest_hold();
+    assert!(longest <= most, "a hold of {longest} steps");
+}
+
+fn fill(world: &World, ch: Channel<'_>, name: &str, messages: usize) {
+    world.batch(|| {
+        for number in 0..messages {
+            ch.publish(name, &number.to_string());
+        }
+    });
+}
+
+/// Queues that let everything die at once, all bound to the one exchange that they dead-letter to.
+fn declare_product(ch: Channel<'_>, queues: usize) {
+    ch.exchange("x", "fanout");
+    for number in 0..queues {
+        let name = format!("q{number}");
+        ch.declare_with(
+            &name,
+            &[("x-max-length", Value::I32(0)), ("x-dead-letter-exchange", text("x"))],
+        );
+        ch.bind(&name, "x", "");
+    }
+}
+
+#[test]
+fn copies_that_multiply_without_end_are_dropped_and_told() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    declare_product(ch, 24);
+    let before = world.steps();
+    ch.publish_to("x", "", "a");
+    // 24 queues would make some 10^24 deaths.
+    let steps = world.steps() - before;
+    assert!(steps < 3_000_000, "{steps} steps");
+    assert_holds_are_bounded(&world);
+    let ended = |notice: &Notice| matches!(notice, Notice::DeadLetteringEnded { .. });
+    assert!(world.notices().iter().any(ended));
+    assert!(client.lines().is_empty());
+}
+
+#[test]
+fn a_few_copies_of_copies_arrive_all() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    declare_product(ch, 5);
+    ch.declare("all");
+    ch.bind("all", "x", "");
+    ch.publish_to("x", "", "a");
+    // One of the publish, and one of each of the 5 + 5·4 + 5·4·3 + 5·4·3·2 + 5! deaths.
+    assert_eq!(world.counts("all"), "326/0");
+    assert_eq!(world.notices(), []);
+}
+
+#[test]
+fn who_publishes_what_multiplies_waits_and_others_do_not() {
+    let world = World::new();
+    let (culprit, other) = (world.client(), world.client());
+    let (ch, other) = (culprit.channel(1), other.channel(1));
+    declare_product(ch, 24);
+    other.declare("q");
+    world.pause_work();
+    ch.publish_to("x", "", "a");
+    other.publish("q", "b");
+    assert_eq!(other.get_no_ack("q"), "basic.get-ok 1 b left=0");
+    assert_holds_are_bounded(&world);
+    assert!(world.message_memory() < 10_000_000, "{} bytes", world.message_memory());
+    world.work_to_the_end();
+    assert_eq!(world.message_memory(), 0);
+}
+
+#[test]
+fn a_chain_of_queues_ends_somewhere() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    for number in 0..DEAD_LETTER_QUEUES + 20 {
+        let next = format!("q{}", number + 1);
+        let arguments = [
+            ("x-message-ttl", Value::I32(0)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text(&next)),
+        ];
+        ch.declare_with(&format!("q{number}"), &arguments);
+    }
+    ch.publish("q0", "a");
+    let ended = |notice: &Notice| matches!(notice, Notice::DeadLetteringEnded { messages: 1, .. });
+    assert!(world.notices().iter().any(ended));
+}
+
+#[test]
+fn a_publish_to_many_queues_is_confirmed_when_all_have_it() {
+    let world = World::new();
+    let (client, other_client) = (world.client(), world.client());
+    let (ch, other) = (client.channel(1), other_client.channel(1));
+    world.batch(|| {
+        for number in 0..MANY {
+            let name = format!("q{number}");
+            ch.send(queue::Declare { queue: s(&name), nowait: true, ..Default::default() });
+            let bind = queue::Bind {
+                queue: s(&name),
+                exchange: s("amq.fanout"),
+                nowait: true,
+                ..Default::default()
+            };
+            ch.send(bind);
+        }
+    });
+    let last = format!("q{}", MANY - 1);
+    other.declare("other");
+    ch.confirm_select();
+    world.pause_work();
+    ch.publish_to("amq.fanout", "", "a");
+    assert_eq!(world.counts("q0"), "1/0");
+    assert_eq!(world.counts(&last), "0/0");
+    assert!(client.lines().is_empty(), "not confirmed yet");
+    other.publish("other", "b");
+    assert_eq!(other.get("other"), "basic.get-ok 1 b left=0");
+    world.work_to_the_end();
+    assert_eq!(world.counts(&last), "1/0");
+    assert_eq!(client.lines(), ["basic.ack 1"]);
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn what_a_client_held_comes_back_as_one_and_in_order() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    ch.declare("other");
+    fill(&world, ch, "q", MANY);
+    let holder = world.client();
+    let held = holder.channel(1);
+    held.consume("q", "c");
+    assert_eq!(held.messages().len(), MANY);
+    world.pause_work();
+    holder.vanish();
+    let queue = world.queue("q").expect("it is there");
+    assert!(queue.messages_ready > 0 && queue.messages_unacknowledged > 0, "in steps: {queue:?}");
+    ch.publish("q", "last");
+    ch.publish("other", "b");
+    assert_eq!(ch.get("other"), "basic.get-ok 1 b left=0");
+    world.work_to_the_end();
+    assert_eq!(world.counts("q"), format!("{}/0", MANY + 1));
+    assert_holds_are_bounded(&world);
+    let expected = (0..MANY).map(|number| number.to_string()).chain(["last".to_owned()]);
+    ch.consume_no_ack("q", "d");
+    assert!(ch.bodies().into_iter().eq(expected), "in their order");
+}
+
+#[test]
+fn nothing_leaves_a_queue_while_what_was_held_comes_back() {
+    let world = World::new();
+    let (client, holder) = (world.client(), world.client());
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(&world, ch, "q", MANY);
+    holder.channel(1).consume("q", "c");
+    ch.publish("q", "last");
+    world.pause_work();
+    holder.vanish();
+    ch.consume_no_ack("q", "d");
+    assert_eq!(ch.messages().len(), 0, "the queue is held");
+    world.work_to_the_end();
+    let bodies = ch.bodies();
+    assert_eq!((bodies.len(), &*bodies[0], &*bodies[MANY]), (MANY + 1, "0", "last"));
+}
+
+#[test]
+fn acknowledging_all_is_one_whatever_becomes_of_the_channel() {
+    let world = World::new();
+    let (client, other_client) = (world.client(), world.client());
+    let (ch, other) = (client.channel(1), other_client.channel(1));
+    ch.declare("q");
+    other.declare("other");
+    fill(&world, ch, "q", MANY);
+    ch.consume("q", "c");
+    assert_eq!(ch.messages().len(), MANY);
+    world.pause_work();
+    ch.send(basic::Ack { delivery_tag: 0, multiple: true });
+    let left = world.queue("q").expect("it is there").messages_unacknowledged;
+    assert!(left > 0, "in steps");
+    other.publish("other", "b");
+    assert_eq!(other.get("other"), "basic.get-ok 1 b left=0");
+    client.vanish();
+    world.work_to_the_end();
+    assert_eq!(world.counts("q"), "0/0", "all of them are acknowledged, and none came back");
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn a_large_commit_is_seen_as_a_whole() {
+    let world = World::new();
+    let (client, reading) = (world.client(), world.client());
+    let (ch, reader) = (client.channel(1), reading.channel(1));
+    for name in ["a", "b"] {
+        ch.declare(name);
+    }
+    ch.call(tx::Select {});
+    world.batch(|| {
+        for number in 0..MANY {
+            ch.publish(if number % 2 == 0 { "a" } else { "b" }, &number.to_string());
+        }
+    });
+    reader.consume_no_ack("a", "c");
+    world.pause_work();
+    ch.send(tx::Commit {});
+    let ready = world.queue("a").expect("it is there").messages_ready;
+    assert!(ready > 0, "in steps");
+    assert_eq!(reader.messages().len(), 0, "nothing is seen of half a commit");
+    assert!(client.lines().is_empty(), "not answered yet");
+    // Even if its client does not live to see it.
+    client.vanish();
+    world.work_to_the_end();
+    let bodies = reader.bodies();
+    assert_eq!((bodies.len(), &*bodies[0]), (MANY / 2, "0"));
+    assert_eq!(world.counts("b"), format!("{}/0", MANY / 2));
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn a_large_commit_is_answered_when_it_is_done() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[]);
+    ch.call(tx::Select {});
+    world.batch(|| (0..MANY).for_each(|_| ch.publish_persistent("q", "m")));
+    assert_eq!(ch.call(tx::Commit {}), "tx.commit-ok");
+    assert_eq!(world.counts("q"), format!("{MANY}/0"));
+    assert_eq!(world.restarted().counts("q"), format!("{MANY}/0"));
+}
+
+#[test]
+fn rolling_back_costs_what_was_held_back_and_not_what_is_outstanding() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(&world, ch, "q", MANY);
+    ch.call(tx::Select {});
+    ch.consume("q", "c");
+    let last = ch.messages().len() as u64;
+    let before = world.steps();
+    for _ in 0..8 {
+        ch.ack(last);
+        ch.call(tx::Rollback {});
+        ch.send(basic::Ack { delivery_tag: last, multiple: true });
+        ch.call(tx::Rollback {});
+    }
+    assert!(world.steps() - before < 100, "{} steps", world.steps() - before);
+    assert_eq!(world.counts("q"), format!("0/{MANY}"));
+    ch.send(basic::Ack { delivery_tag: last, multiple: true });
+    ch.call(tx::Commit {});
+    assert_eq!(world.counts("q"), "0/0");
+}
+
+#[test]
+fn a_window_that_many_consumers_share_goes_to_them_in_turn() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.qos(1, true);
+    let names: Vec<_> = (0..100).map(|number| format!("q{number}")).collect();
+    for name in &names {
+        ch.declare(name);
+        ch.consume(name, name);
+    }
+    for name in names.iter().chain(&names) {
+        ch.publish(name, name);
+    }
+    let before = world.steps();
+    let mut seen = Vec::new();
+    for tag in 1..=200 {
+        seen.extend(ch.messages().into_iter().map(|message| message.routing_key));
+        ch.ack(tag);
+    }
+    assert!(world.steps() - before < 2_000, "{} steps", world.steps() - before);
+    assert_eq!(seen.len(), 200);
+    assert_eq!(seen[..100].iter().collect::<std::collections::BTreeSet<_>>().len(), 100);
+    let before = world.steps();
+    (0..100).for_each(|_| ch.qos(1, true));
+    assert!(world.steps() - before < 1_000, "qos asks no consumer");
+}
+
+#[test]
+fn many_consumers_leave_a_queue_in_steps() {
+    let world = World::new();
+    let (client, holder) = (world.client(), world.client());
+    client.channel(1).declare_with("q", &[("x-single-active-consumer", Value::Bool(true))]);
+    let subscribing = holder.channel(1);
+    world.batch(|| {
+        for number in 0..MANY {
+            let tag = number.to_string();
+            let consume = basic::Consume {
+                queue: s("q"),
+                consumer_tag: s(&tag),
+                nowait: true,
+                ..Default::default()
+            };
+            subscribing.send(consume);
+        }
+    });
+    assert_eq!(world.consumers(), MANY);
+    holder.vanish();
+    assert_eq!(world.consumers(), 0);
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn bindings_leave_with_their_queue_in_steps_and_lead_nowhere_meanwhile() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.exchange("going", "direct");
+    ch.declare("q");
+    world.batch(|| {
+        for number in 0..MANY {
+            let key = number.to_string();
+            let (queue, exchange, nowait) = (s("q"), s("amq.direct"), true);
+            ch.send(queue::Bind {
+                queue,
+                exchange,
+                routing_key: s(&key),
+                nowait,
+                ..Default::default()
+            });
+        }
+    });
+    world.pause_work();
+    assert_eq!(ch.call(queue::Delete { queue: s("q"), ..Default::default() }), "queue.delete-ok 0");
+    let last = (MANY - 1).to_string();
+    ch.publish_mandatory("amq.direct", &last, "a");
+    assert_eq!(client.lines(), ["basic.return 312 NO_ROUTE a"]);
+    world.work_to_the_end();
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn a_large_queue_is_deleted_in_steps_and_its_memory_counts_until_then() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(&world, ch, "q", MANY);
+    let before = world.message_memory();
+    world.pause_work();
+    let deleted = ch.call(queue::Delete { queue: s("q"), ..Default::default() });
+    assert_eq!(deleted, format!("queue.delete-ok {MANY}"));
+    assert!((1..before).contains(&world.message_memory()), "{} bytes", world.message_memory());
+    ch.declare("q");
+    assert_eq!(world.counts("q"), "0/0", "another one of this name is empty");
+    world.work_to_the_end();
+    assert_eq!(world.message_memory(), 0);
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn policies_come_to_many_queues_and_messages_in_steps() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("large");
+    fill(&world, ch, "large", MANY);
+    world.batch(|| {
+        for number in 0..MANY {
+            let name = format!("q{number}");
+            ch.send(queue::Declare { queue: s(&name), nowait: true, ..Default::default() });
+        }
+    });
+    world.policies(&max_length(1));
+    assert_eq!(world.counts("large"), "1/0");
+    let last = world.queue(&format!("q{}", MANY - 1)).expect("it is there");
+    assert_eq!(last.policy.as_deref(), Some("short"));
+    assert_holds_are_bounded(&world);
+}
+
+fn max_length(messages: i64) -> PolicySet {
+    let keys = [("max-length".to_owned(), PolicyValue::Integer(messages))];
+    let mut policies = PolicySet::default();
+    let kind = PolicyKind::User;
+    let policy = Policy::parse(kind, "short", ".*", Some("queues"), 0, keys).expect("a policy");
+    policies.set(kind, policy);
+    policies
+}
