@@ -78,7 +78,7 @@ impl<T> Bag<T> {
     }
 
     /// All of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.values.iter()
     }
 

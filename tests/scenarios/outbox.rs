@@ -86,8 +86,22 @@ fn a_client_that_does_not_read_is_answered_all_the_same() {
     ch.messages();
     let answer = ch.call(queue::Declare { queue: s("q"), ..Default::default() });
     assert_eq!(answer, "queue.declare-ok q ready=1 consumers=1");
-    // To get is an answer too.
-    assert!(ch.get("q").starts_with("basic.get-ok 5 "));
+}
+
+#[test]
+fn a_get_waits_for_room_as_a_delivery_does() {
+    let world = World::new();
+    let (slow, publisher) = (world.client(), world.client());
+    let (ch, from) = (slow.channel(1), publisher.channel(1));
+    from.declare("q");
+    slow.stall();
+    publish(from, 6);
+    let get = || slow.send_once(1, basic::Get { queue: s("q"), ..Default::default() });
+    (0..6).for_each(|_| get());
+    assert_eq!(world.counts("q"), "2/4", "those that the outbox had room for");
+    slow.unstall();
+    get();
+    assert_eq!(ch.messages().len(), 5);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, Rights, User};
-use leveret::broker::command::{Handled, Outgoing};
+use leveret::broker::command::{Handled, Outgoing, Wait};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::{Checked, Fault};
 use leveret::broker::paging::{MemoryShare, PageOrder};
@@ -764,11 +764,13 @@ impl Client {
         let now = inner.now;
         for command in commands {
             let mut handled = inner.vhost.handle_command(now, id, command);
-            while let Handled::Waits { command, .. } = handled {
+            while let Handled::Waits { command, wait } = handled {
                 inner.finish();
                 if !waits {
                     break;
                 }
+                let is_stalled = self.receiver.borrow().stalled && wait == Wait::Room;
+                assert!(!is_stalled, "waits for a client that does not read");
                 handled = inner.vhost.handle_command(now, id, command);
             }
         }

@@ -13,7 +13,7 @@ use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::ManualClock;
 use crate::handle::tests::{client, peer};
-use crate::handle::{Batch, OnClose, Session};
+use crate::handle::{Applied, Batch, OnClose, Session};
 use crate::outbox::Outbox;
 use crate::store::{MemoryDisk, Options};
 
@@ -54,7 +54,12 @@ impl RunningVhost {
     }
 
     async fn command(&self, command: Command<'_>) {
-        self.session.as_ref().unwrap().apply(&mut Batch::new(vec![command])).await;
+        let session = self.session.as_ref().unwrap();
+        let mut batch = Batch::new(vec![command]);
+        while session.apply(&mut batch).await == Applied::NoRoom {
+            // All that was sent is taken for written.
+            session.write_receipts().written(usize::MAX);
+        }
     }
 
     async fn publish(&self) {
