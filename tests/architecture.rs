@@ -22,7 +22,7 @@ const RANKS: [&[&str]; 7] = [
 
 /// All that a pure crate or room may name from outside. Whatever is not here (`tokio`, `tracing`,
 /// `parking_lot`, `std::fs`, `std::net`, `std::thread`, `std::time` …) it may not.
-const PURE_STD: [&str; 16] = [
+const PURE_STD: [&str; 17] = [
     "array",
     "borrow",
     "cmp",
@@ -39,6 +39,7 @@ const PURE_STD: [&str; 16] = [
     "rc",
     "str",
     "sync::Arc",
+    "vec::IntoIter",
 ];
 const BROKER_CRATES: [&str; 10] = [
     "leveret_codec",

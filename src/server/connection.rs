@@ -352,7 +352,7 @@ impl<R: Incoming> Reader<R> {
                 // rabbitmq: while it is blocked a silent client is not given up.
                 tokio::select! {
                     biased;
-                    written = writing.join_next() => return end_of_writing(written),
+                    written = writing.join_next() => return end_of_writing(written.as_ref()),
                     () = session.wait_until_unblocked() => {}
                     // why: a connection that is closed meanwhile must be read from, for its close-ok.
                     () = tokio::time::sleep(BLOCKED_LOOK) => {}
@@ -368,7 +368,7 @@ impl<R: Incoming> Reader<R> {
             loop {
                 tokio::select! {
                     biased;
-                    written = writing.join_next() => return end_of_writing(written),
+                    written = writing.join_next() => return end_of_writing(written.as_ref()),
                     () = monitor.tick() => {
                         if monitor.is_quiet(self.received) {
                             self.buffer.shrink();
@@ -501,7 +501,7 @@ async fn wait_for_room<R: Incoming>(
     loop {
         tokio::select! {
             biased;
-            written = writing.join_next() => return Err(end_of_writing(written)),
+            written = writing.join_next() => return Err(end_of_writing(written.as_ref())),
             () = session.wait_for_room() => return Ok(()),
             () = monitor.tick() => {
                 // why: a client that reads is alive, even if we do not read from it until it has read more.
@@ -519,7 +519,7 @@ async fn wait_for_room<R: Incoming>(
 }
 
 /// How the connection ends when its writer has.
-fn end_of_writing(written: Option<Result<io::Result<()>, JoinError>>) -> Ended {
+fn end_of_writing(written: Option<&Result<io::Result<()>, JoinError>>) -> Ended {
     match written {
         Some(Ok(Ok(()))) => Ended::Written,
         _ => Ended::WriteFailed,

@@ -166,6 +166,7 @@ fn what_a_client_held_comes_back_as_one_and_in_order() {
     assert_holds_are_bounded(&world);
     let expected = (0..MANY).map(|number| number.to_string()).chain(["last".to_owned()]);
     ch.consume_no_ack("q", "d");
+    world.work_to_the_end();
     let bodies = ch.bodies();
     let wrong = bodies.iter().cloned().zip(expected).find(|(found, expected)| found != expected);
     assert_eq!((bodies.len(), wrong), (MANY + 1, None), "in their order");
