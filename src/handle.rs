@@ -213,7 +213,7 @@ impl VhostHandle {
             state.turns += u64::from(has_work);
             has_work.then_some(state.turns)
         });
-        if let Some(turns) = turns.await {
+        if let Some(turns) = turns.await.flatten() {
             self.shared.turns.send_replace(turns);
         }
     }

@@ -283,8 +283,9 @@ impl Failure {
             "a virtual host failed inside the broker and is out of service until the broker starts again; \
              please report this"
         );
-        // Commands that wait for a page go on, and find the vhost failed.
+        // Commands that wait for a page or for work go on, and find the vhost failed.
         shared.pages.send_replace(u64::MAX);
+        shared.turns.send_replace(u64::MAX);
         // why: what is half changed may fail once more.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(vhost)));
     }

@@ -223,8 +223,8 @@ async fn a_panic_under_the_lock_fails_the_vhost_for_good() {
 
     // Nothing has an effect any more.
     let method = Method::ChannelOpen(channel::Open::default());
-    let mut commands = vec![Command::Method { channel: 1, method }];
-    assert!(!sessions[0].apply(&mut commands).await && commands.is_empty());
+    let mut batch = Batch::new(vec![Command::Method { channel: 1, method }]);
+    assert_eq!(sessions[0].apply(&mut batch).await, Applied::All { blocked: false });
     handle.set_alarm(Some("an alarm"));
     handle.timeout().await;
     assert_eq!(handle.write(|_, _| ()), None);

@@ -200,7 +200,7 @@ async fn a_thread_that_ends_unasked_is_the_end_of_its_vhost_and_of_the_broker() 
     let declare = queue::Declare { queue: Q, durable: true, ..Default::default() };
     let methods = [Method::ChannelOpen(channel::Open::default()), Method::QueueDeclare(declare)];
     let commands = methods.map(|method| Command::Method { channel: 1, method });
-    session.apply(&mut commands.into()).await;
+    session.apply(&mut Batch::new(commands.into())).await;
 
     let failure = supervisor.failed().await.to_string();
     assert!(failure.starts_with("the log thread of vhost '/' failed: "), "{failure}");
