@@ -34,6 +34,9 @@ pub(super) struct DeletedExchanges {
     incoming: BindingSet,
 }
 
+/// How many steps a binding takes, which is taken out of the lists of both its ends.
+const STEPS: usize = 4;
+
 impl Vhost {
     /// Deletes an exchange with its bindings, and those that go with their last binding.
     pub(super) fn delete_exchange(&mut self, id: ExchangeId) {
@@ -54,7 +57,7 @@ impl Vhost {
         let destination = Destination::Queue(unbinding.queue);
         while !self.work.is_exhausted() {
             let (source, key, arguments) = unbinding.bindings.pop_first()?;
-            self.work.take(1);
+            self.work.take(STEPS);
             if let Some(exchange) = self.exchanges.get_mut(source) {
                 exchange.unbind(&Binding { destination, key, arguments });
                 self.auto_delete_exchange(source);
@@ -69,7 +72,7 @@ impl Vhost {
         mut deleted: Box<DeletedExchanges>,
     ) -> Option<Box<DeletedExchanges>> {
         while !self.work.is_exhausted() {
-            self.work.take(1);
+            self.work.take(STEPS);
             if let Some(id) = deleted.gone {
                 if let Some(binding) = deleted.bindings.pop_first() {
                     self.forget_binding(id, &binding);
