@@ -302,19 +302,30 @@ fn a_long_chain_of_auto_delete_exchanges_goes_without_recursion() {
     let ch = client.channel(1);
     ch.declare("q");
     let mut before = String::new();
-    for number in 0..LENGTH {
-        let name = format!("x{number}");
-        ch.call(exchange::Declare {
-            exchange: s(&name),
-            kind: s("fanout"),
-            auto_delete: true,
-            ..Default::default()
-        });
-        if !before.is_empty() {
-            ch.bind_exchange(&name, &before, "");
+    // why one batch: at the end of each all there is is counted anew.
+    world.batch(|| {
+        for number in 0..LENGTH {
+            let name = format!("x{number}");
+            ch.send(exchange::Declare {
+                exchange: s(&name),
+                kind: s("fanout"),
+                auto_delete: true,
+                nowait: true,
+                ..Default::default()
+            });
+            if !before.is_empty() {
+                ch.send(exchange::Bind {
+                    destination: s(&name),
+                    source: s(&before),
+                    nowait: true,
+                    ..Default::default()
+                });
+            }
+            before = name;
         }
-        before = name;
-    }
+    });
+    assert_eq!(ch.lines(), [""; 0]);
+    assert!(ch.has_exchange("x0"));
     ch.bind("q", &before, "");
     ch.call(leveret_codec::method::queue::Delete { queue: s("q"), ..Default::default() });
     assert!(!ch.has_exchange("x0"));
