@@ -5,6 +5,11 @@
 //! so; `LEVERET_SEED=17 cargo test --test it simulation::` lives it again. More of them:
 //! `LEVERET_SEEDS=100000`.
 
+#![allow(
+    clippy::explicit_auto_deref,
+    reason = "what is picked is a reference, and the type follows from that"
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod dice;

@@ -1,10 +1,5 @@
 //! What happens next.
 
-#![allow(
-    clippy::explicit_auto_deref,
-    reason = "what is picked is a reference, and the type follows from that"
-)]
-
 use std::rc::Rc;
 
 use super::super::model::{
