@@ -232,12 +232,23 @@ impl Life {
             if self.core.vhost.has_work() {
                 self.input(Input::Timeout);
             }
+            self.make_room(&input);
         };
         // Mostly at once; otherwise the records of neighbours may become one.
         if self.dice.below(4) > 0 {
             self.take_records();
         }
         replies
+    }
+
+    /// A command may wait for room in the outbox of its client, which reads what is there then.
+    fn make_room(&mut self, input: &Input) {
+        let (Input::Method(client, ..) | Input::Publish(client, ..)) = input else { return };
+        let Some(state) = self.model.clients.get_mut(client) else { return };
+        let octets = std::mem::take(&mut state.outbox);
+        if octets > 0 {
+            self.input(Input::Written(*client, octets));
+        }
     }
 
     /// The model does what the broker did, and what came out is compared.
