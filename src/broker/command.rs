@@ -1,8 +1,9 @@
 //! What goes into a virtual host and what comes out of it.
 
-use leveret_codec::{Method, Properties, ReplyCode, ShortStr, ShortString, encode, method::basic};
+use leveret_codec::method::{basic, channel, connection};
+use leveret_codec::{Method, Properties, ReplyCode, ShortStr, ShortString, encode};
 
-use super::error::{AtFault, Fault};
+use super::error::AtFault;
 use super::message::Message;
 
 /// One thing a client asks for, its content put together.
@@ -31,20 +32,12 @@ pub enum Command<'a> {
         /// The channel it came on.
         channel: u16,
         /// Why.
-        fault: Box<Fault>,
-        /// Class of the method at fault.
-        class_id: u16,
-        /// The method at fault.
-        method_id: u16,
+        at_fault: AtFault,
     },
     /// The connection broke the protocol and is to be closed.
     Fault {
         /// Why.
-        fault: Box<Fault>,
-        /// Class of the method at fault, zero when there is none.
-        class_id: u16,
-        /// The method at fault, zero when there is none.
-        method_id: u16,
+        at_fault: AtFault,
         /// Whether what follows cannot be read any more, not even a close-ok.
         input_ends: bool,
     },
@@ -91,8 +84,8 @@ pub enum Wait {
 }
 
 impl From<AtFault> for Command<'_> {
-    fn from(AtFault { fault, class_id, method_id }: AtFault) -> Self {
-        Command::Fault { fault, class_id, method_id, input_ends: false }
+    fn from(at_fault: AtFault) -> Self {
+        Command::Fault { at_fault, input_ends: false }
     }
 }
 
@@ -138,6 +131,14 @@ pub enum Outgoing {
         /// The message.
         message: Message,
     },
+    /// channel.close, or on channel 0 connection.close.
+    // why: not encoded yet, so that a client in the process learns the reason itself.
+    Close {
+        /// The channel.
+        channel: u16,
+        /// Why.
+        at_fault: AtFault,
+    },
     /// Nothing follows: the socket is to be closed once all before is written.
     End,
 }
@@ -180,6 +181,7 @@ impl Outgoing {
                 encode::method(out, *channel, &returned);
                 content(out, *channel, message, frame_max);
             }
+            Outgoing::Close { channel, at_fault } => encode_close(out, *channel, at_fault),
             Outgoing::End => {}
         }
     }
@@ -192,6 +194,7 @@ impl Outgoing {
             Outgoing::GetOk { message, .. } | Outgoing::Return { message, .. } => {
                 content_size(message)
             }
+            Outgoing::Close { .. } => CLOSE_SIZE,
             Outgoing::End => 0,
         }
     }
@@ -208,9 +211,58 @@ fn content(out: &mut Vec<u8>, channel: u16, message: &Message, frame_max: u32) {
     encode::body(out, channel, message.body(), frame_max);
 }
 
+/// Appends channel.close, or on channel 0 connection.close.
+pub(super) fn encode_close(out: &mut Vec<u8>, channel: u16, at_fault: &AtFault) {
+    let &AtFault { ref fault, class_id, method_id } = at_fault;
+    let (reply_code, text) = (fault.code().code(), fault.reply_text());
+    let reply_text = ShortStr::truncated(&text);
+    if channel == 0 {
+        let close = connection::Close { reply_code, reply_text, class_id, method_id };
+        encode::method(out, channel, &close);
+    } else {
+        let close = channel::Close { reply_code, reply_text, class_id, method_id };
+        encode::method(out, channel, &close);
+    }
+}
+
+/// The longest text of a close, and the fixed fields around it.
+const CLOSE_SIZE: usize = 280;
+
 /// The frames around a message of ordinary names: three times eight octets and the fixed fields.
 const CONTENT_OVERHEAD: usize = 64;
 
 fn content_size(message: &Message) -> usize {
     message.as_bytes().len() + CONTENT_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use leveret_codec::frame;
+
+    use super::*;
+    use crate::broker::error::Fault;
+
+    fn encoded(channel: u16, text: &str) -> Vec<u8> {
+        let fault = Fault::ClosedByOperator(text.to_owned());
+        let close = Outgoing::Close { channel, at_fault: AtFault::new(fault, (60, 40)) };
+        let mut frames = Vec::new();
+        close.encode(&mut frames, 4096);
+        assert!(frames.len() <= close.size(), "{} octets", frames.len());
+        frames
+    }
+
+    #[test]
+    fn a_fault_closes_the_channel_it_is_sent_on() {
+        const TEXT: &[u8] = b"CONNECTION_FORCED - go";
+        for (channel, class, method) in [(0, 10, 50), (7, 20, 40)] {
+            let mut payload = vec![0, class, 0, method, 1, 64, TEXT.len() as u8];
+            payload.extend_from_slice(TEXT);
+            payload.extend_from_slice(&[0, 60, 0, 40]);
+            let mut expected = vec![frame::METHOD, 0, channel as u8, 0, 0, 0, payload.len() as u8];
+            expected.extend(payload);
+            expected.push(0xce);
+            assert_eq!(encoded(channel, "go"), expected);
+        }
+        encoded(1, &"x".repeat(300));
+    }
 }

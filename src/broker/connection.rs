@@ -112,7 +112,7 @@ impl Connection {
         match (result, &mut self.stage) {
             (Ok(()), _) => self.stage = Stage::Running,
             (Err(fault), Stage::Handshake(handshake)) => {
-                handshake.handle_refused(&fault, &mut self.output);
+                handshake.handle_refused(fault, &mut self.output);
             }
             (Err(_), _) => {}
         }
@@ -187,8 +187,7 @@ impl Connection {
                 Fault::InvalidFrameEnd { start: FrameStart::new(kind, payload), end }
             }
         };
-        let fault = Box::new(fault);
-        commands.push(Command::Fault { fault, class_id: 0, method_id: 0, input_ends: true });
+        commands.push(Command::Fault { at_fault: fault.into(), input_ends: true });
         self.turn_deaf();
     }
 

@@ -224,10 +224,7 @@ impl Contents {
         let Stage::Body { properties, announced, body, .. } = content.stage else {
             return Ok(None);
         };
-        let refused = |fault: Fault| {
-            let fault = fault.into();
-            Command::Unacceptable { channel, fault, class_id: BASIC, method_id: PUBLISH }
-        };
+        let refused = |fault| Command::Unacceptable { channel, at_fault: at_publish(fault) };
         // why: the virtual host knows better whether the channel is open, or is about to close.
         let Some(to) = content.to else { return Ok(Some(refused(Fault::ChannelNotOpen))) };
         let max = self.max_message_size;
@@ -367,5 +364,5 @@ fn append(body: &mut Vec<u8>, part: &[u8], announced: u64) {
 
 /// A fault that is told with basic.publish.
 fn at_publish(fault: Fault) -> AtFault {
-    AtFault { fault: fault.into(), class_id: BASIC, method_id: PUBLISH }
+    AtFault::new(fault, (BASIC, PUBLISH))
 }

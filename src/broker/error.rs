@@ -419,7 +419,7 @@ impl Fault {
 }
 
 /// A fault and the method it is told with.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AtFault {
     /// What is wrong.
     pub fault: Box<Fault>,
@@ -429,9 +429,16 @@ pub struct AtFault {
     pub method_id: u16,
 }
 
-impl From<Fault> for AtFault {
-    fn from(fault: Fault) -> Self {
-        AtFault { fault: Box::new(fault), class_id: 0, method_id: 0 }
+impl AtFault {
+    /// The fault of a method, which its class and its own number name.
+    pub fn new(fault: impl Into<Box<Fault>>, (class_id, method_id): (u16, u16)) -> Self {
+        AtFault { fault: fault.into(), class_id, method_id }
+    }
+}
+
+impl<F: Into<Box<Fault>>> From<F> for AtFault {
+    fn from(fault: F) -> Self {
+        AtFault::new(fault, (0, 0))
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn method_fault(frame: &Frame<'_>, error: &MethodError<'_>) -> Option
         MethodError::Short => Some(unknown_frame(frame).into()),
         MethodError::Malformed { class_id, method_id, arguments, .. } => {
             let fault = Fault::MalformedMethod { arguments: arguments.to_vec() };
-            Some(AtFault { fault: fault.into(), class_id, method_id })
+            Some(AtFault::new(fault, (class_id, method_id)))
         }
         MethodError::NotUtf8 { .. } => Some(Fault::NotUtf8.into()),
         MethodError::Unknown { .. } | MethodError::BadTable { .. } => None,

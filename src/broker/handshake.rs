@@ -18,11 +18,12 @@ use std::sync::Arc;
 use leveret_codec::encode;
 use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
-use leveret_codec::{Frame, Method, ShortStr, Table, TableBuf, Value, frame};
+use leveret_codec::{Frame, Method, Table, TableBuf, Value, frame};
 
 use super::access::{AuthenticationFailure, Credentials, EXTERNAL, User};
+use super::command::encode_close;
 use super::connection_info::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
-use super::error::Fault;
+use super::error::{AtFault, Fault};
 use super::limits;
 
 /// The name that clients switch features by.
@@ -159,7 +160,7 @@ impl Handshake {
                 Progress::More
             }
             Err(_) if self.announced(b"authentication_failure_close") => {
-                self.close(&Fault::LoginRefused(self.mechanism), 0, 0, output);
+                self.close(&Fault::LoginRefused(self.mechanism).into(), output);
                 Progress::More
             }
             Err(_) => self.refuse(),
@@ -167,8 +168,8 @@ impl Handshake {
     }
 
     /// The edge could not open the virtual host.
-    pub(super) fn handle_refused(&mut self, fault: &Fault, output: &mut Vec<u8>) {
-        self.close(fault, 10, 40, output);
+    pub(super) fn handle_refused(&mut self, fault: Box<Fault>, output: &mut Vec<u8>) {
+        self.close(&AtFault::new(fault, (10, 40)), output);
     }
 
     fn start_ok(
@@ -230,27 +231,14 @@ impl Handshake {
         announced == Some(Value::Bool(true))
     }
 
-    fn close(&mut self, fault: &Fault, class_id: u16, method_id: u16, output: &mut Vec<u8>) {
-        encode_close(output, fault, class_id, method_id);
+    fn close(&mut self, at_fault: &AtFault, output: &mut Vec<u8>) {
+        encode_close(output, 0, at_fault);
         self.step = Step::CloseOk;
     }
 
     fn refuse(&self) -> Progress {
         Progress::End { delay_ms: limits::REFUSAL_DELAY_MS }
     }
-}
-
-/// Appends the connection.close that tells of a fault.
-/// Appends a connection.close that tells of a fault.
-pub fn encode_close(out: &mut Vec<u8>, fault: &Fault, class_id: u16, method_id: u16) {
-    let text = fault.reply_text();
-    let close = connection::Close {
-        reply_code: fault.code().code(),
-        reply_text: ShortStr::truncated(&text),
-        class_id,
-        method_id,
-    };
-    encode::method(out, 0, &close);
 }
 
 /// PLAIN: NUL, user, NUL, password.

@@ -16,7 +16,6 @@ use super::inbox::{Chosen, Told};
 use super::{ConnectionPeer, Shared};
 use crate::broker::command::Outgoing;
 use crate::broker::error::Fault;
-use crate::broker::handshake::encode_close;
 use crate::broker::paging::PageOrder;
 use crate::broker::record::Record;
 use crate::broker::time::Time;
@@ -154,10 +153,9 @@ impl State {
         let vhost = std::mem::replace(&mut self.vhost, empty);
         self.records.clear();
         self.page_orders.clear();
-        let mut frames = Vec::new();
-        encode_close(&mut frames, &Fault::VhostFailed, 0, 0);
+        let close = Outgoing::Close { channel: 0, at_fault: Fault::VhostFailed.into() };
         for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
-            let mut last = vec![Outgoing::Frames(frames.clone()), Outgoing::End];
+            let mut last = vec![close.clone(), Outgoing::End];
             afterwards.writers.extend(slot.outbox.append(&mut last));
             afterwards.ended.push(slot);
         }

@@ -14,13 +14,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use leveret_codec::method::{channel, confirm};
-use leveret_codec::{Decoder, Method, ReplyCode, ShortStr, TableBuf};
+use leveret_codec::{Decoder, Method, ReplyCode, TableBuf};
 
 use super::AppState;
 use super::access::Caller;
 use super::answer::Failure;
 use crate::broker::command::{Command, Outgoing};
 use crate::broker::connection::ConnectionInfo;
+use crate::broker::error::Fault;
 use crate::broker::limits;
 use crate::broker::message::Message;
 use crate::handle::{Applied, Batch, ConnectionPeer, OnClose, Session, WriteReceipts};
@@ -74,48 +75,55 @@ pub(super) struct Got {
     pub(super) message: Message,
 }
 
-/// Why the broker closed the channel.
+/// Why a local client does not get what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    code: u16,
-    /// `NAME - explanation`.
-    text: String,
+pub(super) enum Refusal {
+    /// The broker closed the channel, or the connection.
+    Fault(Box<Fault>),
+    /// The answer did not come in time.
+    NoAnswer,
 }
 
 impl Refusal {
     /// As RabbitMQ tells it of what is declared, bound and deleted: 404 and 401, or 400 with the
     /// explanation.
     pub(super) fn of_definition(&self) -> Failure {
-        const NOT_FOUND: u16 = ReplyCode::NotFound as u16;
-        const ACCESS_REFUSED: u16 = ReplyCode::AccessRefused as u16;
-        const NOT_ALLOWED: u16 = ReplyCode::NotAllowed as u16;
-        match self.code {
-            NOT_FOUND => Failure::not_found(self.explanation()),
-            ACCESS_REFUSED | NOT_ALLOWED => access_refused(),
-            _ => Failure::bad_request(self.explanation()),
+        let Refusal::Fault(fault) = self else { return no_answer() };
+        match fault.code() {
+            ReplyCode::NotFound => Failure::not_found(explanation(fault)),
+            ReplyCode::AccessRefused | ReplyCode::NotAllowed => access_refused(),
+            _ => Failure::bad_request(explanation(fault)),
         }
     }
 
     /// As RabbitMQ tells it of what is fetched and purged: 404 and 401 with the text, or 400 with
     /// the code as well.
     pub(super) fn of_use(&self) -> Failure {
-        const NOT_FOUND: u16 = ReplyCode::NotFound as u16;
-        const ACCESS_REFUSED: u16 = ReplyCode::AccessRefused as u16;
-        match self.code {
-            NOT_FOUND => Failure::not_found(self.text.clone()),
-            ACCESS_REFUSED => Failure::not_authorised(self.text.clone()),
+        let Refusal::Fault(fault) = self else { return no_answer() };
+        match fault.code() {
+            ReplyCode::NotFound => Failure::not_found(reply_text(fault)),
+            ReplyCode::AccessRefused => Failure::not_authorised(reply_text(fault)),
             _ => self.of_publish(),
         }
     }
 
     /// As RabbitMQ tells it of what is published: 400 with the code and the text.
     pub(super) fn of_publish(&self) -> Failure {
-        Failure::bad_request(format!("{} {}", self.code, self.text))
+        let Refusal::Fault(fault) = self else { return no_answer() };
+        Failure::bad_request(format!("{} {}", fault.code().code(), reply_text(fault)))
     }
+}
 
-    fn explanation(&self) -> &str {
-        self.text.split_once(" - ").map_or(self.text.as_str(), |(_, explanation)| explanation)
-    }
+fn reply_text(fault: &Fault) -> String {
+    String::from_utf8_lossy(&fault.reply_text()).into_owned()
+}
+
+fn explanation(fault: &Fault) -> String {
+    String::from_utf8_lossy(&fault.explanation()).into_owned()
+}
+
+fn no_answer() -> Failure {
+    Failure::internal("the broker did not answer in time")
 }
 
 fn access_refused() -> Failure {
@@ -155,9 +163,10 @@ impl LocalClient {
             room: Arc::default(),
         });
         let outbox = Arc::new(Outbox::default());
-        let session = handle.open(info, peer, outbox.clone(), OnClose::new(|| {})).await.map_err(
-            |fault| Failure::bad_request(String::from_utf8_lossy(&fault.reply_text()).into_owned()),
-        )?;
+        let session = handle
+            .open(info, peer, outbox.clone(), OnClose::new(|| {}))
+            .await
+            .map_err(|fault| Failure::bad_request(reply_text(&fault)))?;
         let receipts = session.write_receipts();
         let mut client = LocalClient { session, outbox, receipts, answers: VecDeque::new() };
         client.cast([Method::ChannelOpen(channel::Open::default())]).await;
@@ -235,8 +244,7 @@ impl LocalClient {
             match tokio::time::timeout(TIMEOUT, self.outbox.take(&mut outgoing)).await {
                 Ok(true) => self.read_all(outgoing),
                 Ok(false) | Err(_) => {
-                    let text = "INTERNAL_ERROR - the broker did not answer in time".to_owned();
-                    return Err(Refusal { code: ReplyCode::InternalError as u16, text });
+                    return Err(Refusal::NoAnswer);
                 }
             }
         }
@@ -250,6 +258,9 @@ impl LocalClient {
                 self.answers.push_back(Answer::Got(got));
             }
             Outgoing::Return { .. } => self.answers.push_back(Answer::Returned),
+            Outgoing::Close { at_fault, .. } => {
+                self.answers.push_back(Answer::Refused(Refusal::Fault(at_fault.fault)));
+            }
             Outgoing::Deliver(_) | Outgoing::End => {}
         }
     }
@@ -268,13 +279,8 @@ impl LocalClient {
 }
 
 fn answer_of(method: &Method<'_>) -> Option<Answer> {
-    let refused = |code: u16, text: ShortStr<'_>| {
-        Some(Answer::Refused(Refusal { code, text: text.to_string() }))
-    };
     match method {
         Method::ConnectionOpenOk(_) | Method::ChannelOpenOk(_) => None,
-        Method::ChannelClose(close) => refused(close.reply_code, close.reply_text),
-        Method::ConnectionClose(close) => refused(close.reply_code, close.reply_text),
         Method::BasicGetEmpty(_) => Some(Answer::Empty),
         Method::BasicAck(_) => Some(Answer::Confirmed(true)),
         Method::BasicNack(_) => Some(Answer::Confirmed(false)),

@@ -12,9 +12,8 @@ use super::work::Task;
 use crate::broker::client::{Client, ClientState};
 use crate::broker::command::{Command, Outgoing};
 use crate::broker::connection::ConnectionInfo;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{AtFault, Checked, Fault};
 use crate::broker::expiry::Deadline;
-use crate::broker::handshake::encode_close;
 use crate::broker::ids::ConnectionId;
 use crate::broker::limits;
 
@@ -56,14 +55,7 @@ impl Vhost {
     }
 
     /// The client made a fault that costs it the connection, or the broker wants it to go.
-    pub(super) fn close_client(
-        &mut self,
-        id: ConnectionId,
-        fault: &Fault,
-        class_id: u16,
-        method_id: u16,
-        deaf: bool,
-    ) {
+    pub(super) fn close_client(&mut self, id: ConnectionId, at_fault: AtFault, deaf: bool) {
         let Some(client) = self.sessions.client(id) else { return };
         if client.state != ClientState::Open {
             return;
@@ -73,9 +65,7 @@ impl Vhost {
             0 => limits::CLOSE_TIMEOUT_MS,
             seconds => limits::CLOSE_TIMEOUT_MS.min(u64::from(seconds) * 1000),
         };
-        let mut frames = Vec::new();
-        encode_close(&mut frames, fault, class_id, method_id);
-        self.sessions.send(id, Outgoing::Frames(frames));
+        self.sessions.send(id, Outgoing::Close { channel: 0, at_fault });
         if let Some(client) = self.sessions.client_mut(id) {
             client.state = ClientState::Closing { deaf };
         }
@@ -136,15 +126,8 @@ impl Vhost {
     }
 
     /// A fault that costs the client the channel.
-    pub(super) fn close_channel(
-        &mut self,
-        via: ChannelRef,
-        fault: &Fault,
-        class_id: u16,
-        method_id: u16,
-    ) {
+    pub(super) fn close_channel(&mut self, via: ChannelRef, at_fault: AtFault) {
         self.flush_confirms(via.channel);
-        let fault = Box::new(fault.clone());
-        self.release_channel(via, AfterRelease::CloseChannel { via, fault, class_id, method_id });
+        self.release_channel(via, AfterRelease::CloseChannel { via, at_fault });
     }
 }

@@ -9,7 +9,7 @@ use super::fan_out::{FanOut, Then};
 use super::sessions::ChannelRef;
 use super::settle::{HeldQueues, Settlement};
 use super::work::Task;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{AtFault, Checked, Fault};
 use crate::broker::ids::{ChannelId, Lsn, QueueId};
 use crate::broker::limits;
 use crate::broker::transaction::{HeldPublish, HeldSettlement, Transaction};
@@ -99,7 +99,7 @@ impl Vhost {
             }
         }
         if !commit.accepted {
-            self.close_channel(via, &Fault::PartialCommit, COMMIT.0, COMMIT.1);
+            self.close_channel(via, AtFault::new(Fault::PartialCommit, COMMIT));
         }
         None
     }

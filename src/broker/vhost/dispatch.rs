@@ -10,7 +10,7 @@ use crate::broker::channel::ChannelState;
 use crate::broker::client::ClientState;
 use crate::broker::command::{Command, Handled, Wait};
 use crate::broker::confirm::Confirms;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{AtFault, Checked, Fault};
 use crate::broker::ids::ConnectionId;
 use crate::broker::limits;
 use crate::broker::time::Time;
@@ -77,13 +77,14 @@ impl Vhost {
             }
             Command::Method { channel: 0, method } => self.handle_connection_method(id, &method),
             Command::Method { channel, method } => self.handle_method(id, channel, &method),
-            Command::Unacceptable { channel, fault, class_id, method_id } => {
-                if let Some(via) = self.via(id, channel, (class_id, method_id)) {
-                    self.check(via, (class_id, method_id), Err(fault));
+            Command::Unacceptable { channel, at_fault } => {
+                let ids = (at_fault.class_id, at_fault.method_id);
+                if let Some(via) = self.via(id, channel, ids) {
+                    self.check(via, ids, Err(at_fault.fault));
                 }
             }
-            Command::Fault { fault, class_id, method_id, input_ends } => {
-                self.close_client(id, &fault, class_id, method_id, input_ends);
+            Command::Fault { at_fault, input_ends } => {
+                self.close_client(id, at_fault, input_ends);
             }
             Command::Abort => self.end_client(id),
         }
@@ -97,8 +98,8 @@ impl Vhost {
                 self.sessions.reply(id, 0, &connection::UpdateSecretOk {});
             }
             _ => {
-                let fault = &Fault::NotOnConnection;
-                self.close_client(id, fault, method.class_id(), method.method_id(), false);
+                let ids = (method.class_id(), method.method_id());
+                self.close_client(id, AtFault::new(Fault::NotOnConnection, ids), false);
             }
         }
     }
@@ -113,11 +114,11 @@ impl Vhost {
             };
             if let Err(fault) = result {
                 // rabbitmq: too many channels are noticed by the reader, which names no method.
-                let (class_id, method_id) = match *fault {
+                let ids = match *fault {
                     Fault::ChannelLimit { .. } | Fault::UserChannelLimit { .. } => (0, 0),
                     _ => ids,
                 };
-                self.close_client(id, &fault, class_id, method_id, false);
+                self.close_client(id, AtFault::new(fault, ids), false);
             }
             return;
         }
@@ -204,20 +205,20 @@ impl Vhost {
     fn via_any(&mut self, id: ConnectionId, number: u16, ids: (u16, u16)) -> Option<ChannelRef> {
         let channel = self.sessions.client(id)?.channels.get(&number).copied();
         if channel.is_none() {
-            self.close_client(id, &Fault::ChannelNotOpen, ids.0, ids.1, false);
+            self.close_client(id, AtFault::new(Fault::ChannelNotOpen, ids), false);
         }
         Some(ChannelRef { connection: id, channel: channel?, number })
     }
 
     /// Closes what a fault costs.
-    fn check(&mut self, via: ChannelRef, (class_id, method_id): (u16, u16), result: Checked<()>) {
+    fn check(&mut self, via: ChannelRef, ids: (u16, u16), result: Checked<()>) {
         match result {
             Ok(()) => {}
             Err(fault) if fault.is_hard() => {
                 self.flush_confirms(via.channel);
-                self.close_client(via.connection, &fault, class_id, method_id, false);
+                self.close_client(via.connection, AtFault::new(fault, ids), false);
             }
-            Err(fault) => self.close_channel(via, &fault, class_id, method_id),
+            Err(fault) => self.close_channel(via, AtFault::new(fault, ids)),
         }
     }
 

@@ -225,7 +225,7 @@ impl Vhost {
         self.now = now;
         for connection in self.connections() {
             if chosen(&connection) {
-                self.close_client(connection.id, reason, 0, 0, false);
+                self.close_client(connection.id, reason.clone().into(), false);
             }
         }
         self.process_dead_letters();
@@ -234,7 +234,7 @@ impl Vhost {
     /// One connection is to be closed, if it is there.
     pub fn handle_close_client(&mut self, now: Time, connection: ConnectionId, reason: &Fault) {
         self.now = now;
-        self.close_client(connection, reason, 0, 0, false);
+        self.close_client(connection, reason.clone().into(), false);
         self.process_dead_letters();
     }
 

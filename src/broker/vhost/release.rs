@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use leveret_codec::ShortStr;
 use leveret_codec::method::{channel, connection};
 
 use super::Vhost;
@@ -16,7 +15,8 @@ use super::settle::HeldQueues;
 use super::work::Task;
 use crate::broker::channel::{Channel, ChannelState};
 use crate::broker::client::ClientState;
-use crate::broker::error::Fault;
+use crate::broker::command::Outgoing;
+use crate::broker::error::AtFault;
 use crate::broker::ids::{ChannelId, ConnectionId, QueueId};
 use crate::broker::transaction::Outcome;
 
@@ -47,7 +47,7 @@ pub(super) enum AfterRelease {
     /// The client has confirmed the end of a channel.
     ChannelEnd(ChannelRef),
     /// A fault costs the client a channel.
-    CloseChannel { via: ChannelRef, fault: Box<Fault>, class_id: u16, method_id: u16 },
+    CloseChannel { via: ChannelRef, at_fault: AtFault },
 }
 
 impl Vhost {
@@ -165,10 +165,8 @@ impl Vhost {
         match then {
             AfterRelease::CloseOk => self.sessions.reply(id, 0, &connection::CloseOk {}),
             // why: nothing follows the close of the connection, which came in between.
-            AfterRelease::CloseChannel { via, fault, class_id, method_id }
-                if state == Some(ClientState::Open) =>
-            {
-                self.send_channel_close(via, &fault, class_id, method_id);
+            AfterRelease::CloseChannel { via, at_fault } if state == Some(ClientState::Open) => {
+                self.send_channel_close(via, at_fault);
                 return;
             }
             AfterRelease::ChannelCloseOk(via) => {
@@ -188,24 +186,11 @@ impl Vhost {
         }
     }
 
-    fn send_channel_close(
-        &mut self,
-        via: ChannelRef,
-        fault: &Fault,
-        class_id: u16,
-        method_id: u16,
-    ) {
+    fn send_channel_close(&mut self, via: ChannelRef, at_fault: AtFault) {
         let Some(channel) = self.sessions.channel_mut(via.channel) else { return };
         // why: what is left of it only waits for close-ok.
         *channel = Channel::new(via.connection, via.number);
         channel.state = ChannelState::Closing;
-        let text = fault.reply_text();
-        let close = channel::Close {
-            reply_code: fault.code().code(),
-            reply_text: ShortStr::truncated(&text),
-            class_id,
-            method_id,
-        };
-        self.sessions.reply(via.connection, via.number, &close);
+        self.sessions.send(via.connection, Outgoing::Close { channel: via.number, at_fault });
     }
 }

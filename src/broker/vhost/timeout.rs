@@ -112,7 +112,7 @@ impl Vhost {
 
     fn close_late_channel(&mut self, via: ChannelRef, timeout_ms: u64) {
         let fault = Fault::ConsumerTimeout { channel: via.number, timeout_ms };
-        self.close_channel(via, &fault, 0, 0);
+        self.close_channel(via, fault.into());
     }
 
     fn queue_deadline(&mut self, id: QueueId) {

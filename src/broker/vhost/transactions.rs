@@ -6,7 +6,7 @@ use leveret_codec::method::tx;
 use super::Vhost;
 use super::sessions::ChannelRef;
 use super::work::Task;
-use crate::broker::error::{Checked, Fault};
+use crate::broker::error::{AtFault, Checked, Fault};
 use crate::broker::ids::{ChannelId, ExchangeId};
 use crate::broker::message::Message;
 use crate::broker::transaction::{HeldPublish, Transaction};
@@ -107,7 +107,7 @@ impl Vhost {
                     self.sessions.reply(via.connection, via.number, &tx::CommitOk {});
                 }
                 Some(_) if self.journal.has_failed() => {
-                    self.close_channel(via, &Fault::PartialCommit, 90, 20);
+                    self.close_channel(via, AtFault::new(Fault::PartialCommit, (90, 20)));
                 }
                 Some(_) => self.journal.list_committing(id),
                 None => {}

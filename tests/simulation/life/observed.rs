@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use leveret::broker::command::Outgoing;
+use leveret::broker::limits;
 use leveret::broker::message::Message;
 use leveret_codec::{Decoder, Method};
 
@@ -60,6 +61,11 @@ impl Observed {
             Outgoing::Return { channel, message } => {
                 let body = Content::of(&message).body;
                 self.notices.push(((client, channel), Notice::Returned(body)));
+            }
+            Outgoing::Close { .. } => {
+                let mut frames = Vec::new();
+                item.encode(&mut frames, limits::FRAME_MAX);
+                self.note_frames(client, &frames);
             }
             Outgoing::End => panic!("nobody is cut off"),
         }
