@@ -18,7 +18,9 @@ use self::inputs::{close_ok, input_of};
 use self::observed::Observed;
 use self::world::World;
 use super::dice::Dice;
-use super::model::{At, Client, Destination, Durable, Model, Op, Reply, Request, table};
+use super::model::{
+    At, Client, Destination, Durable, Model, Op, Reply, Request, Subscription, kind, table,
+};
 use super::replay::{Core, Input, Journal};
 
 /// The durable state after a step and the number of records that say so.
@@ -135,6 +137,11 @@ impl Life {
         for name in self.model.mortal_first() {
             let is_filled =
                 |model: &Model| model.queues.get(name).is_some_and(|queue| !queue.ready.is_empty());
+            if !kind(name).allows_get() {
+                let consume = Subscription::all_of(name);
+                self.happen(Op::On((client, 1), Request::Consume(consume)));
+                continue;
+            }
             let get = || Op::On((client, 1), Request::Get(name, true));
             while is_filled(&self.model) {
                 self.happen(get());
@@ -186,7 +193,7 @@ impl Life {
     }
 
     fn client_op(&mut self, op: &Op) {
-        let input = input_of(op).expect("a client does it");
+        let input = input_of(op, &self.model).expect("the broker hears of it");
         let replies = self.give(input, Some(op));
         // What a client does of itself next.
         for (at, reply) in replies {
@@ -217,7 +224,7 @@ impl Life {
     #[allow(clippy::needless_pass_by_value)]
     fn give(&mut self, input: Input, op: Option<&Op>) -> Vec<(At, Reply)> {
         let now = Time::from_millis(self.model.now);
-        let starts = matches!(input, Input::Recover(_));
+        let starts = matches!(input, Input::Recover(..));
         let replies = loop {
             let outputs = self.core.apply(now, &input);
             self.journal.note(now, input.clone(), &outputs);

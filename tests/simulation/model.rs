@@ -15,6 +15,7 @@ mod exchanges;
 mod kinds;
 mod matching;
 mod op;
+mod policies;
 mod queues;
 mod transactions;
 
@@ -34,12 +35,14 @@ use self::matching::{headers_match, topic_matches};
 pub(crate) use self::op::{
     At, Confirm, Notice, Op, Outcome, Publish, Reply, Request, Settlement, Subscription,
 };
+pub(crate) use self::policies::{POLICIES, PolicyKind};
 pub(crate) use self::queues::{Copy, Queue};
 pub(crate) use self::transactions::Transaction;
 
 // spec: reply codes, of what costs a channel.
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
+const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// A client that is connected.
@@ -56,6 +59,8 @@ pub(crate) struct Model {
     pub(crate) queues: BTreeMap<&'static str, Queue>,
     pub(crate) exchanges: BTreeSet<&'static str>,
     pub(crate) bindings: BTreeSet<Binding>,
+    /// Those that are set.
+    pub(crate) policies: Vec<&'static PolicyKind>,
     pub(crate) clients: BTreeMap<u64, Client>,
     pub(crate) channels: BTreeMap<At, Channel>,
     /// What entered durable queues since it was asked last, gone again or not.

@@ -1,12 +1,14 @@
 //! The core with its inputs as data, so that a life can be lived again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use leveret::broker::access::User;
 use leveret::broker::command::{Command, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionInfo, ConnectionSettings, Progress};
 use leveret::broker::message::Message;
 use leveret::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
+use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record, Recovered};
 use leveret::broker::time::Time;
 use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
@@ -18,7 +20,9 @@ use leveret_codec::{Method, ShortStr, Value, encode, frame};
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// A new virtual host takes up what a store has kept.
-    Recover(Recovered),
+    Recover(Recovered, Arc<PolicySet>),
+    /// These policies are set now.
+    Policies(Arc<PolicySet>),
     /// A client opens a connection.
     Open(u64),
     /// A client sends a method, the payload of its frame.
@@ -60,8 +64,12 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new() -> Self {
+        Core::with_policies(Arc::default())
+    }
+
+    fn with_policies(policies: Arc<PolicySet>) -> Self {
         Core {
-            vhost: Vhost::new("/", &VhostSettings { seed: 1, ..Default::default() }),
+            vhost: Vhost::new("/", &VhostSettings { seed: 1, policies }),
             ids: BTreeMap::new(),
             is_handled: true,
         }
@@ -71,11 +79,12 @@ impl Core {
     pub(crate) fn apply(&mut self, now: Time, input: &Input) -> Vec<Output> {
         self.is_handled = true;
         match input {
-            Input::Recover(recovered) => {
-                *self = Core::new();
+            Input::Recover(recovered, policies) => {
+                *self = Core::with_policies(policies.clone());
                 let left_out = self.vhost.recover(now, recovered.clone());
                 assert_eq!(left_out, [], "everything can be taken up");
             }
+            Input::Policies(policies) => self.vhost.handle_policies(now, policies.clone()),
             Input::Open(client) => {
                 let id = self.vhost.handle_open(now, info());
                 self.ids.insert(*client, id);

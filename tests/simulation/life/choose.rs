@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use super::super::model::{
     At, Binding, Content, DEAD_LETTERS, Destination, HEADERS, KEYS, MATCHES, Op, Outcome, PATTERNS,
-    Publish, REFUSED, Request, Settlement, Subscription, exchange_kind, takes_dead_letters,
+    POLICIES, PolicyKind, Publish, REFUSED, Request, Settlement, Subscription, exchange_kind, kind,
+    takes_dead_letters,
 };
 use super::Life;
 
@@ -21,6 +22,7 @@ impl Life {
             8..=19 if self.model.clients[&client].stalled => return Op::Unstall(client),
             8..=13 => return Op::Stall(client),
             20..=59 => return Op::PassMs(self.dice.below(700)),
+            60..=71 if self.world.policies => return self.choose_policy(),
             60..=199 => return Op::Finish,
             200..=289 => return Op::Write(1 + self.dice.below(12) as usize),
             290..=329 => return Op::Checkpoint,
@@ -40,6 +42,13 @@ impl Life {
         let at = (client, *self.dice.pick(&channels));
         // What needs something that is not there is left out.
         self.choose_request(at).map_or(Op::Finish, |request| Op::On(at, request))
+    }
+
+    fn choose_policy(&mut self) -> Op {
+        let policy: &PolicyKind = self.dice.pick(&POLICIES);
+        let is_set = self.model.policies.iter().any(|it| it.name == policy.name);
+        // Mostly one that is not set yet.
+        Op::SetPolicy(policy, !is_set || self.dice.one_in(3))
     }
 
     pub(super) fn new_client(&mut self) -> u64 {
@@ -184,7 +193,9 @@ impl Life {
     }
 
     fn choose_consumer(&mut self, at: At, queue: &'static str) -> Option<Request> {
-        if self.model.channels[&at].consumers.len() >= 3 {
+        let channel = &self.model.channels[&at];
+        // rabbitmq: a quorum queue knows no window that consumers share; that costs the connection.
+        if channel.consumers.len() >= 3 || kind(queue).quorum && channel.shares_window() {
             return self.choose_settlement(at);
         }
         // A tag used twice would make the deliveries of the first one look like the second one's.
@@ -196,9 +207,11 @@ impl Life {
     }
 
     fn choose_flow(&mut self, at: At) -> Request {
-        let tags: Vec<_> = self.model.channels[&at].consumers.keys().cloned().collect();
+        let channel = &self.model.channels[&at];
+        let tags: Vec<_> = channel.consumers.keys().cloned().collect();
         if tags.is_empty() || self.dice.one_in(2) {
-            return Request::Qos(self.dice.below(4) as u16, self.dice.one_in(3));
+            let global = self.dice.one_in(3) && !channel.consumes_from(|kind| kind.quorum);
+            return Request::Qos(self.dice.below(4) as u16, global);
         }
         Request::Cancel(self.dice.pick(&tags).clone())
     }

@@ -9,6 +9,7 @@ use leveret::store::{Fault, FaultyDisk, Operation, Store};
 
 use super::super::model::{Content, Durable, Op};
 use super::super::replay::Input;
+use super::inputs::policy_set;
 use super::recovered::{check_between, check_same};
 use super::{Life, Moment};
 
@@ -121,7 +122,8 @@ impl Life {
         for queue in &whole.queues {
             self.written.extend(queue.messages.iter().map(|it| Content::of(&it.message).body));
         }
-        self.input(Input::Recover(recovered));
+        let policies = policy_set(&self.model.policies);
+        self.input(Input::Recover(recovered, policies));
         if let Some(octets) = self.memory {
             self.input(Input::MemoryShare(octets));
         }

@@ -1,17 +1,20 @@
 //! What clients do, as inputs of the broker.
 
+use std::sync::Arc;
+
+use leveret::broker::policy::{self, Policy, PolicySet, PolicyValue};
 use leveret_codec::method::{basic, channel, confirm, connection, exchange, queue, tx};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Encode, Value};
 
 use super::super::model::{
-    At, Binding, Destination, Kind, Op, Outcome, Request, Settlement, Subscription, exchange_kind,
-    kind, short, table,
+    At, Binding, Destination, Kind, Model, Op, Outcome, PolicyKind, Request, Settlement,
+    Subscription, exchange_kind, kind, short, table,
 };
 use super::super::replay::Input;
 
 /// The input that tells the broker of it; none if it hears nothing of it.
-pub(crate) fn input_of(op: &Op) -> Option<Input> {
+pub(crate) fn input_of(op: &Op, model: &Model) -> Option<Input> {
     Some(match op {
         Op::Connect(client) => Input::Open(*client),
         Op::Disconnect(client) => Input::Disconnect(*client),
@@ -20,9 +23,47 @@ pub(crate) fn input_of(op: &Op) -> Option<Input> {
             method((*client, 0), &close)
         }
         Op::StoreFailed => Input::StoreFailed,
+        Op::SetPolicy(policy, is_set) => {
+            let others = model.policies.iter().copied().filter(|it| it.name != policy.name);
+            Input::Policies(policy_set(&Vec::from_iter(others.chain(is_set.then_some(*policy)))))
+        }
         Op::On(at, request) => request_input(*at, request),
         _ => return None,
     })
+}
+
+/// Policies as the broker gets them.
+pub(super) fn policy_set(policies: &[&PolicyKind]) -> Arc<PolicySet> {
+    let mut set = PolicySet::default();
+    for it in policies {
+        let mut definition = Vec::new();
+        let mut number = |key: &str, value: Option<u64>| {
+            let value = value.map(|value| PolicyValue::Integer(value as i64));
+            definition.extend(value.map(|value| (key.to_owned(), value)));
+        };
+        number("message-ttl", it.ttl_ms);
+        number("max-length", it.max_length.map(|max| max as u64));
+        number("expires", it.expires_ms);
+        number("delivery-limit", it.delivery_limit.map(u64::from));
+        let texts = [
+            ("overflow", it.rejects.then_some("reject-publish")),
+            ("dead-letter-exchange", it.dead_letters.map(|to| to.exchange)),
+            ("dead-letter-routing-key", it.dead_letters.and_then(|to| to.key)),
+            ("alternate-exchange", it.alternate),
+        ];
+        for (key, text) in texts {
+            let value = text.map(|text| PolicyValue::Text(text.to_owned()));
+            definition.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        let pattern = format!("^({})$", it.on.join("|"));
+        let kind =
+            if it.operator { policy::PolicyKind::Operator } else { policy::PolicyKind::User };
+        let apply_to = if it.alternate.is_some() { "exchanges" } else { "queues" };
+        let parsed =
+            Policy::parse(kind, it.name, &pattern, Some(apply_to), it.priority, definition);
+        set.set(kind, parsed.expect("policies of ours are right"));
+    }
+    Arc::new(set)
 }
 
 /// What a client says to the close of a channel.
@@ -79,6 +120,10 @@ fn declare_queue(at: At, kind: &Kind) -> Input {
     number("x-max-length", kind.max_length.map(|max| max as u64));
     number("x-max-priority", kind.max_priority.map(u64::from));
     number("x-expires", kind.expires_ms);
+    number("x-delivery-limit", kind.delivery_limit.map(u64::from));
+    if kind.quorum {
+        arguments.push(b"x-queue-type", &Value::LongStr(b"quorum"));
+    }
     if kind.single_active {
         arguments.push(b"x-single-active-consumer", &Value::Bool(true));
     }

@@ -80,8 +80,9 @@ impl Observed {
         outbox: usize,
         message: &Message,
     ) {
-        let content = Content::of(message);
-        let seen = Seen { at, consumer, delivery_tag, redelivered, content, outbox };
+        let (content, delivery_count) = (Content::of(message), Content::delivery_count(message));
+        let seen =
+            Seen { at, consumer, delivery_tag, redelivered, content, delivery_count, outbox };
         self.deliveries.push(seen);
     }
 

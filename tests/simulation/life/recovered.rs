@@ -88,16 +88,18 @@ fn found_messages(name: &'static str, queue: &RecoveredQueue, somewhere: &[&Dura
     let mut copies: Vec<Copy> = Vec::new();
     for message in &queue.messages {
         let content = Content::of(&message.message);
+        let returns = queue.returns.iter().find(|(position, _)| *position == message.position);
+        let returns = returns.map_or(0, |(_, returns)| *returns);
         // A crash in the middle of a dead-lettering may leave a message twice.
-        let times = copies.iter().filter(|copy| *copy.content == content).count();
-        let all = somewhere.iter().filter_map(|durable| durable.queues.get(name));
-        let of_content = |copies: &'_ Vec<Copy>| {
-            copies.iter().filter(|copy| *copy.content == content).nth(times).cloned()
-        };
-        let copy = all.filter_map(of_content).next();
-        let copy = copy.unwrap_or_else(|| panic!("{content:?} came back to {name}"));
+        let is_new = |copy: &Copy| copies.iter().all(|it| it.sequence != copy.sequence);
+        let all = somewhere.iter().filter_map(|durable| durable.queues.get(name)).flatten();
+        let mut same = all.filter(|copy| *copy.content == content && is_new(copy));
+        let copy = same.find(|copy| copy.returns_kept == returns).cloned();
+        let copy =
+            copy.unwrap_or_else(|| panic!("{content:?}, returned {returns} times, to {name}"));
         let through = queue.delivered.iter().find(|(of, _)| *of == copy.priority);
-        let delivered = through.is_some_and(|(_, through)| message.position <= *through);
+        let delivered =
+            returns > 0 || through.is_some_and(|(_, through)| message.position <= *through);
         assert_eq!(message.expires_at, copy.expires_at.map(Time::from_millis), "{}", copy.body());
         copies.push(Copy { delivered, delivered_told: delivered, ..copy });
     }

@@ -13,6 +13,7 @@ pub(super) struct World {
     pub(super) transactions: bool,
     /// Of consumers.
     pub(super) priorities: bool,
+    pub(super) policies: bool,
     /// Crashes are rare.
     pub(super) calm: bool,
 }
@@ -37,6 +38,7 @@ impl World {
             exchanges,
             transactions: dice.one_in(2),
             priorities: dice.one_in(2),
+            policies: dice.one_in(2),
             calm: dice.one_in(2),
         }
     }

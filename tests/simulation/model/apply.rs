@@ -27,6 +27,10 @@ impl Model {
                 }
             },
             Op::StoreFailed => self.fail_commits(),
+            Op::SetPolicy(policy, is_set) => {
+                self.set_policy(policy, *is_set);
+                Vec::new()
+            }
             other => unreachable!("{other:?} is no client's"),
         }
     }
@@ -75,7 +79,7 @@ impl Model {
             Request::Consume(it) => self.consume(at, it)?,
             Request::Cancel(tag) => self.cancel(at, tag),
             Request::Qos(count, global) => self.qos(at, *count, *global),
-            Request::Get(name, no_ack) => return Ok(Some(self.get(at, name, *no_ack))),
+            Request::Get(name, no_ack) => return self.get(at, name, *no_ack).map(Some),
             Request::Settle(it) => {
                 self.check_tag(at, it)?;
                 if self.channel(at).transaction.is_some() {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::confirms::Published;
-use super::{At, Consumer, Copy, Model, Outcome, PRECONDITION_FAILED, Settlement, Transaction};
+use super::{
+    At, Consumer, Copy, Kind, Model, Outcome, PRECONDITION_FAILED, Settlement, Transaction, kind,
+};
 
 #[derive(Default)]
 pub(crate) struct Channel {
@@ -27,6 +29,16 @@ pub(crate) struct Unacked {
 }
 
 impl Channel {
+    /// Whether its consumers share a window.
+    pub(crate) fn shares_window(&self) -> bool {
+        self.global_prefetch > 0
+    }
+
+    /// Whether one of its consumers is of such a queue.
+    pub(crate) fn consumes_from(&self, is_such: impl Fn(&Kind) -> bool) -> bool {
+        self.consumers.values().any(|consumer| is_such(kind(consumer.queue)))
+    }
+
     /// All that was delivered, a settlement that is held or not.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = &Unacked> {
         let held = self.transaction.iter().flat_map(|it| &it.settlements);
@@ -127,7 +139,10 @@ impl Model {
                 Outcome::Done => {}
                 Outcome::Refused => self.dead_letter(unacked.queue, &unacked.copy, "rejected"),
                 Outcome::Requeued => {
-                    queue.insert(Copy { delivered: true, ..unacked.copy });
+                    match queue.put_back(unacked.copy) {
+                        Ok(copy) => self.entered.entry(unacked.queue).or_default().push(copy),
+                        Err(copy) => self.dead_letter(unacked.queue, &copy, "delivery_limit"),
+                    }
                     requeued.insert(unacked.queue);
                 }
             }

@@ -63,9 +63,9 @@ impl Model {
 
     /// Those of some queues that keep a message over a restart.
     fn keeping(&self, names: &[&'static str], content: &Content) -> Vec<KeptIn> {
-        let durable = names.iter().map(|name| &self.queues[name]).filter(|it| it.kind.durable);
-        let durable = durable.filter(|_| content.persistent);
-        durable.map(|queue| (queue.kind.name, queue.instance)).collect()
+        let queues = names.iter().map(|name| &self.queues[name]);
+        let keeping = queues.filter(|queue| queue.kind.keeps(content));
+        keeping.map(|queue| (queue.kind.name, queue.instance)).collect()
     }
 
     /// Checks a confirm.

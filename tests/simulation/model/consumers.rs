@@ -2,7 +2,7 @@
 
 use leveret::broker::limits::OUTBOX_OCTETS;
 
-use super::{ACCESS_REFUSED, At, Channel, Model, Notice, Seen, Subscription, kind};
+use super::{ACCESS_REFUSED, At, Channel, Kind, Model, Notice, Seen, Subscription, kind};
 
 pub(crate) struct Consumer {
     pub(super) queue: &'static str,
@@ -38,8 +38,10 @@ impl Model {
     }
 
     pub(super) fn consume(&mut self, at: At, it: &Subscription) -> Result<(), u16> {
-        let single = kind(it.queue).single_active;
-        let wants_alone = it.exclusive && (single || self.consumer_count(it.queue) > 0);
+        let Kind { single_active, quorum, .. } = kind(it.queue);
+        // rabbitmq: a quorum queue takes the flag and does not enforce it.
+        let exclusive = it.exclusive && !quorum;
+        let wants_alone = exclusive && (*single_active || self.consumer_count(it.queue) > 0);
         if wants_alone || self.consumers_of(it.queue).any(|(.., other)| other.exclusive) {
             return Err(ACCESS_REFUSED);
         }
@@ -49,7 +51,7 @@ impl Model {
         let consumer = Consumer {
             queue: it.queue,
             no_ack: it.no_ack,
-            exclusive: it.exclusive,
+            exclusive,
             priority: it.priority,
             prefetch: channel.prefetch,
             unacked: 0,

@@ -91,10 +91,17 @@ impl Content {
         content
     }
 
+    /// How often a message had come back, as its header x-delivery-count says.
+    pub(crate) fn delivery_count(message: &Message) -> Option<i64> {
+        let headers = message.properties().headers()?;
+        headers.find(b"x-delivery-count")?.as_i64()
+    }
+
     fn note_header(&mut self, name: &str, value: Value<'_>) {
         match (name, value) {
             ("CC", Value::Array(keys)) => self.copies.extend(keys.iter().map(text_of)),
             ("x-death", Value::Array(deaths)) => self.deaths.extend(deaths.iter().map(death_of)),
+            ("x-delivery-count", _) => {}
             // Said by the entries of x-death too.
             _ if name.starts_with("x-first-death-") => {}
             _ => self.headers.push((name.to_owned(), Field::of(value))),

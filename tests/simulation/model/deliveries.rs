@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::channels::Unacked;
-use super::{At, Channel, Content, Copy, Model, Reply};
+use super::{At, Channel, Content, Copy, Model, RESOURCE_LOCKED, Reply, kind};
 
 /// A delivery that was seen.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Seen {
     pub(crate) delivery_tag: u64,
     pub(crate) redelivered: bool,
     pub(crate) content: Content,
+    /// The header x-delivery-count.
+    pub(crate) delivery_count: Option<i64>,
     /// Octets that the client had not read before.
     pub(crate) outbox: usize,
 }
@@ -95,7 +97,13 @@ impl Model {
 
     /// Checks what a client got; it is to be settled, unless it counts as acknowledged.
     fn note_taken(&mut self, name: &'static str, seen: &Seen, copy: Copy, no_ack: bool) {
-        let instance = self.queues[name].instance;
+        let queue = &self.queues[name];
+        let instance = queue.instance;
+        // rabbitmq: what a quorum queue delivers for the first time is not counted, the answer to a
+        // get always is.
+        let is_counted = queue.kind.quorum && (copy.returns > 0 || seen.consumer.is_none());
+        let count = is_counted.then_some(i64::from(copy.returns));
+        assert_eq!(seen.delivery_count, count, "x-delivery-count of {}", copy.body());
         let channel = self.channel(seen.at);
         channel.last_tag += 1;
         assert_eq!(seen.delivery_tag, channel.last_tag, "delivery tags count");
@@ -110,7 +118,10 @@ impl Model {
     }
 
     /// What basic.get finds.
-    pub(super) fn get(&mut self, at: At, name: &'static str, no_ack: bool) -> Reply {
+    pub(super) fn get(&mut self, at: At, name: &'static str, no_ack: bool) -> Result<Reply, u16> {
+        if !kind(name).allows_get() {
+            return Err(RESOURCE_LOCKED);
+        }
         self.note_used(name);
         self.let_expire(name);
         let queue = self.queues.get_mut(name).expect("it is there");
@@ -118,13 +129,13 @@ impl Model {
             self.seen.get_mut(&at).and_then(|all| all.pop_front_if(|it| it.consumer.is_none()));
         let Some(seen) = seen else {
             assert!(queue.ready.is_empty(), "{name} says it is empty");
-            return Reply::Empty;
+            return Ok(Reply::Empty);
         };
         assert!(!queue.ready.is_empty(), "{} comes from an empty queue", seen.content.body);
         let copy = queue.ready.remove(0);
         self.note_taken(name, &seen, copy, no_ack);
         self.let_expire(name);
-        Reply::Got(self.queues[name].ready.len())
+        Ok(Reply::Got(self.queues[name].ready.len()))
     }
 
     /// The store is being told what was delivered.

@@ -18,7 +18,8 @@ impl Model {
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues.iter().filter(|(_, queue)| queue.kind.durable) {
             let all = queue.ready.iter().chain(self.unacked_of(name, queue.instance));
-            let mut kept: Vec<Copy> = all.filter(|it| it.content.persistent).cloned().collect();
+            let mut kept: Vec<Copy> =
+                all.filter(|it| queue.kind.keeps(&it.content)).cloned().collect();
             kept.sort_by_key(|copy| copy.sequence);
             queues.insert(*name, kept);
         }
@@ -37,7 +38,8 @@ impl Model {
     /// A restart: what was durable is there, and nothing else.
     pub(crate) fn restart(&mut self, durable: Durable) {
         let now = self.now;
-        *self = Model { now, next_instance: self.next_instance, ..Model::default() };
+        let policies = std::mem::take(&mut self.policies);
+        *self = Model { now, policies, next_instance: self.next_instance, ..Model::default() };
         self.exchanges = durable.exchanges;
         self.bindings = durable.bindings;
         let names: Vec<_> = durable.queues.keys().copied().collect();
@@ -48,8 +50,10 @@ impl Model {
             let queue = self.queues.get_mut(name).expect("it was declared");
             for copy in copies {
                 queue.next_sequence = copy.sequence + 1;
-                queue.insert(copy);
+                let (turn, returns) = ((copy.sequence, u64::MAX), copy.returns_kept);
+                queue.ready.push(Copy { turn, returns, ..copy });
             }
+            queue.sort();
         }
         for name in names {
             self.keep_limit(name);

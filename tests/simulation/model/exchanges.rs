@@ -118,7 +118,7 @@ impl Model {
             next += 1;
             let mut found = self.destinations(exchange, content);
             if found.is_empty() {
-                found.extend(exchange_kind(exchange).alternate.map(Destination::Exchange));
+                found.extend(self.alternate_of(exchange).map(Destination::Exchange));
             }
             for destination in found {
                 match destination {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Binding, Content};
+use super::{Binding, Content, PolicyKind};
 
 /// A client and the number of one of its channels.
 pub(crate) type At = (u64, u16);
@@ -25,6 +25,8 @@ pub(crate) enum Op {
     Checkpoint,
     Kill,
     LosePower,
+    /// A policy is set, or taken away.
+    SetPolicy(&'static PolicyKind, bool),
     /// The broker hears that its store has failed.
     StoreFailed,
     /// The disk fails, then the power.
@@ -73,6 +75,14 @@ pub(crate) struct Subscription {
     pub(crate) no_ack: bool,
     pub(crate) exclusive: bool,
     pub(crate) priority: i32,
+}
+
+impl Subscription {
+    /// To all messages of a queue, which count as acknowledged.
+    pub(crate) fn all_of(queue: &'static str) -> Self {
+        let tag = format!("all of {queue}");
+        Subscription { queue, tag, no_ack: true, exclusive: false, priority: 0 }
+    }
 }
 
 /// A basic.ack, basic.reject or basic.nack.

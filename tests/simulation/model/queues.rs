@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use super::{Binding, Content, Destination, Kind, Model, kind};
+use super::{Binding, Content, Destination, Kind, Model, dead_letters_of, kind};
 
 /// A message in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,12 @@ pub(crate) struct Copy {
     pub(crate) content: Rc<Content>,
     pub(crate) priority: u8,
     pub(crate) expires_at: Option<u64>,
+    /// How often it came back.
+    pub(crate) returns: u32,
+    /// What of that is kept over a restart.
+    pub(crate) returns_kept: u32,
+    /// The place that it came back to, and as which number of those that did.
+    pub(crate) turn: (u64, u64),
     /// Whether it was delivered before.
     pub(crate) delivered: bool,
     /// Whether the store has been told so.
@@ -27,6 +33,8 @@ impl Copy {
 
 pub(crate) struct Queue {
     pub(crate) kind: &'static Kind,
+    /// What it obeys: its declaration and policies.
+    pub(super) rules: Kind,
     /// Another one each time the name is declared.
     pub(crate) instance: u64,
     pub(crate) owner: Option<u64>,
@@ -35,15 +43,35 @@ pub(crate) struct Queue {
     /// In the order they are to be delivered.
     pub(crate) ready: Vec<Copy>,
     pub(super) next_sequence: u64,
+    /// How many messages came back.
+    returned: u64,
     pub(super) last_used: u64,
 }
 
 impl Queue {
-    /// Puts a message to its place: by rank, then as it came.
-    pub(super) fn insert(&mut self, copy: Copy) {
-        let place = |it: &Copy| (Reverse(it.priority), it.sequence);
-        let at = self.ready.partition_point(|it| place(it) < place(&copy));
-        self.ready.insert(at, copy);
+    /// Puts messages to their places: by rank, then as they came.
+    pub(super) fn sort(&mut self) {
+        self.ready.sort_by_key(|it| (Reverse(it.priority), it.turn));
+    }
+
+    /// Puts a message that was delivered back, unless it came back too often. Gives it back either way.
+    ///
+    /// rabbitmq: what comes back to a quorum queue without a delivery limit goes behind all others.
+    pub(super) fn put_back(&mut self, mut copy: Copy) -> Result<Copy, Copy> {
+        let Kind { quorum, delivery_limit, .. } = self.rules;
+        copy.returns += 1;
+        if delivery_limit.is_some_and(|limit| copy.returns > limit) {
+            return Err(copy);
+        }
+        if quorum || delivery_limit.is_some() {
+            copy.returns_kept = copy.returns;
+        }
+        let goes_behind = quorum && delivery_limit.is_none();
+        self.returned += 1;
+        copy.turn = (if goes_behind { self.next_sequence } else { copy.sequence }, self.returned);
+        self.ready.push(copy.clone());
+        self.sort();
+        Ok(copy)
     }
 }
 
@@ -52,13 +80,16 @@ impl Model {
         let kind = kind(name);
         self.next_instance += 1;
         let (now, instance) = (self.now, self.next_instance);
+        let rules = self.rules_of(name);
         let queue = self.queues.entry(name).or_insert_with(|| Queue {
             kind,
             instance,
+            rules,
             owner: kind.exclusive.then_some(client),
             active: None,
             ready: Vec::new(),
             next_sequence: 1,
+            returned: 0,
             last_used: now,
         });
         queue.last_used = now;
@@ -85,7 +116,7 @@ impl Model {
     /// Whether a full queue refuses what comes.
     pub(super) fn refuses(&self, name: &str) -> bool {
         let queue = &self.queues[name];
-        queue.kind.rejects && queue.kind.max_length.is_some_and(|max| queue.ready.len() >= max)
+        queue.rules.rejects && queue.rules.max_length.is_some_and(|max| queue.ready.len() >= max)
     }
 
     /// A message enters queues.
@@ -109,25 +140,29 @@ impl Model {
     fn put_in(&mut self, name: &'static str, content: &Rc<Content>) {
         let now = self.now;
         let queue = self.queues.get_mut(name).expect("it was found");
-        let ttls = [queue.kind.ttl_ms, content.expiration_ms];
+        let ttls = [queue.rules.ttl_ms, content.expiration_ms];
         let highest = queue.kind.max_priority.unwrap_or(0);
         let copy = Copy {
             sequence: queue.next_sequence,
             content: content.clone(),
             priority: content.priority.unwrap_or(0).min(highest),
             expires_at: ttls.iter().flatten().min().map(|ttl| now + ttl),
+            returns: 0,
+            returns_kept: 0,
+            turn: (queue.next_sequence, u64::MAX),
             delivered: false,
             delivered_told: false,
         };
         queue.next_sequence += 1;
         self.entered.entry(name).or_default().push(copy.clone());
-        queue.insert(copy);
+        queue.ready.push(copy);
+        queue.sort();
     }
 
     /// Drops from the head what is too much.
     pub(super) fn keep_limit(&mut self, name: &'static str) {
         let Some(queue) = self.queues.get_mut(name) else { return };
-        let (Some(max), false) = (queue.kind.max_length, queue.kind.rejects) else { return };
+        let (Some(max), false) = (queue.rules.max_length, queue.rules.rejects) else { return };
         let excess = queue.ready.len().saturating_sub(max);
         let dropped: Vec<_> = queue.ready.drain(..excess).collect();
         for copy in dropped {
@@ -137,7 +172,7 @@ impl Model {
 
     /// A message leaves a queue otherwise than to a client.
     pub(super) fn dead_letter(&mut self, name: &str, copy: &Copy, reason: &str) {
-        let Some(to) = &kind(name).dead_letters else { return };
+        let Some(to) = self.queues[name].rules.dead_letters else { return };
         // rabbitmq: an exchange that is not there loses the message.
         if !to.exchange.is_empty() && !self.exchanges.contains(to.exchange) {
             return;
@@ -169,7 +204,7 @@ impl Model {
         for name in names {
             let queue = &self.queues[name];
             let is_idle = self.consumer_count(name) == 0;
-            let gone = queue.kind.expires_ms.map(|ms| queue.last_used + ms);
+            let gone = queue.rules.expires_ms.map(|ms| queue.last_used + ms);
             if is_idle && gone.is_some_and(|gone| gone <= self.now) {
                 self.delete_queue(name);
             }
@@ -180,7 +215,7 @@ impl Model {
     /// All queues, those that dead-letter before those that they dead-letter to.
     pub(crate) fn mortal_first(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.queues.keys().copied().collect();
-        names.sort_by_key(|name| kind(name).dead_letters.is_none());
+        names.sort_by_key(|name| dead_letters_of(name).is_none());
         names
     }
 }
