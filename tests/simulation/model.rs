@@ -9,6 +9,7 @@ mod channels;
 mod confirms;
 mod consumers;
 mod content;
+mod delayed;
 mod deliveries;
 mod durable;
 mod exchanges;
@@ -24,10 +25,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) use self::channels::Channel;
 pub(crate) use self::consumers::Consumer;
 pub(crate) use self::content::{Content, short, table};
+use self::delayed::Delayed;
 pub(crate) use self::deliveries::Seen;
 pub(crate) use self::durable::Durable;
+use self::exchanges::Routed;
 pub(crate) use self::exchanges::{
-    Binding, DEAD_LETTERS, Destination, EXCHANGES, KEYS, PATTERNS, exchange_kind,
+    Binding, DEAD_LETTERS, Destination, EXCHANGES, ExchangeKind, KEYS, PATTERNS, exchange_kind,
+    is_exchange,
 };
 pub(crate) use self::kinds::{KINDS, Kind, REFUSED, dead_letters_of, kind, takes_dead_letters};
 pub(crate) use self::matching::{Field, Fields, HEADERS, MATCHES};
@@ -58,6 +62,8 @@ pub(crate) struct Model {
     pub(crate) now: u64,
     pub(crate) queues: BTreeMap<&'static str, Queue>,
     pub(crate) exchanges: BTreeSet<&'static str>,
+    /// What exchanges hold back, those that do.
+    delayed: BTreeMap<&'static str, Delayed>,
     pub(crate) bindings: BTreeSet<Binding>,
     /// Those that are set.
     pub(crate) policies: Vec<&'static PolicyKind>,

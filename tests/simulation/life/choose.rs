@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::super::model::{
-    At, Binding, Content, DEAD_LETTERS, Destination, HEADERS, KEYS, MATCHES, Op, Outcome, PATTERNS,
-    POLICIES, PolicyKind, Publish, REFUSED, Request, Settlement, Subscription, exchange_kind, kind,
-    takes_dead_letters,
+    At, Binding, Content, DEAD_LETTERS, Destination, ExchangeKind, Field, HEADERS, KEYS, MATCHES,
+    Op, Outcome, PATTERNS, POLICIES, PolicyKind, Publish, REFUSED, Request, Settlement,
+    Subscription, exchange_kind, kind, takes_dead_letters,
 };
 use super::Life;
 
@@ -131,8 +131,12 @@ impl Life {
                 return Some(Request::Unbind(*self.dice.pick(&bindings)));
             }
         }
-        let kind = exchange_kind(source).kind;
-        let key = *self.dice.pick(if kind == "topic" { PATTERNS } else { KEYS });
+        let ExchangeKind { kind, delayed_type, .. } = *exchange_kind(source);
+        let key = *self.dice.pick(if kind == "topic" || delayed_type.is_some() {
+            PATTERNS
+        } else {
+            KEYS
+        });
         let arguments =
             if kind == "headers" || self.dice.one_in(10) { *self.dice.pick(MATCHES) } else { &[] };
         Some(Request::Bind(Binding { source, destination, key, arguments }))
@@ -184,6 +188,11 @@ impl Life {
             content.key = (*self.dice.pick(KEYS)).to_owned();
             let headers = self.dice.pick(HEADERS).iter();
             content.headers = headers.map(|(name, it)| ((*name).to_owned(), it.clone())).collect();
+            if exchange_kind(exchange).delayed_type.is_some() || self.dice.one_in(20) {
+                let delay = Field::Number(self.dice.below(8) as i64 * 150 - 100);
+                content.headers.push(("x-delay".to_owned(), delay));
+                content.headers.sort();
+            }
             if self.dice.one_in(8) {
                 content.copies.push((*self.dice.pick(KEYS)).to_owned());
             }

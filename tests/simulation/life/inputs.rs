@@ -154,6 +154,9 @@ fn declare_exchange(at: At, name: &str) -> Input {
     if let Some(alternate) = it.alternate {
         arguments.push(b"alternate-exchange", &Value::LongStr(alternate.as_bytes()));
     }
+    if let Some(delayed_type) = it.delayed_type {
+        arguments.push(b"x-delayed-type", &Value::LongStr(delayed_type.as_bytes()));
+    }
     let arguments = arguments.finish();
     let declare = exchange::Declare {
         exchange: short(name),

@@ -73,7 +73,9 @@ fn found(recovered: &Recovered, somewhere: &[&Durable]) -> Durable {
     let mut found = Durable::default();
     let mut ids = Vec::new();
     for queue in &recovered.queues {
-        let name = kind(&queue.definition.name.to_string()).name;
+        let held_by = queue.definition.arguments.as_table().find(b"x-delayed-exchange");
+        let held_by = held_by.map(|name| exchange_named(name.as_bytes().expect("a name")));
+        let name = held_by.unwrap_or_else(|| kind(&queue.definition.name.to_string()).name);
         ids.push((queue.definition.id, name));
         found.queues.insert(name, found_messages(name, queue, somewhere));
     }
@@ -106,6 +108,10 @@ fn found_messages(name: &'static str, queue: &RecoveredQueue, somewhere: &[&Dura
     let rising = copies.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
     assert!(rising, "{name} came back in another order: {copies:?}");
     copies
+}
+
+fn exchange_named(name: &[u8]) -> &'static str {
+    exchange_kind(std::str::from_utf8(name).expect("a name of ours")).name
 }
 
 fn found_binding(binding: &BindingDefinition, ids: &[(DurableQueueId, &'static str)]) -> Binding {

@@ -10,6 +10,8 @@ pub(super) struct World {
     /// The queue that most happens to.
     pub(super) favourite: &'static str,
     pub(super) exchanges: Vec<&'static str>,
+    /// Whether an exchange may hold messages back.
+    pub(super) delays: bool,
     pub(super) transactions: bool,
     /// Of consumers.
     pub(super) priorities: bool,
@@ -30,12 +32,13 @@ impl World {
         if queues.is_empty() {
             queues.push(KINDS[0].name);
         }
-        let exchanges = EXCHANGES.iter().map(|kind| kind.name);
-        let exchanges = exchanges.filter(|name| *name == DEAD_LETTERS || dice.one_in(2)).collect();
+        let is_there = |name: &str, dice: &mut Dice| name == DEAD_LETTERS || dice.one_in(2);
+        let exchanges: Vec<_> = EXCHANGES.iter().filter(|it| is_there(it.name, dice)).collect();
         World {
             favourite: *dice.pick(&queues),
             queues,
-            exchanges,
+            delays: exchanges.iter().any(|it| it.delayed_type.is_some()),
+            exchanges: exchanges.into_iter().map(|it| it.name).collect(),
             transactions: dice.one_in(2),
             priorities: dice.one_in(2),
             policies: dice.one_in(2),

@@ -57,7 +57,7 @@ impl Model {
             }
             Request::Purge(name) => return Ok(Some(Reply::Purged(self.purge(name)))),
             Request::DeclareExchange(name) => {
-                self.exchanges.insert(name);
+                self.declare_exchange(name);
             }
             Request::DeleteExchange(name) => self.delete_exchange(name),
             Request::Bind(binding) => self.bind(*binding)?,

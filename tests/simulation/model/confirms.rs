@@ -1,7 +1,7 @@
 //! Publishes in confirm mode.
 
 use super::{
-    ACCESS_REFUSED, At, Confirm, Content, Model, NOT_FOUND, Notice, Publish, Transaction,
+    ACCESS_REFUSED, At, Confirm, Content, Model, NOT_FOUND, Notice, Publish, Routed, Transaction,
     exchange_kind,
 };
 
@@ -12,7 +12,7 @@ pub(super) struct Published {
     pub(super) kept_in: Vec<KeptIn>,
 }
 
-/// A queue that must keep a message, and which of its name.
+/// A queue, or an exchange that delays it, that must keep a message, and which of its name.
 pub(super) type KeptIn = (&'static str, u64);
 
 impl Model {
@@ -39,16 +39,20 @@ impl Model {
         &mut self,
         at: At,
         publish: &Publish,
-        routed: &[&'static str],
+        routed: &Routed,
     ) -> (bool, Vec<KeptIn>) {
         let content = &publish.content;
-        if routed.is_empty() && publish.mandatory {
+        if routed.queues.is_empty() && publish.mandatory {
             self.notices.push((at, Notice::Returned(content.body.clone())));
         }
-        let queues: Vec<_> = routed.iter().copied().filter(|name| !self.refuses(name)).collect();
-        let kept_in = self.keeping(&queues, content);
+        let queues: Vec<_> =
+            routed.queues.iter().copied().filter(|name| !self.refuses(name)).collect();
+        let mut kept_in = self.keeping(&queues, content);
+        for exchange in &routed.delayed_by {
+            kept_in.extend(self.delay(*exchange, content));
+        }
         self.enqueue(&queues, content);
-        (queues.len() == routed.len(), kept_in)
+        (queues.len() == routed.queues.len(), kept_in)
     }
 
     /// Whether clients may publish to an exchange.
@@ -100,6 +104,10 @@ impl Model {
     }
 
     fn holds(&self, name: &str, instance: u64, body: &str) -> bool {
+        let delayed = self.delayed.get(name).filter(|it| it.instance == instance);
+        if let Some(delayed) = delayed {
+            return delayed.held.iter().any(|it| it.body() == body);
+        }
         let queue = self.queues.get(name).filter(|it| it.instance == instance);
         let Some(queue) = queue else { return false };
         let mut all = queue.ready.iter().chain(self.unacked_of(name, instance));

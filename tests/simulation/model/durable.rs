@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Binding, Copy, Destination, Model, exchange_kind, kind};
+use super::{Binding, Copy, Delayed, Destination, Model, exchange_kind, is_exchange, kind};
 
 /// What must be there after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Durable {
+    /// With what exchanges hold back, by their names.
     pub(crate) queues: BTreeMap<&'static str, Vec<Copy>>,
     pub(crate) exchanges: BTreeSet<&'static str>,
     pub(crate) bindings: BTreeSet<Binding>,
@@ -18,11 +19,11 @@ impl Model {
         let mut queues = BTreeMap::new();
         for (name, queue) in self.queues.iter().filter(|(_, queue)| queue.kind.durable) {
             let all = queue.ready.iter().chain(self.unacked_of(name, queue.instance));
-            let mut kept: Vec<Copy> =
-                all.filter(|it| queue.kind.keeps(&it.content)).cloned().collect();
-            kept.sort_by_key(|copy| copy.sequence);
-            queues.insert(*name, kept);
+            let kept = all.filter(|it| queue.kind.keeps(&it.content)).cloned().collect();
+            queues.insert(*name, in_order(kept));
         }
+        let delayed = self.delayed.iter().filter(|(name, _)| exchange_kind(name).durable);
+        queues.extend(delayed.map(|(name, delayed)| (*name, in_order(delayed.kept()))));
         let exchanges = self.exchanges.iter().copied();
         let exchanges = exchanges.filter(|name| exchange_kind(name).durable).collect();
         let bindings = self.bindings.iter().copied();
@@ -36,11 +37,19 @@ impl Model {
     }
 
     /// A restart: what was durable is there, and nothing else.
-    pub(crate) fn restart(&mut self, durable: Durable) {
+    pub(crate) fn restart(&mut self, mut durable: Durable) {
         let now = self.now;
         let policies = std::mem::take(&mut self.policies);
         *self = Model { now, policies, next_instance: self.next_instance, ..Model::default() };
-        self.exchanges = durable.exchanges;
+        for name in durable.exchanges {
+            self.declare_exchange(name);
+        }
+        // One that a crash left without its exchange goes.
+        for (name, held) in durable.queues.extract_if(.., |name, _| is_exchange(name)) {
+            if let Some(delayed) = self.delayed.get_mut(name) {
+                *delayed = Delayed::new(delayed.instance, held);
+            }
+        }
         self.bindings = durable.bindings;
         let names: Vec<_> = durable.queues.keys().copied().collect();
         for name in &names {
@@ -59,4 +68,10 @@ impl Model {
             self.keep_limit(name);
         }
     }
+}
+
+/// As they came.
+fn in_order(mut copies: Vec<Copy>) -> Vec<Copy> {
+    copies.sort_by_key(|copy| copy.sequence);
+    copies
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::confirms::KeptIn;
 use super::{Content, Fields, Model, NOT_FOUND, headers_match, topic_matches};
 
 /// An exchange that may be declared.
@@ -13,6 +14,8 @@ pub(crate) struct ExchangeKind {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) alternate: Option<&'static str>,
+    /// What one of the type x-delayed-message routes like.
+    pub(crate) delayed_type: Option<&'static str>,
 }
 
 const PLAIN: ExchangeKind = ExchangeKind {
@@ -22,13 +25,14 @@ const PLAIN: ExchangeKind = ExchangeKind {
     auto_delete: false,
     internal: false,
     alternate: None,
+    delayed_type: None,
 };
 
 /// To which a queue dead-letters; nobody else publishes to it.
 pub(crate) const DEAD_LETTERS: &str = "dead letters";
 
 /// All exchanges there may be.
-pub(crate) const EXCHANGES: [ExchangeKind; 9] = [
+pub(crate) const EXCHANGES: [ExchangeKind; 11] = [
     ExchangeKind { name: "all", kind: "fanout", ..PLAIN },
     ExchangeKind { name: "by key", ..PLAIN },
     ExchangeKind { name: "for now", durable: false, ..PLAIN },
@@ -44,6 +48,21 @@ pub(crate) const EXCHANGES: [ExchangeKind; 9] = [
         ..PLAIN
     },
     ExchangeKind { name: "inside", internal: true, ..PLAIN },
+    ExchangeKind {
+        name: "later",
+        kind: "x-delayed-message",
+        delayed_type: Some("topic"),
+        alternate: Some("unrouted"),
+        ..PLAIN
+    },
+    ExchangeKind {
+        name: "later for now",
+        kind: "x-delayed-message",
+        delayed_type: Some("fanout"),
+        durable: false,
+        auto_delete: true,
+        ..PLAIN
+    },
     ExchangeKind { name: DEAD_LETTERS, kind: "topic", ..PLAIN },
 ];
 
@@ -51,6 +70,15 @@ pub(crate) const EXCHANGES: [ExchangeKind; 9] = [
 pub(crate) const KEYS: &[&str] = &["red", "blue", "red.large", "blue..large", ""];
 /// Routing keys of bindings of topic exchanges.
 pub(crate) const PATTERNS: &[&str] = &["red", "*", "#", "*.large", "red.#", "#.large", ""];
+
+/// Where a message goes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routed {
+    /// Each queue once.
+    pub(super) queues: Vec<&'static str>,
+    /// The exchanges that hold it back, and which of their names.
+    pub(super) delayed_by: Vec<KeptIn>,
+}
 
 /// What a binding leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,9 +100,14 @@ pub(crate) fn exchange_kind(name: &str) -> &'static ExchangeKind {
     EXCHANGES.iter().find(|kind| kind.name == name).expect("an exchange of ours")
 }
 
+pub(crate) fn is_exchange(name: &str) -> bool {
+    EXCHANGES.iter().any(|kind| kind.name == name)
+}
+
 impl Model {
     pub(super) fn delete_exchange(&mut self, name: &str) {
         self.exchanges.remove(name);
+        self.delayed.remove(name);
         let to = |it: &Binding| matches!(it.destination, Destination::Exchange(to) if to == name);
         self.remove_bindings(|it| it.source == name || to(it));
     }
@@ -102,20 +135,32 @@ impl Model {
         }
     }
 
-    /// The queues that a message goes to, each once.
-    ///
-    /// rabbitmq: each exchange is asked once, whatever leads to it; its alternate exchange gets what
-    /// it has no destination for, be that a queue or an exchange.
-    pub(super) fn route(&self, content: &Content) -> Vec<&'static str> {
+    /// Where a message goes.
+    pub(super) fn route(&self, content: &Content) -> Routed {
         if content.exchange.is_empty() {
             let queues = self.queues.keys().copied();
-            return queues.filter(|name| content.keys().any(|key| key == *name)).collect();
+            let queues = queues.filter(|name| content.keys().any(|key| key == *name)).collect();
+            return Routed { queues, delayed_by: Vec::new() };
         }
+        self.route_from(exchange_kind(&content.exchange).name, content)
+    }
+
+    /// Where a message goes from an exchange.
+    ///
+    /// rabbitmq: each exchange is asked once, whatever leads to it; its alternate exchange gets what
+    /// it has no destination for, be that a queue or an exchange. One that holds the message back asks no
+    /// other.
+    pub(super) fn route_from(&self, exchange: &'static str, content: &Content) -> Routed {
         let mut queues = BTreeSet::new();
-        let mut asked = vec![exchange_kind(&content.exchange).name];
+        let mut delayed_by = Vec::new();
+        let mut asked = vec![exchange];
         let mut next = 0;
         while let Some(&exchange) = asked.get(next) {
             next += 1;
+            if let (Some(delayed), Some(_)) = (self.delayed.get(exchange), content.delay_ms()) {
+                delayed_by.push((exchange, delayed.instance));
+                continue;
+            }
             let mut found = self.destinations(exchange, content);
             if found.is_empty() {
                 found.extend(self.alternate_of(exchange).map(Destination::Exchange));
@@ -131,12 +176,13 @@ impl Model {
                 }
             }
         }
-        queues.into_iter().collect()
+        Routed { queues: queues.into_iter().collect(), delayed_by }
     }
 
     /// Where an exchange alone sends a message.
     fn destinations(&self, exchange: &str, content: &Content) -> Vec<Destination> {
-        let matches = |it: &&Binding| match exchange_kind(exchange).kind {
+        let ExchangeKind { kind, delayed_type, .. } = exchange_kind(exchange);
+        let matches = |it: &&Binding| match delayed_type.unwrap_or(*kind) {
             "fanout" => true,
             "direct" => content.keys().any(|key| key == it.key),
             "topic" => content.keys().any(|key| topic_matches(it.key, key)),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use super::{Binding, Content, Destination, Kind, Model, dead_letters_of, kind};
+use super::{Binding, Content, Destination, Kind, Model, Routed, dead_letters_of, kind};
 
 /// A message in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,10 @@ impl Model {
             content.key = key.to_owned();
             content.copies.clear();
         }
-        let queues = self.route(&content);
+        let Routed { queues, delayed_by } = self.route(&content);
+        for exchange in delayed_by {
+            self.delay(exchange, &content);
+        }
         self.enqueue(&queues, &Rc::new(content));
     }
 
@@ -210,6 +213,7 @@ impl Model {
             }
             self.let_expire(name);
         }
+        self.release_due();
     }
 
     /// All queues, those that dead-letter before those that they dead-letter to.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::channels::Unacked;
 use super::confirms::KeptIn;
-use super::{At, Model, Outcome, PRECONDITION_FAILED, Publish, Reply, Settlement};
+use super::{At, Model, Outcome, PRECONDITION_FAILED, Publish, Reply, Routed, Settlement};
 
 /// What a transactional channel holds back.
 #[derive(Default)]
@@ -19,6 +19,7 @@ pub(crate) struct Transaction {
 struct HeldPublish {
     publish: Publish,
     queues: Vec<String>,
+    delayed_by: Vec<KeptIn>,
 }
 
 pub(super) struct HeldSettlement {
@@ -52,12 +53,13 @@ impl Model {
     /// rabbitmq: bindings count as they are now; the default exchange binds all names there will be.
     pub(super) fn hold_publish(&mut self, at: At, publish: &Publish) {
         let content = &publish.content;
+        let Routed { queues, delayed_by } = self.route(content);
         let queues = if content.exchange.is_empty() {
             content.keys().map(str::to_owned).collect()
         } else {
-            self.route(content).into_iter().map(str::to_owned).collect()
+            queues.into_iter().map(str::to_owned).collect()
         };
-        let held = HeldPublish { publish: publish.clone(), queues };
+        let held = HeldPublish { publish: publish.clone(), queues, delayed_by };
         self.transaction(at).expect("it is transactional").publishes.push(held);
     }
 
@@ -73,9 +75,10 @@ impl Model {
         let publishes = std::mem::take(&mut self.transaction(at)?.publishes);
         let mut accepted = true;
         let mut committed = Vec::new();
-        for HeldPublish { publish, queues } in publishes {
+        for HeldPublish { publish, queues, delayed_by } in publishes {
             let there = self.queues.keys().copied();
-            let routed: Vec<_> = there.filter(|name| queues.iter().any(|it| it == name)).collect();
+            let there = there.filter(|name| queues.iter().any(|it| it == name)).collect();
+            let routed = Routed { queues: there, delayed_by };
             let (taken, kept_in) = self.put(at, &publish, &routed);
             accepted &= taken;
             committed.push((publish.content.body.clone(), kept_in));
