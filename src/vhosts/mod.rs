@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -68,6 +69,7 @@ impl RunningVhost {
         clock: Arc<dyn Clock>,
         settings: &VhostSettings,
         supervisor: &Supervisor,
+        runtime: &runtime::Handle,
     ) -> Result<(Self, Report), VhostError> {
         let (store, recovered, report) = match disk {
             None => (None, Recovered::default(), Report::default()),
@@ -98,7 +100,7 @@ impl RunningVhost {
             .map_err(VhostError::Thread)?;
         let part = format!("the timer of vhost '{name}'");
         let timer = timer::run(handle.clone());
-        let timer = tokio::spawn(supervisor.clone().supervise(part, timer, || false));
+        let timer = runtime.spawn(supervisor.clone().supervise(part, timer, || false));
         Ok((RunningVhost { handle, timer, log_thread: Some(log_thread) }, report))
     }
 
@@ -165,6 +167,8 @@ struct Inner {
     pressure: Arc<Notify>,
     seed: u64,
     supervisor: Supervisor,
+    /// Where the timers run, whoever makes a virtual host.
+    runtime: runtime::Handle,
 }
 
 impl Vhosts {
@@ -201,6 +205,7 @@ impl Vhosts {
                 pressure: Arc::default(),
                 seed: seed.unwrap_or_else(|| fastrand::u64(..)),
                 supervisor: Supervisor::default(),
+                runtime: runtime::Handle::current(),
             }),
         };
         let mut reports = Vec::new();
@@ -236,6 +241,7 @@ impl Vhosts {
             self.inner.clock.clone(),
             &settings,
             &self.inner.supervisor,
+            &self.inner.runtime,
         )?;
         vhost.handle.watch_memory(self.inner.pressure.clone());
         self.inner.running.write().insert(name.to_owned(), vhost);

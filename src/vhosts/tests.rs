@@ -177,3 +177,13 @@ async fn a_vhost_that_fails_leaves_the_others_at_work_and_its_store_whole() {
     assert_eq!(queues.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["before"]);
     vhosts.stop().await.unwrap();
 }
+
+#[test]
+fn the_timer_of_a_vhost_outlives_the_runtime_of_who_made_it() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (broker, other) = (runtime(), runtime());
+    let vhosts = broker.block_on(async { start(&MemoryDisk::default()) });
+    other.block_on(async { vhosts.create_vhost("new").unwrap() });
+    other.shutdown_timeout(Duration::from_secs(60));
+    assert!(!vhosts.inner.running.read()["new"].timer.is_finished());
+}
