@@ -26,6 +26,7 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod connection_slots;
 pub mod definitions;
 mod handle;
 mod log_buffer;
@@ -455,20 +456,20 @@ impl BrokerBuilder {
         let secured = config.management_tls;
         let external = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let server = Server::start(config, clock, authenticator).await?;
-        let management = listener.map(|(address, listener)| {
-            let vhosts = server.vhosts().clone();
-            let authenticator = server.authenticator();
-            let listeners = [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec);
+        let start = |(address, listener)| {
             let app_state = AppState::new(
-                vhosts,
-                authenticator,
-                listeners,
+                server.vhosts().clone(),
+                server.authenticator(),
+                [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec),
                 [external, secured],
                 address,
                 data_dir,
             );
-            Management::start(listener, server.acceptor().filter(|_| secured), app_state)
-        });
+            let acceptor = server.acceptor().filter(|_| secured);
+            Management::start(listener, acceptor, app_state)
+                .map_err(|source| StartError::Listen { address, source })
+        };
+        let management = listener.map(start).transpose()?;
         Ok(Broker { server, management })
     }
 }

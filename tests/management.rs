@@ -13,3 +13,4 @@ mod messages;
 mod node;
 mod objects;
 mod policies;
+mod sockets;

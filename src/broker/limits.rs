@@ -103,7 +103,7 @@ pub const NOTICED_ARGUMENTS: usize = 100;
 /// Longest time an x-argument may state, in milliseconds: ten years.
 pub const LONGEST_MS: u64 = 315_360_000_000;
 
-/// How many connections of the HTTP API are served at once; more wait to be accepted.
+/// How many connections of the HTTP API there may be; for one more, the one is closed that has waited longest.
 pub const HTTP_CONNECTIONS: usize = 256;
 
 /// How many steps one hold of a virtual host takes before others have their turn; a step deals with about

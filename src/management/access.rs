@@ -31,16 +31,16 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Api) -> Result<Self, Failure> {
         // invariant: the listener says this of every request.
-        let ends = parts.extensions.get::<Ends>().copied();
+        let ends = parts.extensions.get::<Ends>().cloned();
         let ends = ends.ok_or_else(|| Failure::internal("the client's address is not known"))?;
         let credentials = parts
             .headers
             .get(AUTHORIZATION)
             .and_then(|value| basic(value.as_bytes()))
             .ok_or_else(Failure::login_failed)?;
-        let user = app.authenticator.authenticate(&credentials, ends.peer).await;
-        let user = user.map_err(|failure| {
-            let (peer, user) = (ends.peer, &credentials.user);
+        let name = credentials.user.clone();
+        let user = app.authenticate(credentials, ends.peer).await.map_err(|failure| {
+            let (peer, user) = (ends.peer, name);
             tracing::warn!(%peer, user, %failure, "HTTP login refused");
             match failure {
                 AuthenticationFailure::NotLocal => {
@@ -50,6 +50,7 @@ impl FromRequestParts<Api> for Caller {
                 _ => Failure::login_failed(),
             }
         })?;
+        ends.slot.protect();
         let caller = Caller { user, ends };
         let tags = ["management", "policymaker", "monitoring", "administrator"];
         if !tags.iter().any(|tag| caller.has_tag(tag)) {

@@ -38,8 +38,10 @@ mod policies;
 mod queues;
 mod server;
 mod show;
+mod socket_slot;
 mod users;
 mod vhosts;
+mod write_timeout;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -47,10 +49,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
+use tokio::runtime;
+use tokio::task::JoinSet;
 
 use self::answer::Failure;
 pub(crate) use self::server::Management;
-use crate::auth::Authenticator;
+use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::time::Time;
 use crate::handle::VhostHandle;
 use crate::vhosts::{VhostError, Vhosts};
@@ -61,6 +65,8 @@ pub(crate) struct AppState {
     vhosts: Vhosts,
     /// What checks passwords.
     authenticator: Arc<dyn Authenticator>,
+    /// Where it does so: one of an embedding program may need the runtime that it was made on.
+    runtime: runtime::Handle,
     /// Where clients of AMQP are listened for.
     listeners: Vec<SocketAddr>,
     /// The same with TLS.
@@ -83,7 +89,7 @@ type Api = Arc<AppState>;
 type Answer = Result<Response, Failure>;
 
 impl AppState {
-    /// The state for a broker that has just started.
+    /// The state for a broker that has just started, on the runtime of which this is called.
     pub(crate) fn new(
         vhosts: Vhosts,
         authenticator: Arc<dyn Authenticator>,
@@ -96,6 +102,7 @@ impl AppState {
         AppState {
             vhosts,
             authenticator,
+            runtime: runtime::Handle::current(),
             listeners,
             tls_listeners,
             external,
@@ -104,6 +111,23 @@ impl AppState {
             data_dir,
             started_at,
             node,
+        }
+    }
+
+    /// Who a client is.
+    async fn authenticate(
+        &self,
+        credentials: Credentials,
+        peer: SocketAddr,
+    ) -> Result<User, AuthenticationFailure> {
+        let authenticator = self.authenticator.clone();
+        let check = async move { authenticator.authenticate(&credentials, peer).await };
+        // why: a set aborts its task when it is dropped, as when the client is gone.
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(check, &self.runtime);
+        match tasks.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(AuthenticationFailure::Unavailable),
         }
     }
 
@@ -124,10 +148,15 @@ impl AppState {
         write: impl FnOnce(&Vhosts) -> Result<T, VhostError> + Send + 'static,
     ) -> Result<T, Failure> {
         let vhosts = self.vhosts.clone();
-        match tokio::task::spawn_blocking(move || write(&vhosts)).await {
-            Ok(result) => Ok(result?),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        Ok(off_thread(move || write(&vhosts)).await?)
+    }
+}
+
+/// Does what may take long on a thread where it delays nothing else.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

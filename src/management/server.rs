@@ -1,4 +1,7 @@
 //! The listener of the API: connections of HTTP/1.1, so many and so long and no more.
+//!
+//! All of it runs on a thread of its own, so that no request, however much there is to read or to write for it,
+//! delays the threads that serve connections of AMQP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,11 +19,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::AppState;
+use super::socket_slot::SocketSlot;
+use super::write_timeout::WriteTimeout;
 use crate::broker::limits::HTTP_CONNECTIONS;
+use crate::connection_slots::ConnectionSlots;
 use crate::tls::{self, Acceptor};
 
 /// How long the head of a request may take, the wait for its first byte included.
@@ -30,6 +37,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the handshake of TLS may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may take nothing of what it is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is kept of a request's head at most, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -45,33 +55,50 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Management {
     address: SocketAddr,
     stopping: watch::Sender<bool>,
-    listening: JoinHandle<()>,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<()>,
 }
 
-/// The two ends of a request's socket.
-#[derive(Clone, Copy, Debug)]
+/// The two ends of a request's socket, and its slot.
+#[derive(Clone)]
 pub(super) struct Ends {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    pub(super) slot: Arc<SocketSlot>,
 }
 
 impl Management {
     /// Serves the API on this listener, which is [`AppState::address`].
     ///
     /// With an acceptor its clients must speak TLS.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or its event queue.
     pub(crate) fn start(
         listener: TcpListener,
         acceptor: Option<Arc<Acceptor>>,
         app: AppState,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (address, supervisor) = (app.address, app.vhosts.supervisor().clone());
         let router = super::router(Arc::new(app));
         let (stopping, stopped) = watch::channel(false);
-        let listen = listen(listener, acceptor, router, stopped.clone());
-        let may_end = move || *stopped.borrow() || stopped.has_changed().is_err();
+        let (ending, ended) = oneshot::channel::<()>();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            // why: a listener belongs to the runtime that it was made on.
+            let _on_runtime = runtime.enter();
+            TcpListener::from_std(listener.into_std()?)?
+        };
         let part = format!("what accepts HTTP clients on {address}");
-        let listening = tokio::spawn(supervisor.supervise(part, listen, may_end));
-        Management { address, stopping, listening }
+        let thread = std::thread::Builder::new().name("leveret-http".to_owned());
+        thread.spawn(move || {
+            let listen = listen(listener, acceptor, router, stopped.clone());
+            let may_end = move || *stopped.borrow() || stopped.has_changed().is_err();
+            runtime.block_on(supervisor.supervise(part, listen, may_end));
+            runtime.shutdown_timeout(GRACE);
+            drop(ending);
+        })?;
+        Ok(Management { address, stopping, ended })
     }
 
     /// Where it is, with the port that the system chose.
@@ -82,8 +109,8 @@ impl Management {
     /// Takes no new requests and waits for those that are being answered, but not for long.
     pub(crate) async fn stop(self) {
         self.stopping.send_replace(true);
-        // A listener that panicked has ended as well.
-        let _ = self.listening.await;
+        // A thread that panicked has ended as well.
+        let _ = self.ended.await;
     }
 }
 
@@ -93,7 +120,7 @@ async fn listen(
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
+    let slots = Arc::new(ConnectionSlots::of(HTTP_CONNECTIONS, None));
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {
@@ -102,14 +129,19 @@ async fn listen(
             biased;
             _ = stopping.changed() => break,
             Some(_) = connections.join_next() => {}
-            accepted = accept(&listener, &room) => match accepted {
-                Ok((permit, socket, peer)) => {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => {
                     failing = false;
-                    let (router, acceptor) = (router.clone(), acceptor.clone());
-                    connections.spawn(async move {
-                        serve(socket, acceptor.as_deref(), peer, router, stopped).await;
-                        drop(permit);
-                    });
+                    if let Some(slot) = slots.take() {
+                        let (router, acceptor) = (router.clone(), acceptor.clone());
+                        connections.spawn(async move {
+                            let local = socket.local_addr().unwrap_or(peer);
+                            let ends = Ends { peer, local, slot: Arc::new(SocketSlot::new(slot)) };
+                            serve(socket, acceptor.as_deref(), ends, router, stopped).await;
+                        });
+                    }
+                    // why: a client that has to make room does so before the next one comes.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     // why: said once; it comes back at every attempt until something changes.
@@ -128,25 +160,14 @@ async fn listen(
     connections.shutdown().await;
 }
 
-/// Accepts a connection once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    // invariant: the semaphore is never closed.
-    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (socket, peer) = listener.accept().await?;
-    Ok((permit, socket, peer))
-}
-
 async fn serve(
     socket: TcpStream,
     acceptor: Option<&Acceptor>,
-    peer: SocketAddr,
+    ends: Ends,
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let ends = Ends { peer, local: socket.local_addr().unwrap_or(peer) };
+    let (peer, slot) = (ends.peer, ends.slot.clone());
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
@@ -154,6 +175,7 @@ async fn serve(
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(socket)) => accepted,
         () = stopped(&mut stopping) => return,
+        () = slot.must_close() => return,
     };
     match accepted {
         Ok(Ok((socket, _))) => answer(socket, ends, router, stopping).await,
@@ -173,23 +195,28 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
+    let (peer, slot) = (ends.peer, ends.slot.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ends);
+        let request_guard = ends.slot.request();
+        request.extensions_mut().insert(ends.clone());
         strip_slash(request.uri_mut());
-        router.call(request)
+        let answering = router.call(request);
+        async move { answering.await.map(|response| request_guard.until_written(response)) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let socket = TokioIo::new(WriteTimeout::new(socket, WRITE_TIMEOUT));
+    let mut connection = pin!(builder.serve_connection(socket, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
+        () = slot.must_close() => Ok(()),
     };
     if let Err(error) = ended {
-        tracing::debug!(peer = %ends.peer, %error, "HTTP connection failed");
+        tracing::debug!(%peer, %error, "HTTP connection failed");
     }
 }
 

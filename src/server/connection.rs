@@ -22,7 +22,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
-use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::heartbeat_monitor::HeartbeatMonitor;
 use super::incoming::Incoming;
 use super::partial_messages::{ConnectionShare, PartialMessages};
@@ -31,6 +30,7 @@ use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
 use crate::broker::connection::{Connection, ConnectionSettings, OpenRequest, Progress};
 use crate::broker::error::{Checked, Fault};
+use crate::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::handle::{Applied, Batch, Session};
 use crate::outbox::Outbox;
 use crate::tls::{self, Security};

@@ -5,7 +5,6 @@
 
 mod buffer;
 mod connection;
-mod connection_slots;
 mod heartbeat_monitor;
 mod incoming;
 mod partial_messages;
@@ -25,12 +24,12 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::{Arrival, Context};
-use self::connection_slots::{ConnectionSlot, ConnectionSlots};
 use self::partial_messages::PartialMessages;
 use crate::auth::Authenticator;
 use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
+use crate::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::definitions::Definitions;
 use crate::login_throttle::LoginThrottle;
 use crate::memory;

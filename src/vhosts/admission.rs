@@ -100,7 +100,7 @@ impl Vhosts {
         let session = handle.open(info, peer, outbox, on_close).await?;
         // why: what changed while the vhost was busy was told to it before this client was in.
         loop {
-            let current = self.current();
+            let current = self.registry();
             if Arc::ptr_eq(&current, &registry) {
                 return Ok(session);
             }
@@ -118,7 +118,7 @@ impl Vhosts {
     /// rabbitmq: asks in this order: is the virtual host there, is it full, has the user too many
     /// connections, may the user be there.
     fn admit(&self, name: &str, user: &str) -> Checked<(Arc<Registry>, VhostHandle, OnClose)> {
-        let registry = self.current();
+        let registry = self.registry();
         let (Some(record), Some(handle)) = (registry.vhost(name), self.started(name)) else {
             return Err(Fault::VhostNotFound(name.to_owned()).into());
         };

@@ -209,7 +209,7 @@ impl Vhosts {
             }),
         };
         let mut reports = Vec::new();
-        let registry = vhosts.current();
+        let registry = vhosts.registry();
         for (name, _) in registry.vhosts() {
             let report = vhosts.run(&registry, name)?;
             reports.push((name.to_owned(), report));
@@ -218,7 +218,7 @@ impl Vhosts {
     }
 
     /// The registry as it is now.
-    fn current(&self) -> Arc<Registry> {
+    pub(crate) fn registry(&self) -> Arc<Registry> {
         self.inner.registry.read().clone()
     }
 
@@ -291,7 +291,7 @@ impl Vhosts {
 
     /// Reads users, virtual hosts and what belongs to them.
     pub(crate) fn read_registry<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {
-        read(&self.current())
+        read(&self.registry())
     }
 
     /// Changes the registry, saves it and passes the change on to the running virtual hosts.
@@ -300,7 +300,7 @@ impl Vhosts {
         write: impl FnOnce(&mut Registry) -> T,
     ) -> Result<T, VhostError> {
         let _changing = self.inner.changing.lock();
-        let mut registry = Registry::clone(&self.current());
+        let mut registry = Registry::clone(&self.registry());
         let result = write(&mut registry);
         registry.save()?;
         let registry = Arc::new(registry);
@@ -345,7 +345,7 @@ impl Vhosts {
     /// Makes a virtual host, unless it is there. Says whether it is new.
     pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, VhostError> {
         let _changing = self.inner.changing.lock();
-        let mut registry = Registry::clone(&self.current());
+        let mut registry = Registry::clone(&self.registry());
         if !registry.add_vhost(name) {
             return Ok(false);
         }
@@ -360,7 +360,7 @@ impl Vhosts {
     pub(crate) async fn delete_vhost(&self, name: &str) -> Result<bool, VhostError> {
         let (record, vhost) = {
             let _changing = self.inner.changing.lock();
-            let mut registry = Registry::clone(&self.current());
+            let mut registry = Registry::clone(&self.registry());
             let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
             registry.save()?;
             *self.inner.registry.write() = Arc::new(registry);
@@ -399,7 +399,7 @@ impl Vhosts {
         credentials: &Credentials,
         peer: SocketAddr,
     ) -> Result<User, AuthenticationFailure> {
-        let registry = self.current();
+        let registry = self.registry();
         let Credentials { user: name, password, .. } = credentials;
         let user = registry.user(name);
         // why: also for a user that is not there, so that the time does not show which users are.

@@ -1,8 +1,10 @@
-//! How many clients there may be, and which one is closed when there are too many.
+//! How many clients a listener may have, and which one is closed when there are too many.
 //!
-//! Two limits: sockets, of which there are as many as the limit of open files allows when some are
+//! For AMQP two limits: sockets, of which there are as many as the limit of open files allows when some are
 //! left for the store, and open connections, which an operator may limit. If there is no room, the
-//! client whose handshake has taken longest is closed to make room.
+//! client whose handshake has taken longest is closed to make room. For HTTP a connection is open while a
+//! request of a user is answered, and the one that has waited longest for the next request, or for a login,
+//! is closed to make room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// The slots that clients take.
 #[derive(Debug)]
-pub(super) struct ConnectionSlots {
+pub(crate) struct ConnectionSlots {
     /// Sockets.
     max_sockets: usize,
     /// Connections that are open.
@@ -44,7 +46,7 @@ struct Taken {
     sockets: usize,
     open: usize,
     last_id: u64,
-    /// Those in the handshake, the oldest first, each with what tells it to close.
+    /// Those that are not open, the oldest first, each with what tells it to close.
     handshakes: BTreeMap<u64, Arc<Notify>>,
     refused: LimitedLog,
     slow: LimitedLog,
@@ -53,7 +55,7 @@ struct Taken {
 impl ConnectionSlots {
     /// As many sockets as the process may have when so many open files are kept for others, and so
     /// many open connections.
-    pub(super) fn new(max_open: Option<usize>, kept_files: usize) -> Self {
+    pub(crate) fn new(max_open: Option<usize>, kept_files: usize) -> Self {
         let files = getrlimit(Resource::Nofile).current;
         let files = files.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
         let max_sockets = files.map_or(usize::MAX, |files| sockets_of(files, kept_files));
@@ -68,17 +70,18 @@ impl ConnectionSlots {
         ConnectionSlots::of(max_sockets, max_open)
     }
 
-    fn of(max_sockets: usize, max_open: Option<usize>) -> Self {
+    /// So many sockets, and so many open connections.
+    pub(crate) fn of(max_sockets: usize, max_open: Option<usize>) -> Self {
         ConnectionSlots { max_sockets, max_open, taken: Mutex::default() }
     }
 
     /// How many connections are open.
-    pub(super) fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.taken.lock().open
     }
 
     /// A client has connected; none when there is no room for it.
-    pub(super) fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let mut taken = self.taken.lock();
         let has_room = taken.sockets < self.max_sockets && taken.handshakes.len() < HANDSHAKES;
         if !has_room {
@@ -89,7 +92,7 @@ impl ConnectionSlots {
                 tracing::warn!(
                     max_sockets,
                     refused,
-                    "too many clients: unfinished handshakes are given up, or new clients closed"
+                    "too many clients: those that are not open are closed, or new ones"
                 );
             }
             oldest?.1.notify_one();
@@ -112,7 +115,7 @@ fn sockets_of(files: usize, kept_files: usize) -> usize {
 
 /// One client's slot, free again once it is dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionSlot {
+pub(crate) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
     id: u64,
     leave: Arc<Notify>,
@@ -121,7 +124,7 @@ pub(super) struct ConnectionSlot {
 
 impl ConnectionSlot {
     /// What is notified when another client needs the slot.
-    pub(super) fn leave(&self) -> Arc<Notify> {
+    pub(crate) fn leave(&self) -> Arc<Notify> {
         self.leave.clone()
     }
 
@@ -129,7 +132,7 @@ impl ConnectionSlot {
     ///
     /// # Errors
     /// The limit of open connections, when there are as many.
-    pub(super) fn open(&mut self) -> Result<(), usize> {
+    pub(crate) fn open(&mut self) -> Result<(), usize> {
         let ConnectionSlots { max_open, taken, .. } = &*self.slots;
         let mut taken = taken.lock();
         if let Some(max) = *max_open
@@ -147,12 +150,26 @@ impl ConnectionSlot {
     }
 
     /// The handshake took too long: how many did since the last time, if that is to be logged.
-    pub(super) fn note_slow(&self) -> Option<u64> {
+    pub(crate) fn note_slow(&self) -> Option<u64> {
         self.slots.taken.lock().slow.note()
     }
 
+    /// Whether no other client may take it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The connection is not open any more, and is the last of those that make room for others.
+    pub(crate) fn set_idle(&mut self) {
+        let mut taken = self.slots.taken.lock();
+        taken.last_id += 1;
+        self.id = taken.last_id;
+        drop(taken);
+        self.close();
+    }
+
     /// The connection did not become open after all.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         let mut taken = self.slots.taken.lock();
         taken.open -= usize::from(std::mem::take(&mut self.is_open));
         taken.handshakes.insert(self.id, self.leave.clone());
@@ -228,6 +245,21 @@ mod tests {
         assert_eq!(slots.open_count(), 1);
         drop(open);
         assert_eq!((slots.open_count(), slots.taken.lock().sockets), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_idle_again_is_the_last_to_make_room() {
+        let slots = Arc::new(ConnectionSlots::of(3, None));
+        let [mut first, mut second, third] = [(); 3].map(|()| slots.take().unwrap());
+        first.open().unwrap();
+        second.open().unwrap();
+        first.set_idle();
+        assert!(!first.is_open() && second.is_open());
+        for next in [&third, &first] {
+            assert!(poll!(Box::pin(next.leave.notified())).is_pending());
+            slots.take().unwrap();
+            assert!(poll!(Box::pin(next.leave.notified())).is_ready());
+        }
     }
 
     #[test]
