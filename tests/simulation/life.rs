@@ -19,7 +19,8 @@ use self::observed::Observed;
 use self::world::World;
 use super::dice::Dice;
 use super::model::{
-    At, Client, Destination, Durable, Model, Op, Reply, Request, Subscription, kind, table,
+    At, Client, Destination, Durable, EVERYTHING, Model, Op, Reply, Request, Subscription, USERS,
+    kind, table,
 };
 use super::replay::{Core, Input, Journal};
 
@@ -133,6 +134,9 @@ impl Life {
         self.happen(Op::Finish);
         self.happen(Op::Write(usize::MAX));
         self.happen(Op::Kill);
+        for user in 0..USERS.len() {
+            self.happen(Op::SetRights(user, &EVERYTHING));
+        }
         let client = self.new_client();
         self.happen(Op::Connect(client));
         self.happen(Op::On((client, 1), Request::Open));
@@ -399,6 +403,9 @@ impl Life {
     }
 
     fn compare_counts(&self) {
+        for (id, client) in &self.model.clients {
+            assert_eq!(self.core.is_blocked(*id), client.blocked, "whether {id} is blocked");
+        }
         let snapshots = self.core.vhost.queues();
         let names: BTreeSet<_> = snapshots.iter().map(|queue| queue.name.as_str()).collect();
         assert_eq!(names, self.model.queues.keys().copied().collect(), "the queues");

@@ -4,6 +4,7 @@
 //! and does the same itself: it says which message goes next and who may take one, and lets it go
 //! to the consumer that was seen to get it. What was seen and never goes next is a fault.
 
+mod alarms;
 mod apply;
 mod channels;
 mod confirms;
@@ -18,6 +19,8 @@ mod matching;
 mod op;
 mod policies;
 mod queues;
+mod replies;
+mod rights;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +44,9 @@ pub(crate) use self::op::{
 };
 pub(crate) use self::policies::{POLICIES, PolicyKind};
 pub(crate) use self::queues::{Copy, Queue};
+pub(crate) use self::replies::REPLY_TO;
+use self::replies::ReplyConsumer;
+pub(crate) use self::rights::{EVERYTHING, GUARDED, RIGHTS, Rights, USERS, user_of};
 pub(crate) use self::transactions::Transaction;
 
 // spec: reply codes, of what costs a channel.
@@ -53,6 +59,8 @@ const PRECONDITION_FAILED: u16 = 406;
 #[derive(Default)]
 pub(crate) struct Client {
     pub(crate) stalled: bool,
+    /// Whether it is not read from.
+    pub(crate) blocked: bool,
     /// Octets that it has not read.
     pub(crate) outbox: usize,
 }
@@ -67,6 +75,11 @@ pub(crate) struct Model {
     pub(crate) bindings: BTreeSet<Binding>,
     /// Those that are set.
     pub(crate) policies: Vec<&'static PolicyKind>,
+    /// What each of the users may do; none is everything.
+    pub(crate) rights: [Option<&'static Rights>; 2],
+    pub(crate) alarm: bool,
+    /// Where answers go to: what stands for it, by the address that the broker made up.
+    pub(crate) addresses: BTreeMap<String, String>,
     pub(crate) clients: BTreeMap<u64, Client>,
     pub(crate) channels: BTreeMap<At, Channel>,
     /// What entered durable queues since it was asked last, gone again or not.
@@ -79,6 +92,8 @@ pub(crate) struct Model {
     served: u64,
     /// What was delivered on each channel and has not gone next yet.
     seen: BTreeMap<At, VecDeque<Seen>>,
+    /// Answers that were delivered and are not explained yet.
+    seen_replies: VecDeque<Seen>,
     /// What clients are to be told unasked.
     notices: Vec<(At, Notice)>,
 }

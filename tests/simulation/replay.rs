@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use leveret::broker::access::User;
+use leveret::broker::access::{Rights, User};
 use leveret::broker::command::{Command, Outgoing};
 use leveret::broker::connection::{Connection, ConnectionInfo, ConnectionSettings, Progress};
 use leveret::broker::message::Message;
@@ -20,11 +20,17 @@ use leveret_codec::{Method, ShortStr, Value, encode, frame};
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// A new virtual host takes up what a store has kept.
-    Recover(Recovered, Arc<PolicySet>),
+    ///
+    /// With the policies that are set, and the seed of the names that it makes up.
+    Recover(Recovered, Arc<PolicySet>, u64),
     /// These policies are set now.
     Policies(Arc<PolicySet>),
-    /// A client opens a connection.
-    Open(u64),
+    /// A client opens a connection as this user, who may do this.
+    Open(u64, &'static str, Arc<Rights>),
+    /// What a user may do has changed.
+    Rights(&'static str, Arc<Rights>),
+    /// An alarm is raised, or over.
+    Alarm(bool),
     /// A client sends a method, the payload of its frame.
     Method(u64, u16, Vec<u8>),
     /// A client publishes; whether the message is to come back when no queue takes it.
@@ -64,12 +70,12 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new() -> Self {
-        Core::with_policies(Arc::default())
+        Core::begin(Arc::default(), 1)
     }
 
-    fn with_policies(policies: Arc<PolicySet>) -> Self {
+    fn begin(policies: Arc<PolicySet>, seed: u64) -> Self {
         Core {
-            vhost: Vhost::new("/", &VhostSettings { seed: 1, policies }),
+            vhost: Vhost::new("/", &VhostSettings { seed, policies }),
             ids: BTreeMap::new(),
             is_handled: true,
         }
@@ -79,14 +85,25 @@ impl Core {
     pub(crate) fn apply(&mut self, now: Time, input: &Input) -> Vec<Output> {
         self.is_handled = true;
         match input {
-            Input::Recover(recovered, policies) => {
-                *self = Core::with_policies(policies.clone());
+            Input::Recover(recovered, policies, seed) => {
+                *self = Core::begin(policies.clone(), *seed);
                 let left_out = self.vhost.recover(now, recovered.clone());
                 assert_eq!(left_out, [], "everything can be taken up");
             }
             Input::Policies(policies) => self.vhost.handle_policies(now, policies.clone()),
-            Input::Open(client) => {
-                let id = self.vhost.handle_open(now, info());
+            Input::Rights(user, rights) => self.vhost.handle_rights(now, user, rights),
+            Input::Alarm(is_raised) => {
+                self.vhost.handle_alarm(now, is_raised.then_some("low on memory"));
+            }
+            Input::Open(client, user, rights) => {
+                let rights = rights.clone();
+                let info = ConnectionInfo {
+                    user: User::new(*user),
+                    rights,
+                    connection_blocked: true,
+                    ..info()
+                };
+                let id = self.vhost.handle_open(now, info);
                 self.ids.insert(*client, id);
             }
             Input::Method(client, channel, octets) => {
@@ -135,6 +152,11 @@ impl Core {
             outputs.push((client.expect("only clients get something"), std::mem::take(outgoing)));
         });
         outputs
+    }
+
+    /// Whether a client is not read from.
+    pub(crate) fn is_blocked(&self, client: u64) -> bool {
+        self.vhost.is_blocked(self.ids[&client])
     }
 
     /// Takes what was asked of the store beside records since the last time.

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::super::model::{
-    At, Binding, Content, DEAD_LETTERS, Destination, ExchangeKind, Field, HEADERS, KEYS, MATCHES,
-    Op, Outcome, PATTERNS, POLICIES, PolicyKind, Publish, REFUSED, Request, Settlement,
-    Subscription, exchange_kind, kind, takes_dead_letters,
+    At, Binding, Content, DEAD_LETTERS, Destination, EVERYTHING, ExchangeKind, Field, HEADERS,
+    KEYS, MATCHES, Op, Outcome, PATTERNS, POLICIES, PolicyKind, Publish, REFUSED, REPLY_TO, RIGHTS,
+    Request, Settlement, Subscription, USERS, exchange_kind, kind, takes_dead_letters,
 };
 use super::Life;
 
@@ -22,6 +22,9 @@ impl Life {
             8..=19 if self.model.clients[&client].stalled => return Op::Unstall(client),
             8..=13 => return Op::Stall(client),
             20..=59 => return Op::PassMs(self.dice.below(700)),
+            72..=75 if self.world.rights => return self.choose_rights(),
+            76..=95 if self.model.alarm => return Op::SetAlarm(false),
+            76..=81 if self.world.alarms => return Op::SetAlarm(true),
             60..=71 if self.world.policies => return self.choose_policy(),
             60..=199 => return Op::Finish,
             200..=289 => return Op::Write(1 + self.dice.below(12) as usize),
@@ -31,6 +34,10 @@ impl Life {
             335..=339 => return Op::LosePower,
             340..=344 => return Op::FailDisk(self.dice.below(12)),
             _ => {}
+        }
+        // What a client has sent before may still come.
+        if self.model.clients[&client].blocked && !self.dice.one_in(8) {
+            return Op::Finish;
         }
         let channels: Vec<u16> =
             self.model.channels.keys().filter(|at| at.0 == client).map(|at| at.1).collect();
@@ -42,6 +49,13 @@ impl Life {
         let at = (client, *self.dice.pick(&channels));
         // What needs something that is not there is left out.
         self.choose_request(at).map_or(Op::Finish, |request| Op::On(at, request))
+    }
+
+    fn choose_rights(&mut self) -> Op {
+        let user = self.dice.below(USERS.len() as u64) as usize;
+        // Mostly everything, so that something happens.
+        let rights = if self.dice.one_in(2) { &EVERYTHING } else { self.dice.pick(&RIGHTS) };
+        Op::SetRights(user, rights)
     }
 
     fn choose_policy(&mut self) -> Op {
@@ -92,7 +106,8 @@ impl Life {
             9 | 10 => Some(self.choose_mode()),
             // Which of a dead letter and a publish comes first within one commit is not said.
             11..=49 if is_transactional && takes_dead_letters(queue) => None,
-            11..=49 => Some(self.choose_publish(queue)),
+            11..=49 => Some(self.choose_publish(at, queue)),
+            50 if self.world.replies => self.choose_replies(at),
             50..=57 => self.choose_consumer(at, queue),
             58..=61 => Some(self.choose_flow(at)),
             62..=69 => Some(Request::Get(queue, self.dice.one_in(3))),
@@ -166,7 +181,29 @@ impl Life {
         (!queues.is_empty()).then(|| Destination::Queue(*self.dice.pick(&queues)))
     }
 
-    fn choose_publish(&mut self, queue: &'static str) -> Request {
+    /// A subscription to answers, mostly the first one of a channel, or a question after an asker.
+    fn choose_replies(&mut self, at: At) -> Option<Request> {
+        if let Some(address) = self.choose_address().filter(|_| self.dice.one_in(3)) {
+            return Some(Request::DeclareReplies(address));
+        }
+        let is_first = self.model.channels[&at].replies.is_none();
+        if !is_first && !self.dice.one_in(6) {
+            return None;
+        }
+        self.next_tag += 1;
+        Some(Request::ConsumeReplies(format!("r{}", self.next_tag)))
+    }
+
+    /// An address that a client has seen, mostly of one that is still there.
+    fn choose_address(&mut self) -> Option<String> {
+        let all: Vec<String> = self.model.addresses.keys().cloned().collect();
+        let is_there = |address: &&String| self.model.asker(address).is_some();
+        let there: Vec<String> = all.iter().filter(is_there).cloned().collect();
+        let from = if there.is_empty() || self.dice.one_in(6) { all } else { there };
+        (!from.is_empty()).then(|| self.dice.pick(&from).clone())
+    }
+
+    fn choose_publish(&mut self, at: At, queue: &'static str) -> Request {
         self.next_body += 1;
         let mut content = Content { body: format!("m{}", self.next_body), ..Content::default() };
         content.persistent = self.dice.below(3) > 0;
@@ -198,6 +235,14 @@ impl Life {
             }
         }
         let mandatory = self.dice.one_in(4);
+        if self.world.replies && self.dice.one_in(6) {
+            let asks = self.model.channels[&at].replies.is_some() || self.dice.one_in(30);
+            if asks && self.dice.one_in(2) {
+                content.reply_to = Some(REPLY_TO.to_owned());
+            } else if let Some(address) = self.choose_address() {
+                content = Content { body: content.body, key: address, ..Content::default() };
+            }
+        }
         Request::Publish(Publish { content: Rc::new(content), mandatory })
     }
 
@@ -217,7 +262,8 @@ impl Life {
 
     fn choose_flow(&mut self, at: At) -> Request {
         let channel = &self.model.channels[&at];
-        let tags: Vec<_> = channel.consumers.keys().cloned().collect();
+        let tags = channel.consumers.keys().chain(channel.reply_tag());
+        let tags: Vec<_> = tags.cloned().collect();
         if tags.is_empty() || self.dice.one_in(2) {
             let global = self.dice.one_in(3) && !channel.consumes_from(|kind| kind.quorum);
             return Request::Qos(self.dice.below(4) as u16, global);

@@ -123,7 +123,8 @@ impl Life {
             self.written.extend(queue.messages.iter().map(|it| Content::of(&it.message).body));
         }
         let policies = policy_set(&self.model.policies);
-        self.input(Input::Recover(recovered, policies));
+        let seed = self.dice.below(u64::MAX);
+        self.input(Input::Recover(recovered, policies, seed));
         if let Some(octets) = self.memory {
             self.input(Input::MemoryShare(octets));
         }

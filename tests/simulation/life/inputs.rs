@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 
+use leveret::broker::access::{self, Permissions, TopicPermissions, TopicVariables};
 use leveret::broker::policy::{self, Policy, PolicySet, PolicyValue};
 use leveret_codec::method::{basic, channel, confirm, connection, exchange, queue, tx};
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Encode, Value};
 
 use super::super::model::{
-    At, Binding, Destination, Kind, Model, Op, Outcome, PolicyKind, Request, Settlement,
-    Subscription, exchange_kind, kind, short, table,
+    At, Binding, Destination, EVERYTHING, GUARDED, Kind, Model, Op, Outcome, PolicyKind, REPLY_TO,
+    Request, Rights, Settlement, Subscription, USERS, exchange_kind, kind, short, table, user_of,
 };
 use super::super::replay::Input;
 
 /// The input that tells the broker of it; none if it hears nothing of it.
 pub(crate) fn input_of(op: &Op, model: &Model) -> Option<Input> {
     Some(match op {
-        Op::Connect(client) => Input::Open(*client),
+        Op::Connect(client) => {
+            let user = user_of(*client);
+            Input::Open(*client, USERS[user], rights(model.rights[user].unwrap_or(&EVERYTHING)))
+        }
+        Op::SetRights(user, it) => Input::Rights(USERS[*user], rights(it)),
+        Op::SetAlarm(is_raised) => Input::Alarm(*is_raised),
         Op::Disconnect(client) => Input::Disconnect(*client),
         Op::CloseConnection(client) => {
             let close = connection::Close { reply_code: 200, ..Default::default() };
@@ -30,6 +36,22 @@ pub(crate) fn input_of(op: &Op, model: &Model) -> Option<Input> {
         Op::On(at, request) => request_input(*at, request),
         _ => return None,
     })
+}
+
+/// What a user may do, as the broker gets it.
+fn rights(rights: &Rights) -> Arc<access::Rights> {
+    let [configure, write, read] = [rights.configure, rights.write, rights.read]
+        .map(|(first, last)| format!("^[{first}-{last}]"));
+    let permissions = Permissions::parse(&configure, &write, &read).expect("patterns are right");
+    let mut topics = TopicPermissions::default();
+    if let Some([write, read]) = rights.topics {
+        let [write, read] = [write, read].map(|start| format!("^{start}"));
+        let variables = TopicVariables { user: "", vhost: "/", client_id: None };
+        let is_set = topics.set(GUARDED.as_bytes(), &write, &read, variables);
+        is_set.expect("patterns are right");
+    }
+    let permissions = Some(permissions);
+    Arc::new(access::Rights { permissions, topics, ..access::Rights::default() })
 }
 
 /// Policies as the broker gets them.
@@ -94,6 +116,14 @@ fn request_input(at: At, request: &Request) -> Input {
         Request::Rollback => method(at, &tx::Rollback {}),
         Request::Publish(it) => Input::Publish(at.0, at.1, it.mandatory, it.content.message()),
         Request::Consume(it) => consume(at, it),
+        Request::ConsumeReplies(tag) => {
+            let (queue, consumer_tag) = (short(REPLY_TO), short(tag));
+            method(at, &basic::Consume { queue, consumer_tag, no_ack: true, ..Default::default() })
+        }
+        Request::DeclareReplies(address) => {
+            let (queue, passive) = (short(address), true);
+            method(at, &queue::Declare { queue, passive, ..Default::default() })
+        }
         Request::Cancel(tag) => {
             method(at, &basic::Cancel { consumer_tag: short(tag), nowait: false })
         }

@@ -123,6 +123,14 @@ impl Observed {
             Method::QueuePurgeOk(it) => Reply::Purged(it.message_count as usize),
             Method::QueueDeleteOk(it) => Reply::Deleted(it.message_count as usize),
             Method::BasicGetEmpty(_) => Reply::Empty,
+            Method::ConnectionBlocked(_) => {
+                self.notices.push((at, Notice::Blocked));
+                return;
+            }
+            Method::ConnectionUnblocked(_) => {
+                self.notices.push((at, Notice::Unblocked));
+                return;
+            }
             Method::ChannelClose(it) => Reply::ChannelClosed(it.reply_code),
             Method::ConnectionClose(it) => panic!("connection closed: {}", it.reply_text),
             _ => Reply::Done,

@@ -16,6 +16,11 @@ pub(super) struct World {
     /// Of consumers.
     pub(super) priorities: bool,
     pub(super) policies: bool,
+    /// Whether users may not do everything.
+    pub(super) rights: bool,
+    pub(super) alarms: bool,
+    /// Direct reply-to.
+    pub(super) replies: bool,
     /// Crashes are rare.
     pub(super) calm: bool,
 }
@@ -42,6 +47,9 @@ impl World {
             transactions: dice.one_in(2),
             priorities: dice.one_in(2),
             policies: dice.one_in(2),
+            rights: dice.one_in(4),
+            alarms: dice.one_in(3),
+            replies: dice.one_in(3),
             calm: dice.one_in(2),
         }
     }

@@ -27,6 +27,14 @@ impl Model {
                 }
             },
             Op::StoreFailed => self.fail_commits(),
+            Op::SetRights(user, rights) => {
+                self.rights[*user] = Some(rights);
+                Vec::new()
+            }
+            Op::SetAlarm(is_raised) => {
+                self.set_alarm(*is_raised);
+                Vec::new()
+            }
             Op::SetPolicy(policy, is_set) => {
                 self.set_policy(policy, *is_set);
                 Vec::new()
@@ -42,6 +50,10 @@ impl Model {
 
     /// Does what is asked for on a channel, or says with which code it costs the channel.
     fn request(&mut self, at: At, request: &Request) -> Result<Option<Reply>, u16> {
+        if let Request::Publish(_) = request {
+            self.note_publisher(at.0);
+        }
+        self.check_rights(at, request)?;
         match request {
             Request::Open => {
                 self.channels.insert(at, Channel::default());
@@ -77,6 +89,9 @@ impl Model {
                 return Ok(None);
             }
             Request::Consume(it) => self.consume(at, it)?,
+            Request::ConsumeReplies(tag) => self.consume_replies(at, tag)?,
+            Request::DeclareReplies(address) => return self.declare_reply_queue(address),
+            Request::Cancel(tag) if self.cancel_replies(at, tag) => {}
             Request::Cancel(tag) => self.cancel(at, tag),
             Request::Qos(count, global) => self.qos(at, *count, *global),
             Request::Get(name, no_ack) => return self.get(at, name, *no_ack).map(Some),

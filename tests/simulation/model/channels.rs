@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::confirms::Published;
 use super::{
-    At, Consumer, Copy, Kind, Model, Outcome, PRECONDITION_FAILED, Settlement, Transaction, kind,
+    At, Consumer, Copy, Kind, Model, Outcome, PRECONDITION_FAILED, ReplyConsumer, Settlement,
+    Transaction, kind,
 };
 
 #[derive(Default)]
@@ -14,6 +15,7 @@ pub(crate) struct Channel {
     pub(super) last_tag: u64,
     pub(crate) unacked: BTreeMap<u64, Unacked>,
     pub(crate) consumers: BTreeMap<String, Consumer>,
+    pub(crate) replies: Option<ReplyConsumer>,
     pub(crate) confirming: bool,
     pub(crate) transaction: Option<Transaction>,
     pub(super) published: Vec<Published>,

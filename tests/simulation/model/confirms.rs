@@ -17,8 +17,11 @@ pub(super) type KeptIn = (&'static str, u64);
 
 impl Model {
     pub(super) fn publish(&mut self, at: At, publish: &Publish) -> Result<(), u16> {
+        self.check_exchange(&publish.content.exchange)?;
+        self.check_topic(at, publish)?;
+        let publish = &self.with_reply_address(at, publish)?;
         let content = &publish.content;
-        self.check_exchange(&content.exchange)?;
+        self.deliver_reply(content);
         if self.channel(at).transaction.is_some() {
             self.hold_publish(at, publish);
             return Ok(());

@@ -18,6 +18,8 @@ pub(crate) struct Content {
     pub(crate) persistent: bool,
     pub(crate) priority: Option<u8>,
     pub(crate) expiration_ms: Option<u64>,
+    /// In the model what stands for the address that the broker made up.
+    pub(crate) reply_to: Option<String>,
     /// Other headers, sorted by name.
     pub(crate) headers: Vec<(String, Field)>,
     /// The header x-death, the last death first.
@@ -62,6 +64,7 @@ impl Content {
             delivery_mode: Some(if self.persistent { 2 } else { 1 }),
             priority: self.priority,
             expiration: expiration.as_deref().map(short),
+            reply_to: self.reply_to.as_deref().map(short),
             ..Default::default()
         };
         let mut properties = Vec::new();
@@ -81,6 +84,7 @@ impl Content {
             body: String::from_utf8_lossy(message.body()).into_owned(),
             persistent: fields.delivery_mode == Some(2),
             priority: fields.priority,
+            reply_to: fields.reply_to.map(|it| it.to_string()),
             expiration_ms: expiration.map(|ms| ms.parse().expect("milliseconds")),
             ..Content::default()
         };
@@ -89,6 +93,12 @@ impl Content {
         }
         content.headers.sort();
         content
+    }
+
+    /// Whether all is the same but the address of who asked.
+    pub(crate) fn is_like(&self, other: &Content) -> bool {
+        let reply_to = self.reply_to.clone();
+        *self == Content { reply_to, ..other.clone() }
     }
 
     /// How often a message had come back, as its header x-delivery-count says.

@@ -24,6 +24,7 @@ impl Model {
     /// Shows what the broker delivered; it is then to be explained.
     pub(crate) fn show(&mut self, deliveries: Vec<Seen>) {
         for seen in deliveries {
+            let Some(seen) = self.take_reply(seen) else { continue };
             self.seen.entry(seen.at).or_default().push_back(seen);
         }
     }
@@ -43,6 +44,7 @@ impl Model {
             let may_take = queue.is_some() && self.may_take(seen);
             panic!("{body} to {tag:?} of {at:?}, which may take one: {may_take}, of {next:?}");
         }
+        assert!(self.seen_replies.is_empty(), "nobody was asked: {:?}", self.seen_replies);
         self.seen.clear();
         self.note_full();
     }
@@ -104,11 +106,12 @@ impl Model {
         let is_counted = queue.kind.quorum && (copy.returns > 0 || seen.consumer.is_none());
         let count = is_counted.then_some(i64::from(copy.returns));
         assert_eq!(seen.delivery_count, count, "x-delivery-count of {}", copy.body());
+        let content = self.with_known_address(&seen.content, &copy.content);
+        assert_eq!(content, *copy.content, "what was delivered");
         let channel = self.channel(seen.at);
         channel.last_tag += 1;
         assert_eq!(seen.delivery_tag, channel.last_tag, "delivery tags count");
         assert_eq!(seen.redelivered, copy.delivered, "redelivered of {}", copy.body());
-        assert_eq!(seen.content, *copy.content, "what was delivered");
         if !no_ack {
             let consumer = seen.consumer.clone();
             let copy = Copy { delivered: true, ..copy };

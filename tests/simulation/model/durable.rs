@@ -40,7 +40,9 @@ impl Model {
     pub(crate) fn restart(&mut self, mut durable: Durable) {
         let now = self.now;
         let policies = std::mem::take(&mut self.policies);
-        *self = Model { now, policies, next_instance: self.next_instance, ..Model::default() };
+        let addresses = std::mem::take(&mut self.addresses);
+        let Model { next_instance, rights, .. } = *self;
+        *self = Model { now, policies, rights, addresses, next_instance, ..Model::default() };
         for name in durable.exchanges {
             self.declare_exchange(name);
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Binding, Content, PolicyKind};
+use super::{Binding, Content, PolicyKind, Rights};
 
 /// A client and the number of one of its channels.
 pub(crate) type At = (u64, u16);
@@ -27,6 +27,10 @@ pub(crate) enum Op {
     LosePower,
     /// A policy is set, or taken away.
     SetPolicy(&'static PolicyKind, bool),
+    /// What a user may do has changed.
+    SetRights(usize, &'static Rights),
+    /// An alarm is raised, or over.
+    SetAlarm(bool),
     /// The broker hears that its store has failed.
     StoreFailed,
     /// The disk fails, then the power.
@@ -51,6 +55,10 @@ pub(crate) enum Request {
     Rollback,
     Publish(Publish),
     Consume(Subscription),
+    /// Answers to what is published on the channel are to come with this tag.
+    ConsumeReplies(String),
+    /// Whether who has this address is still there.
+    DeclareReplies(String),
     Cancel(String),
     /// The prefetch count, and whether all consumers of the channel share it.
     Qos(u16, bool),
@@ -127,6 +135,9 @@ pub(crate) enum Notice {
     Cancelled(String),
     /// No queue took a mandatory message.
     Returned(String),
+    /// It is not read from.
+    Blocked,
+    Unblocked,
 }
 
 /// A basic.ack or basic.nack of publishes.
