@@ -29,6 +29,21 @@ fn a_publisher_is_blocked_at_its_first_publish_and_told_once() {
 }
 
 #[test]
+fn an_alarm_in_the_midst_of_publishes_that_are_alike_blocks() {
+    let world = World::new();
+    let client = capable(&world);
+    let ch = client.channel(1);
+    ch.declare("q");
+    world.batch(|| {
+        ch.publish("q", "a");
+        world.alarm(Some(LOW));
+        ch.publish("q", "b");
+    });
+    assert_eq!(client.lines_with_channels(), ["0: connection.blocked low on memory"]);
+    assert!(client.is_blocked());
+}
+
+#[test]
 fn who_does_not_publish_notices_nothing() {
     let world = World::new();
     let (publisher, consumer) = (capable(&world), capable(&world));

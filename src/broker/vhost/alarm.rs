@@ -15,6 +15,8 @@ impl Vhost {
     /// An alarm is raised, with its reason, or all are over.
     pub fn handle_alarm(&mut self, now: Time, reason: Option<&str>) {
         self.now = now;
+        // A run of publishes knows nothing of it.
+        self.batch.run.end();
         self.alarm = reason.map(|reason| ShortString::truncated(reason.as_bytes()));
         if reason.is_some() {
             return;

@@ -4,7 +4,7 @@
 //! rights and where it goes are the same each time, and make a third of what a publish costs.
 //!
 //! invariant: whatever changes what a run knows ends it: every other command, so that its channel is as it
-//! was; a queue that goes; a change of rights; the end of the batch.
+//! was; a queue that goes; a change of rights; an alarm; the end of the batch.
 
 use super::sessions::ChannelRef;
 use crate::broker::ids::{ConnectionId, QueueId};
