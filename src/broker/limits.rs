@@ -116,6 +116,33 @@ pub const STEPS_A_HOLD: usize = 10_000;
 /// How many messages, queues or deliveries one command deals with at once; more are work in steps.
 pub const AT_ONCE: usize = 1_000;
 
+/// How many steps an input takes, at most, that moves nothing: consumers that can take nothing leave their
+/// round, queues are looked at whose time has not come.
+pub const STEPS_AN_INPUT: usize = 100;
+
+/// How many steps it takes, at most, to move something: a message that enters a queue or leaves it, a queue,
+/// a consumer, a binding that is made or removed.
+///
+/// why: a message that dies is put together anew and routed, which takes most.
+pub const STEPS_A_MOVE: usize = 20;
+
+/// How many octets of an input, or of what it moves, cost a step more, at least.
+pub const OCTETS_A_STEP: usize = 64;
+
+/// The most steps that an input takes which has so many octets together with what it moves, and moves so many
+/// things: all its holds together. Nothing is quadratic.
+pub const fn most_steps_of_an_input(octets: usize, moved: usize) -> usize {
+    STEPS_AN_INPUT + octets / OCTETS_A_STEP + moved * STEPS_A_MOVE
+}
+
+/// The most steps that one hold takes, when the largest of the messages that it moves has so many octets.
+///
+/// why more than [`STEPS_A_HOLD`]: a hold ends with the deed that uses up the last, which may deal with
+/// [`AT_ONCE`] messages and evaluate as many queues.
+pub const fn most_steps_of_a_hold(octets: usize) -> usize {
+    STEPS_A_HOLD + 2 * AT_ONCE + octets / OCTETS_A_STEP
+}
+
 /// How many copies of a message dead-lettering makes, at most, without a client in between.
 ///
 /// why: topologies in which queues dead-letter to each other multiply a message without end, and no client

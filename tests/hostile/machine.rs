@@ -11,6 +11,8 @@ use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret_codec::decode::ContentHeader;
 use leveret_codec::{Decoder, Method, Properties, frame};
 
+use crate::support::steps::StepMeter;
+
 /// The largest message that is taken: small, so that limits are reached.
 const MESSAGE_SIZE: u64 = 100_000;
 
@@ -23,6 +25,7 @@ pub(crate) struct Machine {
     /// Records that were made, for whoever keeps them.
     kept: Vec<Record>,
     written: Lsn,
+    meter: StepMeter,
 }
 
 /// One client's connection, seen from the broker.
@@ -47,6 +50,7 @@ impl Machine {
             records: Vec::new(),
             kept: Vec::new(),
             written: Lsn(0),
+            meter: StepMeter::default(),
         }
     }
 
@@ -73,14 +77,14 @@ impl Machine {
         wire.input.extend_from_slice(octets);
         wire.received += octets.len();
         let input = std::mem::take(&mut wire.input);
-        let used = wire.take(&input, &mut self.vhost, self.now);
+        let used = wire.take(&input, &mut self.vhost, self.now, &mut self.meter);
         wire.input = input[used..].to_vec();
         let frame_max = wire.connection.frame_max() as usize + frame::OVERHEAD;
         assert!(wire.input.len() < frame_max + 8, "{} octets wait", wire.input.len());
         let pending = wire.connection.pending_octets();
         // A buffer grows by doubling, and each message that has begun has a little of its own.
         assert!(pending <= 30 * wire.received + 1000, "{pending} of {}", wire.received);
-        self.finish();
+        self.finish(input.len(), 0);
     }
 
     /// A client is gone.
@@ -92,7 +96,7 @@ impl Machine {
         if let Some(id) = wire.id.take() {
             self.vhost.handle_disconnect(self.now, id);
         }
-        self.finish();
+        self.finish(0, 0);
     }
 
     /// Time passes, and what is due on the way happens.
@@ -105,8 +109,10 @@ impl Machine {
                 return;
             };
             self.now = self.now.max(next);
+            // Once a minute all deliveries are looked at.
+            let all = self.vhost.snapshot();
             self.vhost.handle_timeout(self.now);
-            self.finish();
+            self.finish(0, all.channels + all.messages_unacknowledged);
         }
         panic!("time does not pass: the next deadline is {:?}", self.vhost.next_deadline());
     }
@@ -139,10 +145,12 @@ impl Machine {
         self.pass_ms(3_600_000);
     }
 
-    /// Ends a batch as the server does, until nothing more comes of it.
-    fn finish(&mut self) {
+    /// Ends a batch as the server does, until nothing more comes of it. So many octets came in it, and so many
+    /// things had to be looked at.
+    fn finish(&mut self, mut octets: usize, visited: usize) {
         loop {
             self.vhost.finish_batch(self.now);
+            self.meter.note_hold(&self.vhost, MESSAGE_SIZE as usize);
             self.vhost.check_counters();
             let mut written = Vec::new();
             let wires = &mut self.wires;
@@ -156,12 +164,14 @@ impl Machine {
             self.vhost.take_records(&mut self.records);
             if written.is_empty() && self.records.is_empty() {
                 if !self.vhost.has_work() {
+                    self.meter.check_input(&self.vhost, octets, visited);
                     return;
                 }
                 self.vhost.handle_timeout(self.now);
             }
-            for (id, octets) in written {
-                self.vhost.handle_written(self.now, id, octets);
+            for (id, sent) in written {
+                octets += sent;
+                self.vhost.handle_written(self.now, id, sent);
             }
             self.written.0 += self.records.len() as u64;
             self.kept.append(&mut self.records);
@@ -172,7 +182,7 @@ impl Machine {
 
 impl Wire {
     /// Takes what there is of the input; says how much of it is used up.
-    fn take(&mut self, input: &[u8], vhost: &mut Vhost, now: Time) -> usize {
+    fn take(&mut self, input: &[u8], vhost: &mut Vhost, now: Time, meter: &mut StepMeter) -> usize {
         let mut used = 0;
         let mut commands = Vec::new();
         loop {
@@ -185,6 +195,7 @@ impl Wire {
                     let mut handled = vhost.handle_command(now, id, command);
                     while let Handled::Waits { command, .. } = handled {
                         vhost.finish_batch(now);
+                        meter.note_hold(vhost, MESSAGE_SIZE as usize);
                         vhost.handle_timeout(now);
                         handled = vhost.handle_command(now, id, command);
                     }

@@ -16,6 +16,8 @@ use leveret_codec::method::connection;
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Method, ShortStr, Value, encode, frame};
 
+use crate::support::steps::StepMeter;
+
 /// One input of the core. Clients are numbered as they come.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
@@ -57,6 +59,29 @@ pub(crate) enum Input {
     Finish,
 }
 
+impl Input {
+    /// How long it is.
+    fn octets(&self) -> usize {
+        let of = |messages: &[PagedMessage]| -> usize {
+            messages.iter().map(|it| it.message.as_bytes().len()).sum()
+        };
+        match self {
+            Input::Method(.., payload) => payload.len(),
+            Input::Publish(.., message) => message.as_bytes().len(),
+            Input::Recover(recovered, ..) => {
+                let found = recovered.queues.iter().flat_map(|queue| &queue.messages);
+                found.map(|it| it.message.as_bytes().len()).sum()
+            }
+            Input::Page(page) => of(&page.messages),
+            Input::PageRefused(_, messages) => of(messages),
+            _ => 0,
+        }
+    }
+}
+
+/// How many octets the largest message has that there is, at most.
+const LARGEST: usize = 500_000;
+
 /// What came out for a client.
 pub(crate) type Output = (u64, Vec<Outgoing>);
 
@@ -64,6 +89,7 @@ pub(crate) type Output = (u64, Vec<Outgoing>);
 pub(crate) struct Core {
     pub(crate) vhost: Vhost,
     ids: BTreeMap<u64, ConnectionId>,
+    meter: StepMeter,
     /// Whether the last method was handled; it is to be put in again otherwise.
     pub(crate) is_handled: bool,
 }
@@ -77,6 +103,7 @@ impl Core {
         Core {
             vhost: Vhost::new("/", &VhostSettings { seed, policies }),
             ids: BTreeMap::new(),
+            meter: StepMeter::default(),
             is_handled: true,
         }
     }
@@ -151,7 +178,28 @@ impl Core {
             let client = ids.iter().find(|(_, known)| **known == id).map(|(client, _)| *client);
             outputs.push((client.expect("only clients get something"), std::mem::take(outgoing)));
         });
+        let sent = outputs.iter().flat_map(|(_, all)| all).map(Outgoing::size).sum::<usize>();
+        let visited = self.visited(input);
+        self.meter.check_input(&self.vhost, input.octets() + sent, visited);
+        if let Input::Finish = input {
+            self.meter.note_hold(&self.vhost, LARGEST);
+        }
         outputs
+    }
+
+    /// How many things an input is about that are there already.
+    fn visited(&self, input: &Input) -> usize {
+        let all = self.vhost.snapshot();
+        match input {
+            Input::Recover(recovered, ..) => {
+                let found = recovered.queues.iter().map(|queue| queue.messages.len());
+                all.queues + all.exchanges + found.sum::<usize>()
+            }
+            Input::Policies(_) => all.queues + all.exchanges,
+            // Once a minute all deliveries are looked at.
+            Input::Timeout => all.channels + all.messages_unacknowledged,
+            _ => 0,
+        }
     }
 
     /// Whether a client is not read from.

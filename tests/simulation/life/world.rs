@@ -47,7 +47,7 @@ impl World {
             transactions: dice.one_in(2),
             priorities: dice.one_in(2),
             policies: dice.one_in(2),
-            rights: dice.one_in(4),
+            rights: dice.one_in(3),
             alarms: dice.one_in(3),
             replies: dice.one_in(3),
             calm: dice.one_in(2),
