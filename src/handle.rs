@@ -31,7 +31,7 @@ use crate::broker::error::{Checked, Fault};
 use crate::broker::paging::{MemoryShare, Page, PageOwner, PagedMessage};
 use crate::broker::policy::PolicySet;
 use crate::broker::record::{Lsn, Recovered};
-use crate::broker::snapshot::{BindingSnapshot, ConnectionSnapshot};
+use crate::broker::snapshot::BindingSnapshot;
 use crate::broker::time::Time;
 use crate::broker::vhost::{BindingVisit, BindingsOf, ConnectionId, LeftOut, Vhost, VhostSettings};
 use crate::clock::Clock;
@@ -282,7 +282,8 @@ impl VhostHandle {
         self.read_from(self.shared.state.lock_blocking(), |state| read(&state.vhost))
     }
 
-    async fn read_as_task<T>(&self, read: impl FnOnce(&Vhost) -> T) -> T {
+    /// The same in a task.
+    pub(crate) async fn read_as_task<T>(&self, read: impl FnOnce(&Vhost) -> T) -> T {
         self.read_from(self.shared.state.lock().await, |state| read(&state.vhost))
     }
 
@@ -291,16 +292,12 @@ impl VhostHandle {
         self.read_from(self.shared.state.lock_blocking(), |state| read(&state.vhost, Peers(state)))
     }
 
-    /// Every connection with its other end, as they are now.
-    pub(crate) fn connections(&self) -> Vec<(ConnectionSnapshot, Arc<ConnectionPeer>, u64)> {
-        self.read_with_peers(|vhost, peers| {
-            let with_peer = vhost.connections().into_iter().filter_map(|connection| {
-                let peer = peers.get(connection.id)?.clone();
-                let written = peers.written(connection.id);
-                Some((connection, peer, written))
-            });
-            with_peer.collect()
-        })
+    /// The same in a task.
+    pub(crate) async fn read_with_peers_as_task<T>(
+        &self,
+        read: impl FnOnce(&Vhost, Peers<'_>) -> T,
+    ) -> T {
+        self.read_from(self.shared.state.lock().await, |state| read(&state.vhost, Peers(state)))
     }
 
     /// The open connection of this name, as management shows it.
@@ -313,23 +310,29 @@ impl VhostHandle {
     pub(crate) fn visit_places(
         &self,
         places: impl Fn(&Vhost) -> usize,
-        mut visit: impl FnMut(&Vhost, usize),
+        mut visit: impl FnMut(&Vhost, Peers<'_>, usize),
     ) {
         let (mut next, mut end) = (0, 1);
         while next < end {
-            self.read(|vhost| {
+            self.read_with_peers(|vhost, peers| {
                 end = places(vhost);
                 let step = next..end.min(next + PLACES_A_HOLD);
                 next += PLACES_A_HOLD;
-                step.for_each(|place| visit(vhost, place));
+                step.for_each(|place| visit(vhost, peers, place));
             });
         }
     }
 
-    /// Visits bindings in steps.
+    /// Visits bindings in steps. Others get the virtual host while `found` looks at those of a step.
     pub(crate) fn visit_bindings(&self, of: BindingsOf, mut found: impl FnMut(BindingSnapshot)) {
-        let mut visit = BindingVisit::new(of);
-        while self.read(|vhost| vhost.visit_bindings(&mut visit, PLACES_A_HOLD, &mut found)) {}
+        let (mut visit, mut step) = (BindingVisit::new(of), Vec::new());
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = self.read(|vhost| {
+                vhost.visit_bindings(&mut visit, PLACES_A_HOLD, &mut |binding| step.push(binding))
+            });
+            step.drain(..).for_each(&mut found);
+        }
     }
 
     /// The records that wait to be logged.

@@ -9,6 +9,7 @@ mod arena;
 mod clients;
 mod definitions;
 mod lists;
+mod long;
 mod messages;
 mod node;
 mod objects;

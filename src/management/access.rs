@@ -133,9 +133,9 @@ impl Caller {
         self.is_monitor() || self.may_look_up(app, vhost)
     }
 
-    /// Whether lists show this user what another user does.
-    pub(super) fn lists_user(&self, user: &str) -> bool {
-        self.is_monitor() || self.user.name == user
+    /// The only user of whom lists show this one what they do: itself, unless it is a monitor.
+    pub(super) fn sees_only(&self) -> Option<String> {
+        (!self.is_monitor()).then(|| self.user.name.clone())
     }
 }
 

@@ -94,8 +94,14 @@ pub(super) fn value(value: &Value) -> Response {
 
 /// A value with another status than OK.
 pub(super) fn with_status(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
+    let mut response = json(value.to_string());
     *response.status_mut() = status;
+    response
+}
+
+/// JSON that is written already, or is being written.
+pub(super) fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

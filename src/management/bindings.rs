@@ -6,30 +6,30 @@
 //! rabbitmq: hashes the arguments as Erlang writes them; here it is their bytes. Nobody can
 //! compute either, the name comes from a list or from the answer to a POST.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use leveret_codec::method::{exchange, queue};
-use leveret_codec::{Method, ShortStr, Table};
+use leveret_codec::{Method, ShortStr, ShortString, Table};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
 use super::exchanges::{arguments, from_path, short};
+use super::fields::Field;
 use super::list::ListQuery;
+use super::listing::{self, Listing, ObjectKind};
 use super::local_client::LocalClient;
-use super::{Answer, Api, AppState, exchanges, queues, show};
-use crate::broker::snapshot::BindingSnapshot;
-use crate::broker::vhost::BindingsOf;
-
-/// How lists of bindings are sorted.
-const ORDER: [&str; 6] =
-    ["vhost", "source", "destination_type", "destination", "routing_key", "properties_key"];
+use super::{Answer, Api, AppState, exchanges, off_thread, queues, show};
+use crate::broker::snapshot::{BindingSnapshot, DestinationName};
+use crate::broker::vhost::{BindingVisit, BindingsOf, Vhost};
+use crate::handle::{PLACES_A_HOLD, Peers};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -43,32 +43,7 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
-    let vhosts = app.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
-    let shown = listed.flat_map(|(vhost, handle)| {
-        let mut bindings = Vec::new();
-        handle.visit_bindings(BindingsOf::Vhost, |binding| bindings.push(shown(&vhost, &binding)));
-        bindings
-    });
-    query.list_by(shown.collect(), &ORDER)
-}
-
-/// The bindings of a virtual host that are chosen.
-fn chosen(
-    app: &AppState,
-    caller: &Caller,
-    query: &ListQuery,
-    vhost: &str,
-    chosen: impl Fn(&BindingSnapshot) -> bool,
-) -> Answer {
-    caller.needs_vhost(app, vhost)?;
-    let mut bindings = Vec::new();
-    app.vhost(vhost)?.visit_bindings(BindingsOf::Vhost, |binding| {
-        if chosen(&binding) {
-            bindings.push(shown(vhost, &binding));
-        }
-    });
-    query.list_by(bindings, &ORDER)
+    Listing::of_all(&app, &caller, query, Bindings(BindingsOf::Vhost)).answer().await
 }
 
 async fn of_vhost(
@@ -77,7 +52,8 @@ async fn of_vhost(
     Path(vhost): Path<String>,
     query: ListQuery,
 ) -> Answer {
-    chosen(&app, &caller, &query, &vhost, |_| true)
+    caller.needs_vhost(&app, &vhost)?;
+    Listing::of_vhost(&app, query, Bindings(BindingsOf::Vhost), &vhost)?.answer().await
 }
 
 type Names = Path<(String, String)>;
@@ -88,8 +64,10 @@ async fn of_source(
     Path((vhost, name)): Names,
     query: ListQuery,
 ) -> Answer {
-    let name = existing(&app, &caller, &vhost, from_path(&name), exchanges::exists)?;
-    chosen(&app, &caller, &query, &vhost, |it| it.source.as_bytes() == name.as_bytes())
+    caller.needs_vhost(&app, &vhost)?;
+    let name = from_path(&name);
+    let exists = exchanges::exists(&app, &vhost, name).await;
+    of_existing(&app, query, &vhost, exists, BindingsOf::Source(short(name)?.into())).await
 }
 
 async fn of_exchange(
@@ -98,10 +76,11 @@ async fn of_exchange(
     Path((vhost, name)): Names,
     query: ListQuery,
 ) -> Answer {
-    let name = existing(&app, &caller, &vhost, from_path(&name), exchanges::exists)?;
-    chosen(&app, &caller, &query, &vhost, |it| {
-        !it.destination.is_queue() && it.destination.name().as_bytes() == name.as_bytes()
-    })
+    caller.needs_vhost(&app, &vhost)?;
+    let name = from_path(&name);
+    let exists = exchanges::exists(&app, &vhost, name).await;
+    let destination = DestinationName::Exchange(short(name)?.into());
+    of_existing(&app, query, &vhost, exists, BindingsOf::Destination(destination)).await
 }
 
 async fn of_queue(
@@ -110,30 +89,78 @@ async fn of_queue(
     Path((vhost, name)): Names,
     query: ListQuery,
 ) -> Answer {
-    let name = existing(&app, &caller, &vhost, &name, queues::exists)?;
-    chosen(&app, &caller, &query, &vhost, |it| {
-        it.destination.is_queue() && it.destination.name().as_bytes() == name.as_bytes()
-    })
+    caller.needs_vhost(&app, &vhost)?;
+    let exists = queues::exists(&app, &vhost, &name).await;
+    let destination = DestinationName::Queue(short(&name)?.into());
+    of_existing(&app, query, &vhost, exists, BindingsOf::Destination(destination)).await
 }
 
-/// The name, if there is something of it.
-fn existing<'a>(
-    app: &AppState,
-    caller: &Caller,
+/// The bindings of something, if it is there.
+async fn of_existing(
+    app: &Api,
+    query: ListQuery,
     vhost: &str,
-    name: &'a str,
-    exists: fn(&AppState, &str, &str) -> bool,
-) -> Result<&'a str, Failure> {
-    caller.needs_vhost(app, vhost)?;
-    if exists(app, vhost, name) { Ok(name) } else { Err(Failure::missing()) }
+    exists: bool,
+    of: BindingsOf,
+) -> Answer {
+    if !exists {
+        return Err(Failure::missing());
+    }
+    Listing::of_vhost(app, query, Bindings(of), vhost)?.answer().await
 }
+
+/// Bindings, those that are named.
+struct Bindings(BindingsOf);
+
+impl ObjectKind for Bindings {
+    /// A binding is named by all that it is.
+    type Row = BindingSnapshot;
+    type Object = BindingSnapshot;
+    type Visit = BindingVisit;
+
+    const FIELDS: &'static [Field<BindingSnapshot>] = &FIELDS;
+
+    fn visit(&self) -> BindingVisit {
+        BindingVisit::new(self.0.clone())
+    }
+
+    fn step(
+        &self,
+        vhost: &Vhost,
+        _: Peers<'_>,
+        visit: &mut BindingVisit,
+        rows: &mut Vec<BindingSnapshot>,
+    ) -> bool {
+        vhost.visit_bindings(visit, PLACES_A_HOLD, &mut |binding| rows.push(binding))
+    }
+
+    fn read(_: &Vhost, _: Peers<'_>, row: &BindingSnapshot) -> Option<BindingSnapshot> {
+        Some(row.clone())
+    }
+
+    fn name(_: &BindingSnapshot) -> Cow<'_, str> {
+        Cow::Borrowed("")
+    }
+}
+
+/// What a binding shows.
+const FIELDS: [Field<BindingSnapshot>; 7] = [
+    ("source", |_, it| it.source.to_string().into()),
+    ("vhost", |context, _| context.vhost.into()),
+    ("destination", |_, it| it.destination.name().to_string().into()),
+    ("destination_type", |_, it| {
+        if it.destination.is_queue() { "queue".into() } else { "exchange".into() }
+    }),
+    ("routing_key", |_, it| it.routing_key.to_string().into()),
+    ("arguments", |_, it| show::table(it.arguments.as_table()).into()),
+    ("properties_key", |_, it| name_of(it).into()),
+];
 
 /// The two ends in a path.
 struct Between {
     vhost: String,
-    source: String,
-    to_queue: bool,
-    destination: String,
+    source: ShortString,
+    destination: DestinationName,
 }
 
 impl Between {
@@ -143,32 +170,37 @@ impl Between {
         kind: &str,
         destination: &str,
     ) -> Result<Between, Failure> {
-        let to_queue = match kind {
-            "q" => true,
-            "e" => false,
+        let destination = match kind {
+            "q" => DestinationName::Queue(short(destination)?.into()),
+            "e" => DestinationName::Exchange(short(from_path(destination))?.into()),
             _ => return Err(Failure::missing()),
         };
-        let destination = if to_queue { destination } else { from_path(destination) };
-        let source = from_path(source).to_owned();
-        Ok(Between { vhost, source, to_queue, destination: destination.to_owned() })
+        Ok(Between { vhost, source: short(from_path(source))?.into(), destination })
     }
 
-    fn joins(&self, binding: &BindingSnapshot) -> bool {
-        let destination = binding.destination.name();
-        binding.destination.is_queue() == self.to_queue
-            && binding.source.as_bytes() == self.source.as_bytes()
-            && destination.as_bytes() == self.destination.as_bytes()
+    /// The bindings between them, those with this key if there is one.
+    fn bindings(&self, key: Option<ShortString>) -> BindingsOf {
+        BindingsOf::Between(self.source.clone(), self.destination.clone(), key)
     }
 
     /// The binding of this name.
-    fn find(&self, app: &AppState, name: &str) -> Result<BindingSnapshot, Failure> {
-        let mut found = None;
-        app.vhost(&self.vhost)?.visit_bindings(BindingsOf::Vhost, |binding| {
-            if self.joins(&binding) && is_named(&binding, name) {
-                found = Some(binding);
+    async fn find(&self, app: &AppState, name: &str) -> Result<BindingSnapshot, Failure> {
+        let handle = app.vhost(&self.vhost)?;
+        let keys = keys_of(name).into_iter();
+        let of_keys: Vec<_> = keys.map(|key| self.bindings(Some(key))).collect();
+        let name = name.to_owned();
+        let found = off_thread(move || {
+            let mut found = None;
+            for of_key in of_keys {
+                handle.visit_bindings(of_key, |binding| {
+                    if found.is_none() && is_named(&binding, &name) {
+                        found = Some(binding);
+                    }
+                });
             }
+            found
         });
-        found.ok_or_else(Failure::missing)
+        found.await.ok_or_else(Failure::missing)
     }
 }
 
@@ -181,7 +213,8 @@ async fn between(
     query: ListQuery,
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
-    chosen(&app, &caller, &query, &ends.vhost, |binding| ends.joins(binding))
+    caller.needs_vhost(&app, &ends.vhost)?;
+    Listing::of_vhost(&app, query, Bindings(ends.bindings(None)), &ends.vhost)?.answer().await
 }
 
 async fn bind(
@@ -198,9 +231,9 @@ async fn bind(
     let object = body.object()?;
     let arguments = arguments(&object)?;
     let key = object.text_or_empty("routing_key")?;
-    let (source, destination) = (short(&ends.source)?, short(&ends.destination)?);
+    let (source, destination) = (ends.source.as_short(), ends.destination.name().as_short());
     let (routing_key, arguments) = (short(key)?, arguments.as_table());
-    let method = if ends.to_queue {
+    let method = if ends.destination.is_queue() {
         Method::QueueBind(queue::Bind {
             queue: destination,
             exchange: source,
@@ -222,7 +255,8 @@ async fn bind(
     // why: relative to the path of the request, as RabbitMQ has it.
     let sorted = crate::broker::message::sorted_entries(arguments);
     let name = properties_key(key.as_bytes(), sorted.as_table());
-    Ok(answer::created_at(&format!("{}/{}", quoted(&ends.destination), quoted(&name))))
+    let destination = ends.destination.name().to_string();
+    Ok(answer::created_at(&format!("{}/{}", quoted(&destination), quoted(&name))))
 }
 
 type Named = Path<(String, String, String, String, String)>;
@@ -235,7 +269,8 @@ async fn one(
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
     caller.needs_vhost(&app, &ends.vhost)?;
-    Ok(query.show(shown(&ends.vhost, &ends.find(&app, &name)?)))
+    let found = ends.find(&app, &name).await?;
+    Ok(query.show(listing::shown::<Bindings>(&app, &ends.vhost, &found)))
 }
 
 async fn unbind(
@@ -245,10 +280,10 @@ async fn unbind(
 ) -> Answer {
     let ends = Between::parse(vhost, &source, &kind, &destination)?;
     caller.needs_vhost(&app, &ends.vhost)?;
-    let binding = ends.find(&app, &name)?;
-    let (source, destination) = (short(&ends.source)?, short(&ends.destination)?);
+    let binding = ends.find(&app, &name).await?;
+    let (source, destination) = (ends.source.as_short(), ends.destination.name().as_short());
     let (routing_key, arguments) = (binding.routing_key.as_short(), binding.arguments.as_table());
-    let method = if ends.to_queue {
+    let method = if ends.destination.is_queue() {
         Method::QueueUnbind(queue::Unbind {
             queue: destination,
             exchange: source,
@@ -270,18 +305,6 @@ async fn unbind(
     unbound.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
 }
 
-fn shown(vhost: &str, binding: &BindingSnapshot) -> Value {
-    json!({
-        "source": binding.source.to_string(),
-        "vhost": vhost,
-        "destination": binding.destination.name().to_string(),
-        "destination_type": if binding.destination.is_queue() { "queue" } else { "exchange" },
-        "routing_key": binding.routing_key.to_string(),
-        "arguments": show::table(binding.arguments.as_table()),
-        "properties_key": name_of(binding),
-    })
-}
-
 fn name_of(binding: &BindingSnapshot) -> String {
     properties_key(binding.routing_key.as_bytes(), binding.arguments.as_table())
 }
@@ -299,6 +322,16 @@ fn properties_key(routing_key: &[u8], arguments: Table<'_>) -> String {
     }
 }
 
+/// The keys that a binding may have whose name this is in a path, see [`is_named`].
+fn keys_of(name: &str) -> Vec<ShortString> {
+    let before_hash = name.rsplit_once('~').map(|(key, _)| unquoted(key));
+    let keys = [Some(unquoted(name)), Some(name.to_owned()), before_hash].into_iter().flatten();
+    let mut keys: Vec<_> = keys.filter_map(|key| ShortString::new(key.as_bytes()).ok()).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
 /// Whether a path, after it was taken apart, names this binding: its key is quoted still, or not
 /// any more.
 fn is_named(binding: &BindingSnapshot, name: &str) -> bool {
@@ -306,20 +339,19 @@ fn is_named(binding: &BindingSnapshot, name: &str) -> bool {
     if own == name {
         return true;
     }
-    let unquoted = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
+    let is_key = |text: &str| text.as_bytes() == binding.routing_key.as_bytes();
     match (own.split_once('~'), name.rsplit_once('~')) {
         (Some((_, hash)), Some((key, named))) => {
-            !hash.is_empty() && hash == named && unquoted(key) == binding.routing_key.to_string()
+            !hash.is_empty() && hash == named && is_key(&unquoted(key))
         }
-        (None, _) => {
-            let key = binding.routing_key.to_string();
-            unquoted(name) == key || name == key
-        }
+        (None, _) => is_key(&unquoted(name)) || is_key(name),
         _ => false,
     }
+}
+
+fn unquoted(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 /// Everything that stands for itself in a quoted name.
@@ -331,11 +363,10 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use leveret_codec::TableBuf;
     use leveret_codec::table::{TableBuilder, Value};
-    use leveret_codec::{ShortString, TableBuf};
 
     use super::*;
-    use crate::broker::snapshot::DestinationName;
 
     fn binding(key: &str, arguments: TableBuf) -> BindingSnapshot {
         BindingSnapshot {
@@ -356,9 +387,13 @@ mod tests {
     #[test]
     fn a_binding_is_found_by_its_name_however_it_came() {
         let plain = binding("a b/#", TableBuf::default());
-        assert!(is_named(&plain, "a+b%2F%23") && is_named(&plain, "a b/#"));
+        let finds = |binding: &BindingSnapshot, name: &str| {
+            is_named(binding, name) && keys_of(name).contains(&binding.routing_key)
+        };
+        assert!(finds(&plain, "a+b%2F%23") && finds(&plain, "a b/#"));
         assert!(!is_named(&plain, "a") && !is_named(&plain, "~"));
-        assert!(is_named(&binding("", TableBuf::default()), "~"));
+        assert!(finds(&binding("", TableBuf::default()), "~"));
+        assert!(finds(&binding("~", TableBuf::default()), "%7E"));
 
         let mut arguments = TableBuilder::default();
         arguments.push(b"x-match", &Value::LongStr(b"any"));
@@ -366,7 +401,7 @@ mod tests {
             let with = binding(key, arguments.clone().finish());
             let name = name_of(&with);
             assert_eq!(name.len(), quoted(key).len() + 23);
-            assert!(is_named(&with, &name) && is_named(&with, &name.replace("%23", "#")));
+            assert!(finds(&with, &name) && finds(&with, &name.replace("%23", "#")));
             assert!(!is_named(&with, "~") && !is_named(&with, key) && !is_named(&with, "~x"));
         }
     }

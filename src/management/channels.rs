@@ -1,18 +1,25 @@
 //! Channels.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::access::Caller;
 use super::answer::Failure;
-use super::connections::{Found, found, named};
+use super::connections::{Named, is_of_user, named, network_peer};
+use super::consumers::Consumers;
+use super::fields::Field;
 use super::list::ListQuery;
-use super::{Answer, Api, AppState, consumers, show};
+use super::listing::{self, Listing, ObjectKind, step_places};
+use super::{Answer, Api, show};
+use crate::broker::ids::ChannelId;
 use crate::broker::snapshot::ChannelSnapshot;
-use crate::broker::vhost::Vhost;
-use crate::handle::VhostHandle;
+use crate::broker::vhost::{ConnectionId, Vhost};
+use crate::handle::{ConnectionPeer, Peers};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -23,9 +30,8 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
-    let vhosts = app.vhosts.running();
-    let all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
-    query.list(listed(&app, &caller, all))
+    let kind = Channels { of_user: caller.sees_only(), connection: None };
+    Listing::new(&app, query, kind, app.vhosts.running()).answer().await
 }
 
 async fn of_vhost(
@@ -35,8 +41,8 @@ async fn of_vhost(
     query: ListQuery,
 ) -> Answer {
     caller.needs_sight_of(&app, &vhost)?;
-    let handle = app.vhost(&vhost)?;
-    query.list(listed(&app, &caller, channels(&vhost, &handle)))
+    let kind = Channels { of_user: caller.sees_only(), connection: None };
+    Listing::of_vhost(&app, query, kind, &vhost)?.answer().await
 }
 
 async fn of_connection(
@@ -45,11 +51,11 @@ async fn of_connection(
     Path(name): Path<String>,
     query: ListQuery,
 ) -> Answer {
-    let connection = named(&app, &name)?;
-    caller.needs_sight_of_user(&connection.connection.user)?;
-    let handle = app.vhost(&connection.vhost)?;
-    let all = channels(&connection.vhost, &handle).into_iter();
-    query.list(listed(&app, &caller, all.filter(|(found, _)| found.peer.name == name)))
+    let Named { vhost, handle, id } = named(&app, &name)?;
+    let user = handle.read_as_task(|vhost| vhost.user(id).map(|user| user.name.clone())).await;
+    caller.needs_sight_of_user(&user.ok_or_else(Failure::missing)?)?;
+    let kind = Channels { of_user: caller.sees_only(), connection: Some(id) };
+    Listing::new(&app, query, kind, vec![(vhost, handle)]).answer().await
 }
 
 async fn one(
@@ -58,20 +64,20 @@ async fn one(
     Path(name): Path<String>,
     query: ListQuery,
 ) -> Answer {
-    let vhosts = app.vhosts.running();
-    let mut all = vhosts.iter().flat_map(|(vhost, handle)| channels(vhost, handle));
-    let (found, channel) = all
-        .find(|(found, it)| channel_name(&found.peer.name, it.number) == name)
-        .ok_or_else(Failure::missing)?;
-    caller.needs_sight_of_user(&channel.user)?;
-    let handle = app.vhost(&found.vhost)?;
-    let mut own = handle.read(Vhost::consumers);
-    own.retain(|it| (it.connection, it.channel) == (channel.connection, channel.number));
-    let mut shown = shown(&app, &found, &channel);
-    shown["consumer_details"] = consumers::shown(&app, &found.vhost, &handle, &own).into();
+    let (connection, number) = parse_name(&name).ok_or_else(Failure::missing)?;
+    let Named { vhost, handle, id } = named(&app, connection)?;
+    let found = handle.read_with_peers_as_task(|vhost, peers| {
+        let channel = vhost.channel_of(id, number)?;
+        Some((channel, FoundChannel::read(vhost, peers, channel)?))
+    });
+    let (channel, found) = found.await.ok_or_else(Failure::missing)?;
+    caller.needs_sight_of_user(&found.channel.user)?;
+    let mut shown = listing::shown::<Channels>(&app, &vhost, &found);
     shown["publishes"] = json!([]);
     shown["deliveries"] = json!([]);
-    Ok(query.show(shown))
+    let consumers =
+        Listing::new(&app, query, Consumers::of_channel(channel), vec![(vhost, handle)]);
+    consumers.answer_within(shown, "consumer_details").await
 }
 
 /// What a channel is called.
@@ -79,51 +85,109 @@ pub(super) fn channel_name(connection: &str, number: u16) -> String {
     format!("{connection} ({number})")
 }
 
-/// The channels of a virtual host with their connections, but not those of this API.
-fn channels(vhost: &str, handle: &VhostHandle) -> Vec<(Found, ChannelSnapshot)> {
-    let connections = found(vhost, handle);
-    let channels = handle.read(Vhost::channels).into_iter();
-    let places: std::collections::HashMap<_, _> =
-        connections.into_iter().map(|found| (found.connection.id, found)).collect();
-    let with_connection = channels.filter_map(|channel| {
-        let found = places.get(&channel.connection)?;
-        Some((found.clone(), channel))
-    });
-    with_connection.collect()
+/// The connection and the number in the name of a channel.
+fn parse_name(name: &str) -> Option<(&str, u16)> {
+    let (connection, number) = name.strip_suffix(')')?.rsplit_once(" (")?;
+    Some((connection, number.parse().ok()?))
 }
 
-fn listed(
-    app: &AppState,
-    caller: &Caller,
-    all: impl IntoIterator<Item = (Found, ChannelSnapshot)>,
-) -> Vec<Value> {
-    let seen = all.into_iter().filter(|(_, channel)| caller.lists_user(&channel.user));
-    seen.map(|(found, channel)| shown(app, &found, &channel)).collect()
+/// Channels, but not those of this API; those of one user or one connection if there is one.
+struct Channels {
+    of_user: Option<String>,
+    connection: Option<ConnectionId>,
 }
 
-fn shown(app: &AppState, found: &Found, channel: &ChannelSnapshot) -> Value {
-    json!({
-        "name": channel_name(&found.peer.name, channel.number),
-        "number": channel.number,
-        "vhost": found.vhost,
-        "node": app.node,
-        "user": channel.user,
-        "user_who_performed_action": channel.user,
-        "state": "running",
-        "confirm": channel.confirm,
-        "transactional": channel.transactional,
-        "consumer_count": channel.consumers,
-        "prefetch_count": channel.prefetch,
-        "global_prefetch_count": channel.global_prefetch,
-        "messages_unacknowledged": channel.messages_unacknowledged,
-        "messages_unconfirmed": channel.messages_unconfirmed,
-        "messages_uncommitted": channel.messages_uncommitted,
-        "acks_uncommitted": channel.acks_uncommitted,
-        "message_stats": show::statistics(&channel.statistics),
-        "connection_details": {
-            "name": found.peer.name,
-            "peer_host": found.peer.address.ip().to_string(),
-            "peer_port": found.peer.address.port(),
-        },
-    })
+/// A channel with the other end of its connection.
+struct FoundChannel {
+    channel: ChannelSnapshot,
+    peer: Arc<ConnectionPeer>,
+}
+
+impl FoundChannel {
+    fn read(vhost: &Vhost, peers: Peers<'_>, id: ChannelId) -> Option<Self> {
+        let channel = vhost.channel_by_id(id)?;
+        let peer = network_peer(peers, channel.connection)?.clone();
+        Some(FoundChannel { channel, peer })
+    }
+}
+
+impl ObjectKind for Channels {
+    type Row = (String, ChannelId);
+    type Object = FoundChannel;
+    type Visit = usize;
+
+    const FIELDS: &'static [Field<FoundChannel>] = &FIELDS;
+
+    fn visit(&self) -> usize {
+        0
+    }
+
+    fn step(
+        &self,
+        vhost: &Vhost,
+        peers: Peers<'_>,
+        next: &mut usize,
+        rows: &mut Vec<Self::Row>,
+    ) -> bool {
+        let user = self.of_user.as_deref();
+        let mut push = |(channel, connection, number)| {
+            let peer = network_peer(peers, connection);
+            let seen = peer.filter(|_| is_of_user(vhost, connection, user));
+            rows.extend(seen.map(|peer| (channel_name(&peer.name, number), channel)));
+        };
+        match self.connection {
+            None => step_places(vhost.channel_places(), next, |place| {
+                vhost.channel_at(place).into_iter().for_each(&mut push);
+            }),
+            Some(id) => {
+                let channels = vhost.channels_of(id).into_iter();
+                channels.for_each(|(channel, number)| push((channel, id, number)));
+                false
+            }
+        }
+    }
+
+    fn read(vhost: &Vhost, peers: Peers<'_>, (_, id): &Self::Row) -> Option<FoundChannel> {
+        FoundChannel::read(vhost, peers, *id)
+    }
+
+    fn name((name, _): &Self::Row) -> Cow<'_, str> {
+        name.into()
+    }
+}
+
+/// What a channel shows.
+const FIELDS: [Field<FoundChannel>; 18] = [
+    ("name", |_, it| channel_name(&it.peer.name, it.channel.number).into()),
+    ("number", |_, it| it.channel.number.into()),
+    ("vhost", |context, _| context.vhost.into()),
+    ("node", |context, _| context.app.node.as_str().into()),
+    ("user", |_, it| it.channel.user.as_str().into()),
+    ("user_who_performed_action", |_, it| it.channel.user.as_str().into()),
+    ("state", |_, _| "running".into()),
+    ("confirm", |_, it| it.channel.confirm.into()),
+    ("transactional", |_, it| it.channel.transactional.into()),
+    ("consumer_count", |_, it| it.channel.consumers.into()),
+    ("prefetch_count", |_, it| it.channel.prefetch.into()),
+    ("global_prefetch_count", |_, it| it.channel.global_prefetch.into()),
+    ("messages_unacknowledged", |_, it| it.channel.messages_unacknowledged.into()),
+    ("messages_unconfirmed", |_, it| it.channel.messages_unconfirmed.into()),
+    ("messages_uncommitted", |_, it| it.channel.messages_uncommitted.into()),
+    ("acks_uncommitted", |_, it| it.channel.acks_uncommitted.into()),
+    ("message_stats", |_, it| show::statistics(&it.channel.statistics).into()),
+    ("connection_details", |_, it| show::connection(&it.peer).into()),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_named_after_its_connection() {
+        let connection = "127.0.0.1:1 -> 127.0.0.1:2";
+        assert_eq!(parse_name(&channel_name(connection, 7)), Some((connection, 7)));
+        for wrong in [connection, "", "x (1", "x (70000)", "x (a)", "x1)"] {
+            assert_eq!(parse_name(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -2,14 +2,13 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
-use super::{Answer, Api};
+use super::{Answer, Api, Permits, off_thread};
 use crate::definitions::{Definitions, DefinitionsError};
 use crate::vhosts::ImportError;
 
@@ -21,13 +20,19 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn export_all(State(app): State<Api>, caller: Caller) -> Answer {
     caller.needs_administrator()?;
-    Ok(json(app.vhosts.export().to_json()))
+    export(app, Definitions::to_json).await
 }
 
 async fn export_one(State(app): State<Api>, caller: Caller, Path(vhost): Path<String>) -> Answer {
     caller.needs_policymaker(&app, &vhost)?;
     app.vhost(&vhost)?;
-    Ok(json(app.vhosts.export().vhost_json(&vhost)))
+    export(app, move |definitions| definitions.vhost_json(&vhost)).await
+}
+
+/// As a long list: it takes a permit of those.
+async fn export(app: Api, write: impl FnOnce(&Definitions) -> Vec<u8> + Send + 'static) -> Answer {
+    let _permit = Permits::take(&app.permits.lists).await?;
+    Ok(off_thread(move || answer::json(write(&app.vhosts.export()))).await)
 }
 
 async fn import_all(State(app): State<Api>, caller: Caller, body: Payload) -> Answer {
@@ -50,11 +55,9 @@ async fn import_one(
 
 /// On a thread of its own, since it waits for the disk.
 async fn import(app: Api, definitions: Definitions) -> Answer {
-    let importing = tokio::task::spawn_blocking(move || app.vhosts.import(&definitions));
-    match importing.await {
-        Ok(Ok(())) => Ok(answer::done()),
-        Ok(Err(error)) => Err(refused(error)),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    match off_thread(move || app.vhosts.import(&definitions)).await {
+        Ok(()) => Ok(answer::done()),
+        Err(error) => Err(refused(error)),
     }
 }
 
@@ -71,9 +74,4 @@ fn unreadable(error: DefinitionsError) -> Failure {
         DefinitionsError::NotJson(_) => Failure::bad_request("not_json"),
         error @ DefinitionsError::Invalid { .. } => Failure::bad_request(error.to_string()),
     }
-}
-
-fn json(definitions: Vec<u8>) -> Response {
-    let kind = [(axum::http::header::CONTENT_TYPE, "application/json")];
-    (kind, definitions).into_response()
 }

@@ -1,21 +1,28 @@
 //! Exchanges.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use leveret_codec::method::exchange;
-use leveret_codec::{Method, ShortStr};
-use serde_json::{Value, json};
+use leveret_codec::{Method, ShortStr, ShortString};
+use serde_json::json;
 
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::{Object, Payload};
+use super::fields::{Counters, Field, FieldValue};
 use super::list::ListQuery;
+use super::listing::{self, Listing, ObjectKind, step_places};
 use super::local_client::LocalClient;
 use super::{Answer, Api, AppState, show};
+use crate::broker::ids::ExchangeId;
 use crate::broker::snapshot::ExchangeSnapshot;
+use crate::broker::statistics::ExchangeStatistics;
 use crate::broker::vhost::Vhost;
 use crate::definitions::field_table;
+use crate::handle::Peers;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -41,20 +48,13 @@ pub(super) fn arguments(object: &Object) -> Result<leveret_codec::TableBuf, Fail
 }
 
 /// Whether there is such an exchange, which is asked before anything is done with it.
-pub(super) fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
-    app.vhosts
-        .vhost(vhost)
-        .is_some_and(|it| it.read(|vhost| vhost.exchange(name.as_bytes()).is_some()))
+pub(super) async fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
+    let Some(handle) = app.vhosts.vhost(vhost) else { return false };
+    handle.read_as_task(|vhost| vhost.exchange(name.as_bytes()).is_some()).await
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
-    let vhosts = app.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
-    let shown = listed.flat_map(|(vhost, handle)| {
-        let exchanges = handle.read(Vhost::exchanges);
-        exchanges.into_iter().map(move |exchange| shown(&vhost, &exchange))
-    });
-    query.list(shown.collect())
+    Listing::of_all(&app, &caller, query, Exchanges).answer().await
 }
 
 async fn of_vhost(
@@ -64,8 +64,7 @@ async fn of_vhost(
     query: ListQuery,
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    let exchanges = app.vhost(&vhost)?.read(Vhost::exchanges);
-    query.list(exchanges.iter().map(|exchange| shown(&vhost, exchange)).collect())
+    Listing::of_vhost(&app, query, Exchanges, &vhost)?.answer().await
 }
 
 type Names = Path<(String, String)>;
@@ -77,36 +76,77 @@ async fn one(
     query: ListQuery,
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    let found = app.vhost(&vhost)?.read(|it| it.exchange(from_path(&name).as_bytes()));
-    let mut shown = shown(&vhost, &found.ok_or_else(Failure::missing)?);
+    let handle = app.vhost(&vhost)?;
+    let found = handle.read_as_task(|it| it.exchange(from_path(&name).as_bytes())).await;
+    let found = found.ok_or_else(Failure::missing)?;
+    let mut shown = listing::shown::<Exchanges>(&app, &vhost, &found);
     // rabbitmq: what went in from which channel and out to which queue, which is not counted.
     shown["incoming"] = json!([]);
     shown["outgoing"] = json!([]);
     Ok(query.show(shown))
 }
 
-fn shown(vhost: &str, exchange: &ExchangeSnapshot) -> Value {
-    let mut shown = json!({
-        "name": exchange.name,
-        "vhost": vhost,
-        "type": exchange.kind,
-        "durable": exchange.durable,
-        "auto_delete": exchange.auto_delete,
-        "internal": exchange.internal,
-        "arguments": show::table(exchange.arguments.as_table()),
-        "message_stats": show::counters([
-            ("publish_in", exchange.statistics.publish_in),
-            ("publish_out", exchange.statistics.publish_out),
-        ]),
-    });
-    if exchange.name.is_empty() || exchange.name.starts_with("amq.") {
-        shown["user_who_performed_action"] = "rmq-internal".into();
+/// Exchanges, all of them.
+struct Exchanges;
+
+impl ObjectKind for Exchanges {
+    /// The default exchange has no id.
+    type Row = (ShortString, Option<ExchangeId>);
+    type Object = ExchangeSnapshot;
+    type Visit = usize;
+
+    const FIELDS: &'static [Field<ExchangeSnapshot>] = &FIELDS;
+
+    fn visit(&self) -> usize {
+        0
     }
-    if let Some(policy) = &exchange.policy {
-        shown["policy"] = policy.as_str().into();
+
+    fn step(
+        &self,
+        vhost: &Vhost,
+        _: Peers<'_>,
+        next: &mut usize,
+        rows: &mut Vec<Self::Row>,
+    ) -> bool {
+        if *next == 0 {
+            rows.push((ShortString::default(), None));
+        }
+        step_places(vhost.exchange_places(), next, |place| {
+            rows.extend(vhost.exchange_at(place).map(|(id, name)| (name.clone(), Some(id))));
+        })
     }
-    shown
+
+    fn read(vhost: &Vhost, _: Peers<'_>, (name, id): &Self::Row) -> Option<ExchangeSnapshot> {
+        match id {
+            None => vhost.exchange(name.as_bytes()),
+            Some(id) => vhost.exchange_by_id(*id),
+        }
+    }
+
+    fn name((name, _): &Self::Row) -> Cow<'_, str> {
+        String::from_utf8_lossy(name.as_bytes())
+    }
 }
+
+/// What an exchange shows.
+const FIELDS: [Field<ExchangeSnapshot>; 10] = [
+    ("name", |_, it| it.name.as_str().into()),
+    ("vhost", |context, _| context.vhost.into()),
+    ("type", |_, it| it.kind.into()),
+    ("durable", |_, it| it.durable.into()),
+    ("auto_delete", |_, it| it.auto_delete.into()),
+    ("internal", |_, it| it.internal.into()),
+    ("arguments", |_, it| show::table(it.arguments.as_table()).into()),
+    ("message_stats", |_, it| {
+        let ExchangeStatistics { publish_in, publish_out } = it.statistics;
+        Counters::new([("publish_in", publish_in), ("publish_out", publish_out)]).into()
+    }),
+    ("user_who_performed_action", |_, it| {
+        let is_predeclared = it.name.is_empty() || it.name.starts_with("amq.");
+        if is_predeclared { "rmq-internal".into() } else { FieldValue::Absent }
+    }),
+    ("policy", |_, it| it.policy.as_deref().map_or(FieldValue::Absent, FieldValue::from)),
+];
 
 async fn declare(
     State(app): State<Api>,
@@ -131,7 +171,7 @@ async fn declare(
         arguments: arguments.as_table(),
         ..exchange::Declare::default()
     };
-    let is_new = !exists(&app, &vhost, name);
+    let is_new = !exists(&app, &vhost, name).await;
     let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let declared = client.call(Method::ExchangeDeclare(declare)).await;
     declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
@@ -145,7 +185,7 @@ async fn delete(
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
     let name = from_path(&name);
-    if !exists(&app, &vhost, name) {
+    if !exists(&app, &vhost, name).await {
         return Err(Failure::missing());
     }
     let delete = exchange::Delete {

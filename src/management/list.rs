@@ -8,9 +8,10 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::response::Response;
 use regex::bytes::{Regex, RegexBuilder};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::answer::{Failure, value};
+use super::json_stream::{Envelope, JsonStream};
 
 /// rabbitmq: a page has this many items unless the request says otherwise, and at most that many.
 const PAGE_SIZE: usize = 100;
@@ -40,10 +41,10 @@ impl ListQuery {
 
     /// Shows one thing.
     pub(super) fn show(&self, shown: Value) -> Response {
-        value(&self.pick(shown))
+        value(&self.columns().pick(shown))
     }
 
-    /// Shows a list, by virtual host and name unless another order is requested.
+    /// Shows a list of what the registry holds, by virtual host and name unless another order is requested.
     pub(super) fn list(&self, items: Vec<Value>) -> Result<Response, Failure> {
         self.list_by(items, &["vhost", "name"])
     }
@@ -52,49 +53,46 @@ impl ListQuery {
     pub(super) fn list_by(&self, items: Vec<Value>, order: &[&str]) -> Result<Response, Failure> {
         let page = self.page()?;
         let mut items = items;
-        self.sort(&mut items, order);
+        self.order(&mut items, order);
         let Some(page) = page else {
             return Ok(self.show(Value::Array(items)));
         };
         let total = items.len();
-        items.retain(|item| page.filter.matches(item));
-        let filtered = items.len();
-        let start = (page.number - 1).saturating_mul(page.size);
-        if start > filtered {
-            let (number, size) = (page.number, page.size);
-            let reason =
-                format!("Page out of range, page: {number} page size: {size}, len: {filtered}");
-            return Err(Failure::bad("page_out_of_range", reason));
-        }
-        let items: Vec<_> =
-            items.into_iter().skip(start).take(page.size).map(|item| self.pick(item)).collect();
-        Ok(value(&json!({
-            "filtered_count": filtered,
-            "item_count": items.len(),
-            "items": items,
-            "page": page.number,
-            "page_count": filtered.div_ceil(page.size),
-            "page_size": page.size,
-            "total_count": total,
-        })))
+        items.retain(|item| {
+            let name = item.get("name").and_then(Value::as_str);
+            page.filter.matches(name.unwrap_or_default())
+        });
+        let envelope = page.envelope(total, items.len())?;
+        let items = items.into_iter().skip(page.start()).take(page.size);
+        let columns = self.columns();
+        let items: Vec<_> = items.map(|item| columns.pick(item)).collect();
+        Ok(JsonStream::new(items.into_iter(), envelope).answer(None))
     }
 
-    fn sort(&self, items: &mut [Value], order: &[&str]) {
-        let first = self.find("sort").filter(|key| !key.is_empty());
-        let keys: Vec<_> = first.iter().chain(order).map(|key| key.split('.')).collect();
-        let at = |item: &Value, keys: &std::str::Split<'_, char>| -> Value {
-            let found = keys.clone().try_fold(item, |item, key| item.get(key));
-            found.cloned().unwrap_or(json!(0))
+    fn order(&self, items: &mut [Value], order: &[&str]) {
+        let keys: Vec<Vec<&str>> =
+            self.sort().iter().chain(order).map(|key| key.split('.').collect()).collect();
+        let at = |item: &Value, path: &[&str]| {
+            let found = path.iter().try_fold(item, |item, key| item.get(key));
+            found.cloned().map(SortKey::from).unwrap_or_default()
         };
-        items.sort_by_cached_key(|item| {
-            SortKey(keys.iter().map(|keys| at(item, keys)).collect::<Vec<_>>())
-        });
-        if self.is_true("sort_reverse") {
+        items.sort_by_cached_key(|item| keys.iter().map(|path| at(item, path)).collect::<Vec<_>>());
+        if self.is_reverse() {
             items.reverse();
         }
     }
 
-    fn page(&self) -> Result<Option<Page>, Failure> {
+    /// The field that a list is sorted by, with dots in it for what is below.
+    pub(super) fn sort(&self) -> Option<&str> {
+        self.find("sort").filter(|key| !key.is_empty())
+    }
+
+    pub(super) fn is_reverse(&self) -> bool {
+        self.is_true("sort_reverse")
+    }
+
+    /// The page that is requested, if it is one.
+    pub(super) fn page(&self) -> Result<Option<Page>, Failure> {
         let number = |key| match self.find(key).map(str::parse::<i64>) {
             None => Ok(None),
             Some(Ok(number)) => Ok(Some(number)),
@@ -128,50 +126,85 @@ impl ListQuery {
         }
     }
 
-    /// Leaves the columns that are requested.
-    fn pick(&self, shown: Value) -> Value {
-        let Some(columns) = self.find("columns") else { return shown };
-        let columns: Vec<Vec<&str>> =
-            columns.split(',').map(|column| column.split('.').collect()).collect();
-        let columns: Vec<&[&str]> = columns.iter().map(Vec::as_slice).collect();
-        picked(shown, &columns)
+    /// The columns that are requested.
+    pub(super) fn columns(&self) -> Columns {
+        let columns = self.find("columns").map(|columns| {
+            columns.split(',').map(|it| it.split('.').map(str::to_owned).collect()).collect()
+        });
+        Columns(columns)
     }
 }
 
-fn picked(shown: Value, columns: &[&[&str]]) -> Value {
-    match shown {
-        Value::Array(items) => {
-            Value::Array(items.into_iter().map(|item| picked(item, columns)).collect())
+/// The columns that are requested of objects, as paths; all of them where there is nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Columns(Option<Vec<Vec<String>>>);
+
+impl Columns {
+    pub(super) fn are_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What is requested below a field, if it is requested at all.
+    pub(super) fn below(&self, field: &str) -> Option<Columns> {
+        let Some(columns) = &self.0 else { return Some(Columns(None)) };
+        let of_field = columns.iter().filter_map(|column| column.split_first());
+        let below: Vec<_> =
+            of_field.filter(|(first, _)| *first == field).map(|(_, rest)| rest.to_vec()).collect();
+        if below.is_empty() {
+            return None;
         }
-        Value::Object(object) => {
-            let mut kept = Map::new();
-            for (key, value) in object {
-                let below: Vec<&[&str]> = columns
-                    .iter()
-                    .filter_map(|column| column.split_first())
-                    .filter(|(first, _)| **first == key)
-                    .map(|(_, rest)| rest)
-                    .collect();
-                if below.iter().any(|rest| rest.is_empty()) {
-                    kept.insert(key, value);
-                } else if !below.is_empty() {
-                    kept.insert(key, picked(value, &below));
-                }
+        Some(Columns((!below.iter().any(Vec::is_empty)).then_some(below)))
+    }
+
+    /// Leaves of a value, or of each in a list, what is requested.
+    pub(super) fn pick(&self, shown: Value) -> Value {
+        match shown {
+            _ if self.are_all() => shown,
+            Value::Array(items) => items.into_iter().map(|item| self.pick(item)).collect(),
+            Value::Object(object) => {
+                let picked = object.into_iter().filter_map(|(key, value)| {
+                    let below = self.below(&key)?;
+                    Some((key, below.pick(value)))
+                });
+                Value::Object(picked.collect())
             }
-            Value::Object(kept)
+            other => other,
         }
-        other => other,
     }
 }
 
-struct Page {
+/// A page of a list.
+pub(super) struct Page {
     number: usize,
     size: usize,
-    filter: Filter,
+    pub(super) filter: Filter,
+}
+
+impl Page {
+    /// How many items are before it.
+    pub(super) fn start(&self) -> usize {
+        (self.number - 1).saturating_mul(self.size)
+    }
+
+    /// How many items are before its end.
+    pub(super) fn end(&self) -> usize {
+        self.start().saturating_add(self.size)
+    }
+
+    /// What is around its items, when there are so many in the list and so many of them pass the filter.
+    pub(super) fn envelope(&self, total: usize, filtered: usize) -> Result<Envelope, Failure> {
+        let (number, size) = (self.number, self.size);
+        if self.start() > filtered {
+            let reason =
+                format!("Page out of range, page: {number} page size: {size}, len: {filtered}");
+            return Err(Failure::bad("page_out_of_range", reason));
+        }
+        Ok(Envelope::Page { number, size, total, filtered })
+    }
 }
 
 /// Which names are on the pages.
-enum Filter {
+pub(super) enum Filter {
     All,
     /// In small letters.
     Part(String),
@@ -179,8 +212,7 @@ enum Filter {
 }
 
 impl Filter {
-    fn matches(&self, item: &Value) -> bool {
-        let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
+    pub(super) fn matches(&self, name: &str) -> bool {
         match self {
             Filter::All => true,
             Filter::Part(part) => name.to_lowercase().contains(part),
@@ -189,15 +221,66 @@ impl Filter {
     }
 }
 
-/// What a list is sorted by.
+/// What a list is sorted by: in Erlang's order of terms.
 ///
-/// rabbitmq: in Erlang's order of terms, numbers before names, where what is not there is zero.
-struct SortKey(Vec<Value>);
+/// rabbitmq: numbers before names, where what is not there is zero.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum SortKey {
+    Number(f64),
+    /// false, null or true.
+    Atom(u8),
+    Object,
+    Array,
+    Text(Box<str>),
+}
+
+/// How much of a text counts when a list is sorted, in bytes.
+///
+/// why: keys of all rows are in memory at once, and an argument may be long.
+const SORTED_BYTES: usize = 256;
+
+impl Default for SortKey {
+    fn default() -> Self {
+        SortKey::Number(0.0)
+    }
+}
+
+impl From<Value> for SortKey {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Number(number) => SortKey::Number(number.as_f64().unwrap_or(0.0)),
+            Value::Bool(is_true) => SortKey::Atom(2 * u8::from(is_true)),
+            Value::Null => SortKey::Atom(1),
+            Value::Object(_) => SortKey::Object,
+            Value::Array(_) => SortKey::Array,
+            Value::String(mut text) => {
+                text.truncate(text.floor_char_boundary(SORTED_BYTES));
+                SortKey::Text(text.into())
+            }
+        }
+    }
+}
+
+impl SortKey {
+    fn rank(&self) -> u8 {
+        match self {
+            SortKey::Number(_) => 0,
+            SortKey::Atom(_) => 1,
+            SortKey::Object => 2,
+            SortKey::Array => 3,
+            SortKey::Text(_) => 4,
+        }
+    }
+}
 
 impl Ord for SortKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        let pairs = self.0.iter().zip(&other.0);
-        pairs.map(|(a, b)| compared(a, b)).find(|it| it.is_ne()).unwrap_or(Ordering::Equal)
+        match (self, other) {
+            (SortKey::Number(a), SortKey::Number(b)) => a.total_cmp(b),
+            (SortKey::Atom(a), SortKey::Atom(b)) => a.cmp(b),
+            (SortKey::Text(a), SortKey::Text(b)) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
     }
 }
 
@@ -207,37 +290,12 @@ impl PartialOrd for SortKey {
     }
 }
 
-impl PartialEq for SortKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
 impl Eq for SortKey {}
-
-fn compared(a: &Value, b: &Value) -> Ordering {
-    let rank = |value: &Value| match value {
-        Value::Number(_) => 0,
-        Value::Null | Value::Bool(_) => 1,
-        Value::Object(_) => 2,
-        Value::Array(_) => 3,
-        Value::String(_) => 4,
-    };
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            let float = |number: &serde_json::Number| number.as_f64().unwrap_or(0.0);
-            a.as_i64()
-                .zip(b.as_i64())
-                .map_or_else(|| float(a).total_cmp(&float(b)), |(a, b)| a.cmp(&b))
-        }
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-        (Value::String(a), Value::String(b)) => a.cmp(b),
-        _ => rank(a).cmp(&rank(b)),
-    }
-}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn list_query(query: &str) -> ListQuery {
@@ -248,7 +306,7 @@ mod tests {
     #[test]
     fn columns_go_as_deep_as_their_dots() {
         let shown = json!({"name": "q", "stats": {"in": 1, "out": 2}, "list": [{"in": 3, "x": 4}]});
-        let picked = list_query("columns=name,stats.in,list.x").pick(shown);
+        let picked = list_query("columns=name,stats.in,list.x").columns().pick(shown);
         assert_eq!(picked, json!({"name": "q", "stats": {"in": 1}, "list": [{"x": 4}]}));
     }
 
@@ -263,12 +321,36 @@ mod tests {
         let names = |items: &[Value]| {
             items.iter().map(|item| item["name"].as_str().unwrap()).collect::<String>()
         };
-        list_query("").sort(&mut items, &["vhost", "name"]);
+        list_query("").order(&mut items, &["vhost", "name"]);
         assert_eq!(names(&items), "abcd");
-        list_query("sort=n.m").sort(&mut items, &["vhost", "name"]);
+        list_query("sort=n.m").order(&mut items, &["vhost", "name"]);
         assert_eq!(names(&items), "cbda");
-        list_query("sort=n.m&sort_reverse=true").sort(&mut items, &["vhost", "name"]);
+        list_query("sort=n.m&sort_reverse=true").order(&mut items, &["vhost", "name"]);
         assert_eq!(names(&items), "adbc");
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_erlang() {
+        let sorted = [
+            json!(-1),
+            json!(0),
+            json!(0.5),
+            json!(1_u64 << 40),
+            json!(false),
+            json!(null),
+            json!(true),
+            json!({"a": 1}),
+            json!([0]),
+            json!(""),
+            json!("B"),
+            json!("a"),
+            json!("é"),
+        ];
+        let keys: Vec<_> = sorted.into_iter().map(SortKey::from).collect();
+        assert!(keys.is_sorted());
+        assert_eq!(keys[1], SortKey::default());
+        let long = |end: &str| SortKey::from(json!("é".repeat(200) + end));
+        assert_eq!(long("a"), long("b"));
     }
 
     #[test]

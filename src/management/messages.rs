@@ -13,14 +13,22 @@ use super::access::Caller;
 use super::answer::{Failure, value};
 use super::body::Payload;
 use super::exchanges::{self, short};
-use super::list::ListQuery;
+use super::fields::write_json;
+use super::json_stream::{Envelope, Items, JsonStream};
+use super::list::{Columns, ListQuery};
 use super::local_client::{self, Got, LocalClient, Refusal};
-use super::{Answer, Api, queues, show};
+use super::{Answer, Api, Permits, off_thread, queues, show};
 use crate::broker::message::Message;
 use crate::definitions::field_table;
 
-/// How many messages are fetched under one lock.
-const GETS_AT_ONCE: usize = 64;
+/// How many messages one request fetches at most.
+const FETCHED_MESSAGES: usize = 1_000;
+
+/// After how many bytes of messages a request fetches no more.
+///
+/// why: all of them are in memory until they are written. The message that reaches the bound is still in the answer,
+/// as its length is known only once it is fetched, and one alone may be longer than that.
+const FETCHED_BYTES: usize = 16 * 1024 * 1024;
 
 /// The queue of the aliveness test.
 const ALIVENESS_TEST: &str = "aliveness-test";
@@ -42,7 +50,7 @@ async fn publish(
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
     let exchange = exchanges::from_path(&exchange);
-    if !exchanges::exists(&app, &vhost, exchange) {
+    if !exchanges::exists(&app, &vhost, exchange).await {
         return Err(Failure::missing());
     }
     let object = body.object_with(&["routing_key", "properties", "payload", "payload_encoding"])?;
@@ -177,8 +185,9 @@ async fn fetch(
         None => usize::MAX,
         Some(_) => usize::try_from(object.integer("truncate")?).unwrap_or(0),
     };
+    let permit = Permits::take(&app.permits.gets).await?;
     let mut client = LocalClient::enter(&app, &caller, &vhost).await?;
-    let got = gets(&mut client, &queue, mode, count).await?;
+    let got = gets(&mut client, &queue, mode, count.min(FETCHED_MESSAGES)).await?;
     if let AckMode::Reject { requeue } = mode {
         let reject = |got: &Got| {
             Method::BasicReject(basic::Reject { delivery_tag: got.delivery_tag, requeue })
@@ -186,11 +195,13 @@ async fn fetch(
         client.cast(got.iter().map(reject)).await;
     }
     drop(client);
-    let shown = got.iter().map(|got| shown(got, as_text, truncate)).collect();
-    Ok(query.show(Value::Array(shown)))
+    let got = Fetched { got: got.into_iter(), as_text, truncate, columns: query.columns() };
+    Ok(off_thread(move || JsonStream::new(got, Envelope::List).answer(Some(permit))).await)
 }
 
-/// Fetches so many messages, or all there are.
+/// Fetches so many messages, or as many as there are, or as fit into an answer.
+///
+/// why: one by one, as the length of the next one is not known, and what is fetched must be in the answer.
 async fn gets(
     client: &mut LocalClient,
     queue: &str,
@@ -198,24 +209,31 @@ async fn gets(
     count: usize,
 ) -> Result<Vec<Got>, Failure> {
     let get = basic::Get { queue: short(queue)?, no_ack: mode == AckMode::Ack, ticket: 0 };
-    let mut got = Vec::new();
-    let refused = |refusal: Refusal| refusal.of_use();
-    loop {
-        let batch = GETS_AT_ONCE.min(count - got.len());
-        if batch == 0 {
-            return Ok(got);
-        }
-        client.cast((0..batch).map(|_| Method::BasicGet(get))).await;
-        let mut is_empty = false;
-        for _ in 0..batch {
-            match client.answer().await.map_err(refused)? {
-                local_client::Answer::Got(message) => got.push(message),
-                _ => is_empty = true,
-            }
-        }
-        if is_empty {
-            return Ok(got);
-        }
+    let (mut got, mut bytes) = (Vec::new(), 0);
+    while got.len() < count && bytes < FETCHED_BYTES {
+        let answer = client.call(Method::BasicGet(get)).await;
+        let local_client::Answer::Got(message) = answer.map_err(|refusal| refusal.of_use())? else {
+            break;
+        };
+        bytes += message.message.as_bytes().len();
+        got.push(message);
+    }
+    Ok(got)
+}
+
+/// Messages that were fetched and are to be written.
+struct Fetched {
+    got: std::vec::IntoIter<Got>,
+    as_text: bool,
+    truncate: usize,
+    columns: Columns,
+}
+
+impl Items for Fetched {
+    fn write_next(&mut self, into: &mut Vec<u8>) -> bool {
+        let Some(got) = self.got.next() else { return false };
+        write_json(&self.columns.pick(shown(&got, self.as_text, self.truncate)), into);
+        true
     }
 }
 
@@ -249,7 +267,7 @@ async fn aliveness_test(
     let mut client = LocalClient::enter(&app, &caller, &vhost).await?;
     let queue = ShortStr::from_static(ALIVENESS_TEST);
     let refused = |refusal: Refusal| refusal.of_use();
-    if !queues::exists(&app, &vhost, ALIVENESS_TEST) {
+    if !queues::exists(&app, &vhost, ALIVENESS_TEST).await {
         let declare = queue::Declare { queue, ..queue::Declare::default() };
         client.call(Method::QueueDeclare(declare)).await.map_err(refused)?;
     }

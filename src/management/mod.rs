@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  request ─► which user? ─► room (queues, users, …) ─┬─► Vhosts: registry, snapshots ─► JSON
-//!             access                                 └─► LocalClient: commands ─► the core's answer
+//!             access                                 ├─► Listing: rows, snapshots ─► JSON, streamed
+//!                                                    └─► LocalClient: commands ─► the core's answer
 //! ```
 //!
 //! - What is shown comes from snapshots, taken when it is asked for: nothing is sampled, nothing
@@ -25,9 +26,12 @@ mod connections;
 mod consumers;
 mod definitions;
 mod exchanges;
+mod fields;
 mod health;
+mod json_stream;
 mod limits;
 mod list;
+mod listing;
 mod local_client;
 mod messages;
 mod node;
@@ -50,6 +54,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::Response;
 use tokio::runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use self::answer::Failure;
@@ -83,6 +88,35 @@ pub(crate) struct AppState {
     started_at: Time,
     /// What the broker calls itself.
     node: String,
+    permits: Permits,
+}
+
+/// Permits for requests that need memory of some size: so many of a kind are answered at once, more wait.
+struct Permits {
+    /// Pages of lists: until their rows are found.
+    pages: Arc<Semaphore>,
+    /// Long lists: until they are written.
+    lists: Arc<Semaphore>,
+    /// Messages that are fetched: until they are written.
+    gets: Arc<Semaphore>,
+}
+
+impl Permits {
+    /// How many requests of each kind are answered at once.
+    const COUNT: usize = 4;
+
+    /// Waits for a permit, which is free again when it is dropped.
+    async fn take(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = of.clone().acquire_owned().await;
+        permit.map_err(|_| Failure::internal("the broker stops"))
+    }
+}
+
+impl Default for Permits {
+    fn default() -> Self {
+        let [pages, lists, gets] = [(); 3].map(|()| Arc::new(Semaphore::new(Permits::COUNT)));
+        Permits { pages, lists, gets }
+    }
 }
 
 type Api = Arc<AppState>;
@@ -111,6 +145,7 @@ impl AppState {
             data_dir,
             started_at,
             node,
+            permits: Permits::default(),
         }
     }
 

@@ -13,9 +13,8 @@ use serde_json::{Map, Value, json};
 use super::access::Caller;
 use super::answer::Failure;
 use super::list::ListQuery;
-use super::local_client::is_local;
 use super::overview::contexts;
-use super::{Answer, Api, AppState};
+use super::{Answer, Api, AppState, connections, off_thread};
 use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
 use crate::vhosts::DISK_RESERVE_BYTES;
@@ -26,7 +25,7 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
     caller.needs_monitor()?;
-    query.list(vec![node(&app)])
+    off_thread(move || query.list(vec![node(&app)])).await
 }
 
 async fn one(
@@ -39,16 +38,12 @@ async fn one(
     if name != app.node {
         return Err(Failure::missing());
     }
-    Ok(query.show(node(&app)))
+    off_thread(move || Ok(query.show(node(&app)))).await
 }
 
 fn node(app: &AppState) -> Value {
-    let sockets: usize = app
-        .vhosts
-        .running()
-        .iter()
-        .map(|(_, handle)| handle.connections().iter().filter(|(_, it, _)| !is_local(it)).count())
-        .sum();
+    let vhosts = app.vhosts.running();
+    let sockets: usize = vhosts.iter().map(|(_, it)| connections::count(it, None).0).sum();
     let mut shown = json!({
         "name": app.node,
         "type": if app.data_dir.is_some() { "disc" } else { "ram" },

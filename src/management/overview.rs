@@ -9,11 +9,11 @@ use super::access::Caller;
 use super::answer::{self, value};
 use super::body::Payload;
 use super::list::ListQuery;
-use super::local_client::is_local;
-use super::{Answer, Api, AppState, show};
+use super::{Answer, Api, AppState, connections, off_thread, show};
 use crate::broker::handshake::VERSION;
 use crate::broker::statistics::MessageStatistics;
 use crate::broker::vhost::Vhost;
+use crate::handle::VhostHandle;
 
 /// rabbitmq: the name of a cluster is kept in the global parameter of this name.
 const CLUSTER_NAME: &str = "cluster_name";
@@ -41,7 +41,9 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn overview(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
-    let totals = Totals::count(&app, &caller);
+    let seen = app.vhosts.running().into_iter().filter(|(name, _)| caller.sees_vhost(&app, name));
+    let (seen, user) = (seen.collect::<Vec<_>>(), caller.sees_only());
+    let totals = off_thread(move || Totals::count(&seen, user.as_deref())).await;
     let mut queue_totals = Map::new();
     show::queue_totals(&mut queue_totals, totals.ready, totals.unacknowledged);
     let types = EXCHANGE_TYPES.map(
@@ -88,19 +90,14 @@ struct Totals {
 }
 
 impl Totals {
-    fn count(app: &AppState, caller: &Caller) -> Totals {
+    /// Counts in virtual hosts: all there is, but of connections and channels those of one user if there is
+    /// one.
+    fn count(vhosts: &[(String, VhostHandle)], of_user: Option<&str>) -> Totals {
         let mut totals = Totals::default();
-        for (name, handle) in app.vhosts.running() {
-            if !caller.sees_vhost(app, &name) {
-                continue;
-            }
-            let connections = handle.connections();
-            let network = connections.iter().filter(|(_, peer, _)| !is_local(peer));
-            let of_user = network.filter(|(connection, ..)| caller.lists_user(&connection.user));
-            for (connection, ..) in of_user {
-                totals.connections += 1;
-                totals.channels += connection.channels;
-            }
+        for (_, handle) in vhosts {
+            let (connections, channels) = connections::count(handle, of_user);
+            totals.connections += connections;
+            totals.channels += channels;
             let vhost = handle.read(Vhost::snapshot);
             totals.exchanges += vhost.exchanges;
             totals.queues += vhost.queues;

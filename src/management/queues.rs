@@ -1,26 +1,30 @@
 //! Queues.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get};
-use leveret_codec::Method;
 use leveret_codec::method::queue;
+use leveret_codec::{Method, ShortString};
 use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
+use super::consumers::Consumers;
 use super::exchanges::{arguments, short};
+use super::fields::{Field, FieldContext, FieldValue, rate};
 use super::list::ListQuery;
+use super::listing::{self, Listing, ObjectKind, step_places};
 use super::local_client::LocalClient;
-use super::{Answer, Api, AppState, consumers, policies, show};
+use super::{Answer, Api, AppState, policies, show};
+use crate::broker::ids::QueueId;
 use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::QueueSnapshot;
-use crate::broker::vhost::{ConnectionId, Vhost};
-use crate::handle::VhostHandle;
-use crate::vhosts::VhostRecord;
+use crate::broker::vhost::Vhost;
+use crate::handle::{ConnectionPeer, Peers};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -31,15 +35,13 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 /// Whether there is such a queue, which is asked before anything is done with it.
-pub(super) fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
-    app.vhosts.vhost(vhost).is_some_and(|it| it.read(|it| it.has_queue(name.as_bytes())))
+pub(super) async fn exists(app: &AppState, vhost: &str, name: &str) -> bool {
+    let Some(handle) = app.vhosts.vhost(vhost) else { return false };
+    handle.read_as_task(|vhost| vhost.has_queue(name.as_bytes())).await
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
-    let vhosts = app.vhosts.running().into_iter();
-    let listed = vhosts.filter(|(name, _)| caller.lists_vhost(&app, name));
-    let shown = listed.flat_map(|(vhost, handle)| queues(&app, &vhost, &handle));
-    query.list(shown.collect())
+    Listing::of_all(&app, &caller, query, Queues).answer().await
 }
 
 async fn of_vhost(
@@ -49,13 +51,7 @@ async fn of_vhost(
     query: ListQuery,
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    query.list(queues(&app, &vhost, &app.vhost(&vhost)?))
-}
-
-fn queues(app: &AppState, vhost: &str, handle: &VhostHandle) -> Vec<Value> {
-    let queues = handle.read(Vhost::queues);
-    let view = View::new(app, vhost, handle, &queues);
-    queues.iter().map(|queue| view.shown(queue)).collect()
+    Listing::of_vhost(&app, query, Queues, &vhost)?.answer().await
 }
 
 type Names = Path<(String, String)>;
@@ -68,111 +64,145 @@ async fn one(
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
     let handle = app.vhost(&vhost)?;
-    let (queue, consumers) = handle.read(|it| {
-        let ids = it.consumers_of_queue(name.as_bytes()).into_iter();
-        let consumers: Vec<_> = ids.filter_map(|id| it.consumer_by_id(id)).collect();
-        (it.queue(name.as_bytes()), consumers)
+    let found = handle.read_with_peers_as_task(|it, peers| {
+        let queue = it.queue(name.as_bytes())?;
+        Some(FoundQueue::new(queue, peers))
     });
-    let queue = queue.ok_or_else(Failure::missing)?;
-    let view = View::new(&app, &vhost, &handle, std::slice::from_ref(&queue));
-    let mut shown = view.shown(&queue);
-    shown["consumer_details"] = consumers::shown(&app, &vhost, &handle, &consumers).into();
+    let found = found.await.ok_or_else(Failure::missing)?;
+    let mut shown = listing::shown::<Queues>(&app, &vhost, &found);
     shown["incoming"] = json!([]);
     shown["deliveries"] = json!([]);
-    Ok(query.show(shown))
+    let consumers = Consumers::of_queue(&name);
+    Listing::of_vhost(&app, query, consumers, &vhost)?
+        .answer_within(shown, "consumer_details")
+        .await
 }
 
-/// What is looked up beside a queue to show it.
-struct View<'a> {
-    app: &'a AppState,
-    vhost: &'a str,
-    record: Option<VhostRecord>,
-    /// The connections that own exclusive queues.
-    owners: HashMap<ConnectionId, Value>,
+/// Queues, all of them.
+struct Queues;
+
+/// A queue with the connection that owns it.
+struct FoundQueue {
+    queue: QueueSnapshot,
+    owner: Option<Arc<ConnectionPeer>>,
 }
 
-impl<'a> View<'a> {
-    fn new(
-        app: &'a AppState,
-        vhost: &'a str,
-        handle: &VhostHandle,
-        queues: &[QueueSnapshot],
-    ) -> Self {
-        let record = app.vhosts.read_registry(|registry| registry.vhost(vhost).cloned());
-        let has_owners = queues.iter().any(|queue| queue.owner.is_some());
-        let connections = if has_owners { handle.connections() } else { Vec::new() };
-        let owners = connections.into_iter().map(|(connection, peer, _)| {
-            let shown = json!({
-                "name": peer.name,
-                "peer_host": peer.address.ip().to_string(),
-                "peer_port": peer.address.port(),
-            });
-            (connection.id, shown)
-        });
-        View { app, vhost, record, owners: owners.collect() }
+impl FoundQueue {
+    fn new(queue: QueueSnapshot, peers: Peers<'_>) -> Self {
+        let owner = queue.owner.and_then(|owner| peers.get(owner)).cloned();
+        FoundQueue { queue, owner }
+    }
+}
+
+impl ObjectKind for Queues {
+    type Row = (ShortString, QueueId);
+    type Object = FoundQueue;
+    type Visit = usize;
+
+    const FIELDS: &'static [Field<FoundQueue>] = &FIELDS;
+
+    fn visit(&self) -> usize {
+        0
     }
 
-    fn shown(&self, queue: &QueueSnapshot) -> Value {
-        let (ready, unacknowledged) = (queue.messages_ready, queue.messages_unacknowledged);
-        let bytes = queue.message_bytes_ready + queue.message_bytes_unacknowledged;
-        // why: what the consumers could take at this moment: all, unless something waits for them.
-        let capacity = f64::from(u8::from(queue.consumers > 0 && ready == 0));
-        let mut shown = json!({
-            "name": queue.name,
-            "vhost": self.vhost,
-            "type": queue.kind,
-            "durable": queue.durable,
-            "auto_delete": queue.auto_delete,
-            "exclusive": queue.exclusive,
-            "arguments": show::table(queue.arguments.as_table()),
-            "node": self.app.node,
-            "state": "running",
-            "consumers": queue.consumers,
-            "consumer_capacity": capacity,
-            "consumer_utilisation": capacity,
-            "messages_ram": ready + unacknowledged,
-            "message_bytes": bytes,
-            "message_bytes_ready": queue.message_bytes_ready,
-            "message_bytes_unacknowledged": queue.message_bytes_unacknowledged,
-            "message_bytes_ram": bytes,
-            "memory": bytes,
-            "policy": queue.policy,
-            "operator_policy": queue.operator_policy,
-            "effective_policy_definition": self.definition(queue),
-            "exclusive_consumer_tag": queue.exclusive_consumer,
-            "single_active_consumer_tag": queue.single_active_consumer,
-            "head_message_timestamp": queue.head_message_timestamp,
-            "message_stats": show::queue_statistics(&queue.statistics),
-        });
-        if let Some(owner) = queue.owner.and_then(|owner| self.owners.get(&owner)) {
-            shown["owner_pid_details"] = owner.clone();
-        }
-        if ready == 0 && unacknowledged == 0 && queue.consumers == 0 {
-            shown["idle_since"] = show::date(queue.idle_since).into();
-        }
-        if queue.kind == "quorum" {
-            shown["leader"] = self.app.node.as_str().into();
-            shown["members"] = json!([self.app.node]);
-            shown["online"] = json!([self.app.node]);
-            shown["single_active_consumer_ctag"] = json!(queue.single_active_consumer);
-        }
-        if let Value::Object(shown) = &mut shown {
-            show::queue_totals(shown, ready, unacknowledged);
-        }
-        shown
+    fn step(
+        &self,
+        vhost: &Vhost,
+        _: Peers<'_>,
+        next: &mut usize,
+        rows: &mut Vec<Self::Row>,
+    ) -> bool {
+        step_places(vhost.queue_places(), next, |place| {
+            rows.extend(vhost.queue_at(place).map(|(id, name)| (name.clone(), id)));
+        })
     }
 
-    /// What the two policies in force say together.
-    fn definition(&self, queue: &QueueSnapshot) -> Value {
-        let Some(record) = &self.record else { return json!({}) };
-        let find = |kind, name: &Option<String>| {
-            name.as_ref().and_then(|name| record.policy_records(kind).get(name))
-        };
-        policies::merged(
-            find(PolicyKind::User, &queue.policy),
-            find(PolicyKind::Operator, &queue.operator_policy),
-        )
+    fn read(vhost: &Vhost, peers: Peers<'_>, (_, id): &Self::Row) -> Option<FoundQueue> {
+        vhost.queue_by_id(*id).map(|queue| FoundQueue::new(queue, peers))
     }
+
+    fn name((name, _): &Self::Row) -> Cow<'_, str> {
+        String::from_utf8_lossy(name.as_bytes())
+    }
+}
+
+/// What a queue shows. Where something is not known, a field is null or is not there, as in RabbitMQ.
+const FIELDS: [Field<FoundQueue>; 37] = [
+    ("name", |_, it| it.queue.name.as_str().into()),
+    ("vhost", |context, _| context.vhost.into()),
+    ("type", |_, it| it.queue.kind.into()),
+    ("durable", |_, it| it.queue.durable.into()),
+    ("auto_delete", |_, it| it.queue.auto_delete.into()),
+    ("exclusive", |_, it| it.queue.exclusive.into()),
+    ("arguments", |_, it| show::table(it.queue.arguments.as_table()).into()),
+    ("node", |context, _| context.app.node.as_str().into()),
+    ("state", |_, _| "running".into()),
+    ("consumers", |_, it| it.queue.consumers.into()),
+    ("consumer_capacity", |_, it| capacity(&it.queue).into()),
+    ("consumer_utilisation", |_, it| capacity(&it.queue).into()),
+    ("messages", |_, it| messages(&it.queue).into()),
+    ("messages_details", |_, _| rate().into()),
+    ("messages_ready", |_, it| it.queue.messages_ready.into()),
+    ("messages_ready_details", |_, _| rate().into()),
+    ("messages_unacknowledged", |_, it| it.queue.messages_unacknowledged.into()),
+    ("messages_unacknowledged_details", |_, _| rate().into()),
+    ("messages_ram", |_, it| messages(&it.queue).into()),
+    ("message_bytes", |_, it| bytes(&it.queue).into()),
+    ("message_bytes_ready", |_, it| it.queue.message_bytes_ready.into()),
+    ("message_bytes_unacknowledged", |_, it| it.queue.message_bytes_unacknowledged.into()),
+    ("message_bytes_ram", |_, it| bytes(&it.queue).into()),
+    ("memory", |_, it| bytes(&it.queue).into()),
+    ("policy", |_, it| it.queue.policy.clone().into()),
+    ("operator_policy", |_, it| it.queue.operator_policy.clone().into()),
+    ("effective_policy_definition", |context, it| definition(context, &it.queue).into()),
+    ("exclusive_consumer_tag", |_, it| it.queue.exclusive_consumer.clone().into()),
+    ("single_active_consumer_tag", |_, it| it.queue.single_active_consumer.clone().into()),
+    ("head_message_timestamp", |_, it| it.queue.head_message_timestamp.into()),
+    ("message_stats", |_, it| show::queue_statistics(&it.queue.statistics).into()),
+    ("owner_pid_details", |_, it| {
+        it.owner.as_deref().map_or(FieldValue::Absent, |peer| show::connection(peer).into())
+    }),
+    ("idle_since", |_, it| idle_since(&it.queue)),
+    ("leader", |context, it| if_quorum(it, || context.app.node.as_str().into())),
+    ("members", |context, it| if_quorum(it, || json!([context.app.node]))),
+    ("online", |context, it| if_quorum(it, || json!([context.app.node]))),
+    ("single_active_consumer_ctag", |_, it| {
+        if_quorum(it, || json!(it.queue.single_active_consumer))
+    }),
+];
+
+fn messages(queue: &QueueSnapshot) -> usize {
+    queue.messages_ready + queue.messages_unacknowledged
+}
+
+fn bytes(queue: &QueueSnapshot) -> u64 {
+    queue.message_bytes_ready + queue.message_bytes_unacknowledged
+}
+
+/// What the consumers could take at this moment: all, unless something waits for them.
+fn capacity(queue: &QueueSnapshot) -> f64 {
+    f64::from(u8::from(queue.consumers > 0 && queue.messages_ready == 0))
+}
+
+fn idle_since(queue: &QueueSnapshot) -> FieldValue {
+    let is_idle = messages(queue) == 0 && queue.consumers == 0;
+    if is_idle { show::date(queue.idle_since).into() } else { FieldValue::Absent }
+}
+
+fn if_quorum(found: &FoundQueue, value: impl FnOnce() -> Value) -> FieldValue {
+    if found.queue.kind == "quorum" { value().into() } else { FieldValue::Absent }
+}
+
+/// What the two policies in force say together.
+fn definition(context: &FieldContext<'_>, queue: &QueueSnapshot) -> Value {
+    let Some(record) = context.registry.vhost(context.vhost) else { return json!({}) };
+    let find = |kind, name: &Option<String>| {
+        name.as_ref().and_then(|name| record.policy_records(kind).get(name))
+    };
+    policies::merged(
+        find(PolicyKind::User, &queue.policy),
+        find(PolicyKind::Operator, &queue.operator_policy),
+    )
 }
 
 async fn declare(
@@ -194,7 +224,7 @@ async fn declare(
         arguments: arguments.as_table(),
         ..queue::Declare::default()
     };
-    let is_new = !exists(&app, &vhost, &name);
+    let is_new = !exists(&app, &vhost, &name).await;
     let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let declared = client.call(Method::QueueDeclare(declare)).await;
     declared.map(|_| answer::put(is_new)).map_err(|refusal| refusal.of_definition())
@@ -207,7 +237,7 @@ async fn remove(
     query: ListQuery,
 ) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    if !exists(&app, &vhost, &name) {
+    if !exists(&app, &vhost, &name).await {
         return Err(Failure::missing());
     }
     let delete = queue::Delete {
@@ -223,7 +253,7 @@ async fn remove(
 
 async fn purge(State(app): State<Api>, caller: Caller, Path((vhost, name)): Names) -> Answer {
     caller.needs_vhost(&app, &vhost)?;
-    if !exists(&app, &vhost, &name) {
+    if !exists(&app, &vhost, &name).await {
         return Err(Failure::missing());
     }
     let purge = queue::Purge { queue: short(&name)?, ..queue::Purge::default() };

@@ -3,9 +3,11 @@
 use leveret_codec::{Properties, Table};
 use serde_json::{Map, Value, json};
 
+use super::fields::{Counters, rate};
 use crate::broker::statistics::MessageStatistics;
 use crate::broker::time::Time;
 use crate::definitions::field_table;
+use crate::handle::ConnectionPeer;
 
 /// The bytes as a text; what is no UTF-8 is replaced.
 pub(super) fn text(bytes: &[u8]) -> Value {
@@ -17,24 +19,9 @@ pub(super) fn table(table: Table<'_>) -> Value {
     Value::Object(field_table::to_json(table))
 }
 
-/// Counters with their rates.
-pub(super) fn counters<const N: usize>(counters: [(&str, u64); N]) -> Value {
-    let mut shown = Map::new();
-    for (name, count) in counters {
-        shown.insert(name.to_owned(), count.into());
-        shown.insert(format!("{name}_details"), rate());
-    }
-    Value::Object(shown)
-}
-
-/// A rate, which is not measured.
-pub(super) fn rate() -> Value {
-    json!({ "rate": 0.0 })
-}
-
 /// What happened to the messages of a queue.
-pub(super) fn queue_statistics(of: &MessageStatistics) -> Value {
-    counters([
+pub(super) fn queue_statistics(of: &MessageStatistics) -> Counters {
+    Counters::new([
         ("publish", of.publish),
         ("deliver", of.deliver),
         ("deliver_no_ack", of.deliver_no_ack),
@@ -48,8 +35,8 @@ pub(super) fn queue_statistics(of: &MessageStatistics) -> Value {
 }
 
 /// What happened to the messages of a channel or a virtual host.
-pub(super) fn statistics(of: &MessageStatistics) -> Value {
-    counters([
+pub(super) fn statistics(of: &MessageStatistics) -> Counters {
+    Counters::new([
         ("publish", of.publish),
         ("confirm", of.confirm),
         ("return_unroutable", of.return_unroutable),
@@ -80,6 +67,15 @@ pub(super) fn sum(a: MessageStatistics, b: MessageStatistics) -> MessageStatisti
         ack: a.ack + b.ack,
         redeliver: a.redeliver + b.redeliver,
     }
+}
+
+/// A connection as what belongs to it names it.
+pub(super) fn connection(peer: &ConnectionPeer) -> Value {
+    json!({
+        "name": peer.name,
+        "peer_host": peer.address.ip().to_string(),
+        "peer_port": peer.address.port(),
+    })
 }
 
 /// How many messages wait, are out and both, with their rates.

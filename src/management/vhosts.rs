@@ -9,7 +9,7 @@ use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
 use super::list::ListQuery;
-use super::{Answer, Api, AppState, show};
+use super::{Answer, Api, AppState, off_thread, show};
 use crate::broker::vhost::Vhost;
 
 pub(super) fn routes() -> Router<Api> {
@@ -22,8 +22,9 @@ async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answe
     let names: Vec<_> = app
         .vhosts
         .read_registry(|registry| registry.vhosts().map(|(name, _)| name.to_owned()).collect());
-    let names = names.into_iter().filter(|name| caller.sees_vhost(&app, name));
-    query.list(names.filter_map(|name: String| vhost(&app, &name)).collect())
+    let seen = names.into_iter().filter(|name| caller.sees_vhost(&app, name));
+    let seen: Vec<String> = seen.collect();
+    off_thread(move || query.list(seen.iter().filter_map(|name| vhost(&app, name)).collect())).await
 }
 
 async fn one(
@@ -33,7 +34,8 @@ async fn one(
     query: ListQuery,
 ) -> Answer {
     caller.needs_sight_of(&app, &name)?;
-    vhost(&app, &name).map(|vhost| query.show(vhost)).ok_or_else(Failure::missing)
+    let shown = off_thread(move || vhost(&app, &name)).await;
+    shown.map(|vhost| query.show(vhost)).ok_or_else(Failure::missing)
 }
 
 async fn set(

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub use self::material::TlsError;
-pub(crate) use self::security::Security;
+pub(crate) use self::security::{Certified, Security};
 use crate::config::Tls;
 
 /// Makes sockets secure, each with the certificate and the key that were read last.

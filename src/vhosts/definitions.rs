@@ -235,7 +235,7 @@ fn export_registry(registry: &Registry, definitions: &mut Definitions) {
 /// What is declared in a virtual host, read in steps.
 fn export_objects(name: &str, handle: &VhostHandle, definitions: &mut Definitions) {
     let mut exchanges = Vec::new();
-    handle.visit_places(Vhost::exchange_places, |vhost, place| {
+    handle.visit_places(Vhost::exchange_places, |vhost, _, place| {
         let found = vhost.exchange_at(place);
         let ours = found.filter(|(_, name)| !name.as_bytes().starts_with(b"amq."));
         exchanges.extend(ours.and_then(|(id, _)| vhost.exchange_by_id(id)));
@@ -244,7 +244,7 @@ fn export_objects(name: &str, handle: &VhostHandle, definitions: &mut Definition
     definitions.exchanges.extend(exchanges.into_iter().map(|it| exchange_entry(name, it)));
 
     let (mut queues, mut exclusive) = (Vec::new(), BTreeSet::new());
-    handle.visit_places(Vhost::queue_places, |vhost, place| {
+    handle.visit_places(Vhost::queue_places, |vhost, _, place| {
         let Some((id, name)) = vhost.queue_at(place) else { return };
         match vhost.queue_by_id(id) {
             Some(queue) if queue.exclusive => drop(exclusive.insert(name.clone())),

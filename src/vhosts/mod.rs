@@ -36,7 +36,7 @@ pub use self::check::{DataDirCheck, VhostCheck};
 pub use self::definitions::ImportError;
 pub use self::registry::RegistryError;
 pub(crate) use self::registry::{
-    PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
+    PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord,
 };
 use self::resources::Alarms;
 pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};

@@ -91,6 +91,11 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// Whether the body came piece by piece, without its length being told before.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.header("transfer-encoding") == Some("chunked")
+    }
+
     /// The value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.lines().find_map(|line| {
@@ -165,7 +170,27 @@ pub(crate) fn talk(address: SocketAddr, octets: &[u8]) -> Reply {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let (first, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Reply { status: status.expect("a status"), headers: headers.into(), body: body.to_owned() }
+    let mut reply =
+        Reply { status: status.expect("a status"), headers: headers.into(), body: body.to_owned() };
+    if reply.is_chunked() {
+        reply.body = unchunked(body);
+    }
+    reply
+}
+
+/// A body that came in chunks, each with its length in hexadecimal before it; the last one is empty.
+fn unchunked(mut chunks: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n").expect("the length of a chunk");
+        let length = usize::from_str_radix(length, 16).expect("a length in hexadecimal");
+        if length == 0 {
+            assert_eq!(rest, "\r\n");
+            return body;
+        }
+        body.push_str(&rest[..length]);
+        chunks = rest[length..].strip_prefix("\r\n").expect("the end of a chunk");
+    }
 }
 
 /// The values of a field of all items.

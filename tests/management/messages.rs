@@ -179,6 +179,52 @@ fn many_messages_are_fetched_at_once() {
 }
 
 #[test]
+fn a_request_fetches_so_many_messages_and_no_more() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let mut client = crate::support::client::Client::connect(arena.amqp());
+    client.declare("q", false);
+    let mut octets = Vec::new();
+    for number in 0..1_200 {
+        client.encode_publish(&mut octets, 1, ("", "q"), &[0, 0], format!("{number}").as_bytes());
+    }
+    client.send(&octets).unwrap();
+    client.declare("q", false);
+    let count = |got: &Value| got.as_array().unwrap().len();
+    for mode in ["ack_requeue_true", "reject_requeue_true"] {
+        let got = fetch(guest, 1_000_000_000, mode);
+        assert_eq!((count(&got), &got[999]["payload"]), (1_000, &json!("999")), "{mode}");
+        assert_eq!(client.count("q"), 1_200);
+    }
+    assert_eq!(count(&fetch(guest, 1_000_000_000, "reject_requeue_false")), 1_000);
+    let rest = fetch(guest, 1_000_000_000, "ack_requeue_false");
+    assert_eq!((count(&rest), &rest[0]["payload"]), (200, &json!("1000")));
+}
+
+#[test]
+fn a_request_fetches_what_fits_into_an_answer() {
+    const MIB: usize = 1024 * 1024;
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let mut client = crate::support::client::Client::connect(arena.amqp());
+    client.declare("q", false);
+    for size in [[MIB; 20].as_slice(), &[17 * MIB, 17 * MIB]].concat() {
+        client.publish_safely(1, ("", "q"), &[0, 0], &vec![b'x'; size]);
+    }
+    let sizes = |got: &Value| -> Vec<u64> {
+        let got = got.as_array().unwrap();
+        got.iter().map(|it| it["payload_bytes"].as_u64().unwrap() / MIB as u64).collect()
+    };
+    assert_eq!(sizes(&fetch(guest, 100, "ack_requeue_true")), [1; 16]);
+    assert_eq!(client.count("q"), 22);
+    assert_eq!(sizes(&fetch(guest, 100, "reject_requeue_false")), [1; 16]);
+    // The one that goes beyond the bound is the last.
+    assert_eq!(sizes(&fetch(guest, 100, "ack_requeue_false")), [1, 1, 1, 1, 17]);
+    assert_eq!(sizes(&fetch(guest, 100, "ack_requeue_false")), [17]);
+    assert_eq!(client.count("q"), 0);
+}
+
+#[test]
 fn what_cannot_be_fetched_is_told() {
     let arena = Arena::start();
     let guest = arena.guest();

@@ -3,8 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use leveret_codec::encode::method;
+use leveret_codec::method::queue;
+
 use super::arena::Arena;
 use crate::support::PATIENCE;
+use crate::support::client::{Client, short};
+use crate::support::http;
 
 /// More sockets than the API has.
 const MANY: usize = 300;
@@ -45,4 +50,31 @@ fn clients_that_wait_for_their_next_request_make_room() {
         let _ = socket.read(&mut [0; 1000]);
     }
     arena.guest().see("whoami");
+}
+
+#[test]
+fn a_request_that_is_being_answered_is_not_cut_off() {
+    let arena = Arena::start();
+    let mut client = Client::connect(arena.amqp());
+    let mut octets = Vec::new();
+    // Some megabytes more than sockets hold.
+    for number in 0..20_000 {
+        let name = format!("hare{number:05}");
+        let declare =
+            queue::Declare { queue: short(&name), nowait: true, ..queue::Declare::default() };
+        method(&mut octets, 1, &declare);
+    }
+    client.send(&octets).unwrap();
+    client.declare("last", false);
+    let address = arena.broker().management_address().unwrap();
+    let mut long = http::send(address, "GET /api/queues", "guest:guest", "");
+    let mut first = [0; 1000];
+    long.read_exact(&mut first).unwrap();
+
+    let _idle = sockets(&arena, "");
+    arena.guest().see("whoami");
+    let mut rest = Vec::new();
+    long.read_to_end(&mut rest).unwrap();
+    assert!(first.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the answer has its end");
 }

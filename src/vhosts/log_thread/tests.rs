@@ -68,7 +68,11 @@ impl RunningVhost {
 
     /// How many of its publishes are not confirmed.
     fn unconfirmed(&self) -> u64 {
-        self.handle.read(Vhost::channels).iter().map(|it| it.messages_unconfirmed).sum()
+        self.handle.read(|vhost| {
+            let channels = (0..vhost.channel_places()).filter_map(|place| vhost.channel_at(place));
+            let channels = channels.filter_map(|(id, ..)| vhost.channel_by_id(id));
+            channels.map(|channel| channel.messages_unconfirmed).sum()
+        })
     }
 
     /// Publishes until the disk is full, and gives it what room that takes, so that nothing is left that

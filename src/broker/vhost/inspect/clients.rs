@@ -58,18 +58,6 @@ impl Vhost {
         channels.map(|(number, id)| (*id, *number)).collect()
     }
 
-    /// All channels as they are now.
-    pub fn channels(&self) -> Vec<ChannelSnapshot> {
-        let channels = (0..self.channel_places()).filter_map(|place| self.channel_at(place));
-        channels.filter_map(|(id, ..)| self.channel_by_id(id)).collect()
-    }
-
-    /// All consumers as they are now.
-    pub fn consumers(&self) -> Vec<ConsumerSnapshot> {
-        let consumers = (0..self.consumer_places()).filter_map(|place| self.consumer_at(place));
-        consumers.filter_map(|(id, ..)| self.consumer_by_id(id)).collect()
-    }
-
     /// One channel as it is now.
     pub fn channel_by_id(&self, id: ChannelId) -> Option<ChannelSnapshot> {
         let channel = self.sessions.channel(id)?;
@@ -77,11 +65,9 @@ impl Vhost {
         Some(channel_snapshot(channel, &user.name))
     }
 
-    /// The consumer at a place, as [`queue_at`](Vhost::queue_at), with its connection and the name of its queue.
-    pub fn consumer_at(&self, place: usize) -> Option<(ConsumerId, ConnectionId, &ShortString)> {
-        let (id, consumer) = self.sessions.consumer_arena().at(place)?;
-        let queue = self.queues.get(consumer.queue)?;
-        Some((id, consumer.connection, &queue.name))
+    /// The consumer at a place, as [`queue_at`](Vhost::queue_at).
+    pub fn consumer_at(&self, place: usize) -> Option<ConsumerId> {
+        self.sessions.consumer_arena().at(place).map(|(id, _)| id)
     }
 
     /// How many places there are for consumers.
@@ -99,6 +85,17 @@ impl Vhost {
     pub fn consumers_of_channel(&self, id: ChannelId) -> Vec<ConsumerId> {
         let channel = self.sessions.channel(id);
         channel.map(|channel| channel.consumers.values().copied().collect()).unwrap_or_default()
+    }
+
+    /// The connection of a consumer and the name of its queue.
+    pub fn ends_of_consumer(&self, id: ConsumerId) -> Option<(ConnectionId, &ShortString)> {
+        let consumer = self.sessions.consumer(id)?;
+        Some((consumer.connection, &self.queues.get(consumer.queue)?.name))
+    }
+
+    /// The channel of a connection by its number.
+    pub fn channel_of(&self, connection: ConnectionId, number: u16) -> Option<ChannelId> {
+        self.sessions.channel_ref(connection, number).map(|found| found.channel)
     }
 
     /// One consumer as it is now.
