@@ -306,20 +306,26 @@ impl VhostHandle {
         open.values().find(|slot| slot.peer.name == name).map(|slot| slot.connection)
     }
 
-    /// Visits so many places of objects in steps. Others get the virtual host in between.
-    pub(crate) fn visit_places(
+    /// Visits so many places of objects in steps. Others get the virtual host while `found` gets what was read at
+    /// those of a step.
+    ///
+    /// why: what grows with the number of objects, such as a list of them, must not do so during a hold.
+    pub(crate) fn visit_places<T>(
         &self,
         places: impl Fn(&Vhost) -> usize,
-        mut visit: impl FnMut(&Vhost, Peers<'_>, usize),
+        read: impl Fn(&Vhost, Peers<'_>, usize) -> Option<T>,
+        mut found: impl FnMut(T),
     ) {
         let (mut next, mut end) = (0, 1);
+        let mut step = Vec::new();
         while next < end {
             self.read_with_peers(|vhost, peers| {
                 end = places(vhost);
-                let step = next..end.min(next + PLACES_A_HOLD);
+                let places = next..end.min(next + PLACES_A_HOLD);
                 next += PLACES_A_HOLD;
-                step.for_each(|place| visit(vhost, peers, place));
+                step.extend(places.filter_map(|place| read(vhost, peers, place)));
             });
+            step.drain(..).for_each(&mut found);
         }
     }
 

@@ -136,12 +136,14 @@ pub(super) fn is_of_user(vhost: &Vhost, id: ConnectionId, user: Option<&str>) ->
 /// How many connections of a user there are, or of anybody, and how many channels on them.
 pub(super) fn count(handle: &VhostHandle, of_user: Option<&str>) -> (usize, usize) {
     let (mut connections, mut channels) = (0, 0);
-    handle.visit_places(Vhost::connection_places, |vhost, peers, place| {
-        let Some(id) = vhost.connection_at(place) else { return };
-        if network_peer(peers, id).is_some() && is_of_user(vhost, id, of_user) {
-            connections += 1;
-            channels += vhost.channel_count(id);
-        }
+    let channels_of = |vhost: &Vhost, peers: Peers<'_>, place| {
+        let id = vhost.connection_at(place)?;
+        let is_counted = network_peer(peers, id).is_some() && is_of_user(vhost, id, of_user);
+        is_counted.then(|| vhost.channel_count(id))
+    };
+    handle.visit_places(Vhost::connection_places, channels_of, |count| {
+        connections += 1;
+        channels += count;
     });
     (connections, channels)
 }

@@ -14,7 +14,7 @@ use crate::definitions::{
     GlobalParameterEntry, Limits, OPERATOR_POLICY, ParameterEntry, PermissionEntry, PolicyEntry,
     QueueEntry, TopicPermissionEntry, UserEntry, VHOST_LIMITS, VhostEntry,
 };
-use crate::handle::VhostHandle;
+use crate::handle::{Peers, VhostHandle};
 use crate::passwords::{Algorithm, PasswordHash};
 use crate::vhosts::registry::{PolicyRecord, Registry, TopicPermissionRecord, VhostRecord};
 
@@ -235,24 +235,29 @@ fn export_registry(registry: &Registry, definitions: &mut Definitions) {
 /// What is declared in a virtual host, read in steps.
 fn export_objects(name: &str, handle: &VhostHandle, definitions: &mut Definitions) {
     let mut exchanges = Vec::new();
-    handle.visit_places(Vhost::exchange_places, |vhost, _, place| {
+    let exchange = |vhost: &Vhost, _: Peers<'_>, place| {
         let found = vhost.exchange_at(place);
         let ours = found.filter(|(_, name)| !name.as_bytes().starts_with(b"amq."));
-        exchanges.extend(ours.and_then(|(id, _)| vhost.exchange_by_id(id)));
-    });
+        ours.and_then(|(id, _)| vhost.exchange_by_id(id))
+    };
+    handle.visit_places(Vhost::exchange_places, exchange, |it| exchanges.push(it));
     exchanges.sort_by(|a, b| a.name.cmp(&b.name));
     definitions.exchanges.extend(exchanges.into_iter().map(|it| exchange_entry(name, it)));
 
     let (mut queues, mut exclusive) = (Vec::new(), BTreeSet::new());
-    handle.visit_places(Vhost::queue_places, |vhost, _, place| {
-        let Some((id, name)) = vhost.queue_at(place) else { return };
-        match vhost.queue_by_id(id) {
-            Some(queue) if queue.exclusive => drop(exclusive.insert(name.clone())),
-            queue => queues.extend(queue),
+    let queue = |vhost: &Vhost, _: Peers<'_>, place| {
+        let (id, name) = vhost.queue_at(place)?;
+        Some((name.clone(), vhost.queue_by_id(id)?))
+    };
+    handle.visit_places(Vhost::queue_places, queue, |(queue_name, queue)| {
+        if queue.exclusive {
+            exclusive.insert(queue_name);
+        } else {
+            queues.push(queue_entry(name, queue));
         }
     });
     queues.sort_by(|a, b| a.name.cmp(&b.name));
-    definitions.queues.extend(queues.into_iter().map(|it| queue_entry(name, it)));
+    definitions.queues.extend(queues);
 
     let mut bindings = Vec::new();
     handle.visit_bindings(BindingsOf::Vhost, |it| {
