@@ -226,8 +226,8 @@ impl Life {
             let headers = self.dice.pick(HEADERS).iter();
             content.headers = headers.map(|(name, it)| ((*name).to_owned(), it.clone())).collect();
             if exchange_kind(exchange).delayed_type.is_some() || self.dice.one_in(20) {
-                let delay = Field::Number(self.dice.below(8) as i64 * 150 - 100);
-                content.headers.push(("x-delay".to_owned(), delay));
+                let delay = self.choose_delay();
+                content.headers.push(("x-delay".to_owned(), Field::Number(delay)));
                 content.headers.sort();
             }
             if self.dice.one_in(8) {
@@ -244,6 +244,21 @@ impl Life {
             }
         }
         Request::Publish(Publish { content: Rc::new(content), mandatory })
+    }
+
+    /// Mostly one with which nothing is due at the same time.
+    ///
+    /// why: which of two exchanges lets go first what is due at once is not said. Publishes of a transaction are
+    /// delayed from the same moment on.
+    fn choose_delay(&mut self) -> i64 {
+        let mut delay = self.dice.below(8) as i64 * 150 - 100;
+        if delay > 0 {
+            delay += self.next_body as i64 % 50;
+        }
+        while delay > 0 && self.model.is_anything_due_at(self.model.now + delay.unsigned_abs()) {
+            delay += 1;
+        }
+        delay
     }
 
     fn choose_consumer(&mut self, at: At, queue: &'static str) -> Option<Request> {

@@ -89,6 +89,12 @@ impl Model {
         (exchange_kind(name).durable && content.persistent).then_some(exchange)
     }
 
+    /// Whether a message that is held back is due at this time.
+    pub(crate) fn is_anything_due_at(&self, time: u64) -> bool {
+        let mut held = self.delayed.values().flat_map(|delayed| &delayed.held);
+        held.any(|copy| copy.expires_at == Some(time))
+    }
+
     /// Lets go on what is due.
     pub(super) fn release_due(&mut self) {
         let names: Vec<_> = self.delayed.keys().copied().collect();
