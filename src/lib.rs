@@ -37,6 +37,7 @@ mod outbox;
 mod passwords;
 pub mod perf;
 mod server;
+mod shared_map;
 pub mod store;
 mod supervisor;
 mod tls;

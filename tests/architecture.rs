@@ -21,6 +21,7 @@ const RANKS: [&[&str]; 7] = [
         "connection_slots",
         "memory",
         "passwords",
+        "shared_map",
         "supervisor",
     ],
     &["store", "definitions", "tls", "login_throttle", "perf"],

@@ -389,6 +389,20 @@ fn a_check_names_damage_and_what_a_start_would_do() {
     assert!(said.contains("DAMAGED in 1 place: a start would go on and change"), "{said}");
 
     fs::write(&log, whole).unwrap();
+    let changes = data_dir.join("registry.changes");
+    let whole = fs::read(&changes).unwrap();
+    fs::write(&changes, [&whole[..], b"torn"].concat()).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("damaged: registry.changes, 4 bytes at offset "), "{said}");
+    assert!(said.contains("DAMAGED in 1 place: a start would go on"), "{said}");
+    fs::remove_file(&changes).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("registry.changes in the data directory cannot be read: it is missing"));
+    assert!(said.contains("DAMAGED: a start would refuse"), "{said}");
+    fs::write(&changes, whole).unwrap();
+
     for name in ["catalog", "catalog.copy"] {
         fs::write(data_dir.join("vhosts/0").join(name), "?").unwrap();
     }

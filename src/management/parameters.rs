@@ -102,7 +102,7 @@ async fn set(
     let is_new = app.write(move |vhosts| {
         vhosts.write_registry(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
-            vhost.parameters.entry(component).or_default().insert(name, value).is_none()
+            vhost.parameters.get_or_default(&component).insert(name, value).is_none()
         })
     });
     Ok(answer::put(is_new.await?))

@@ -90,6 +90,7 @@ pub mod disk;
 
 mod appending;
 mod catalog;
+mod change_log;
 mod check;
 mod checkpoint;
 mod compaction;
@@ -110,6 +111,7 @@ mod subdirectory;
 #[cfg(test)]
 mod tests;
 
+pub use change_log::{ChangeLog, FoundChanges};
 pub use check::{Check, QueueCheck, check};
 pub use disk::Change;
 pub use disk::{Disk, DiskFile, DiskRead, Fault, FaultyDisk, FileDisk};

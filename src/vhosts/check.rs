@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::registry::{self, Registry, VhostRecord};
+use super::registry::{self, FoundRegistry, RegistryFile, VhostRecord};
 use crate::store::{self, Check, Damage, Disk, Subdirectory};
 
 /// Where the stores of virtual hosts are.
@@ -21,6 +21,8 @@ pub struct DataDirCheck {
     pub users: u64,
     /// Why a start would refuse, apart from what is the matter with a virtual host.
     pub refusal: Option<String>,
+    /// A change of the registry that was being written, and that a start would cut off.
+    pub torn_registry: Option<Damage>,
     /// Whether there are virtual hosts and no registry: a start would make new users and a new `/`.
     pub lost_registry: bool,
     /// The virtual hosts, by name.
@@ -51,14 +53,15 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
         }
     };
     let mut unknown: BTreeSet<String> = directories.into_iter().collect();
-    match Registry::open(disk.clone()) {
-        Ok(registry) => {
+    match RegistryFile::read(disk.clone()) {
+        Ok(FoundRegistry { registry, is_new, torn, .. }) => {
+            check.torn_registry = torn;
             check.users = registry.users().count() as u64;
             let vhosts: Vec<_> = registry
                 .vhosts()
                 .map(|(name, record)| (name.to_owned(), VhostRecord::directory(record)))
                 .collect();
-            check.lost_registry = registry.is_fresh() && !unknown.is_empty();
+            check.lost_registry = is_new && !unknown.is_empty();
             for (name, directory) in vhosts {
                 unknown.remove(&directory);
                 check.look_at(disk, name, directory);
@@ -97,7 +100,8 @@ impl DataDirCheck {
 
     /// How many places are damaged.
     fn places(&self) -> usize {
-        self.damage().count() + usize::from(self.lost_registry)
+        let registry = usize::from(self.lost_registry) + usize::from(self.torn_registry.is_some());
+        self.damage().count() + registry
     }
 
     fn stores(&self) -> impl Iterator<Item = (&VhostCheck, &Check)> {
@@ -121,6 +125,9 @@ impl DataDirCheck {
         if self.lost_registry {
             let what = "users and names of virtual hosts are lost; there would be new ones";
             writeln!(f, "damaged: {}: missing; {what}", registry::FILE)?;
+        }
+        if let Some(torn) = &self.torn_registry {
+            writeln!(f, "damaged: {torn}")?;
         }
         for VhostCheck { directory, store, .. } in &self.vhosts {
             match store {

@@ -152,7 +152,7 @@ fn import_registry(registry: &mut Registry, definitions: &Definitions) -> Result
     for entry in &definitions.parameters {
         let vhost = existing(registry, entry.vhost.as_deref())?;
         if ![OPERATOR_POLICY, VHOST_LIMITS].contains(&entry.component.as_str()) {
-            let component = vhost.parameters.entry(entry.component.clone()).or_default();
+            let component = vhost.parameters.get_or_default(&entry.component);
             component.insert(entry.name.clone(), entry.value.clone());
         }
     }

@@ -35,6 +35,7 @@ pub(crate) use self::check::check;
 pub use self::check::{DataDirCheck, VhostCheck};
 pub use self::definitions::ImportError;
 pub use self::registry::RegistryError;
+use self::registry::{FoundRegistry, RegistryFile, VhostRecord};
 pub(crate) use self::registry::{
     PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord,
 };
@@ -155,8 +156,8 @@ struct Inner {
     disk: Arc<dyn Disk>,
     /// Replaced whole by a change, once that is kept.
     registry: RwLock<Arc<Registry>>,
-    /// Held while the registry is changed, so that one change follows another.
-    changing: Mutex<()>,
+    /// Where the registry is kept. Held while it is changed, so that one change follows another.
+    changing: Mutex<RegistryFile>,
     running: RwLock<BTreeMap<String, RunningVhost>>,
     open: Mutex<OpenConnections>,
     /// Users that may connect from this machine alone.
@@ -186,8 +187,14 @@ impl Vhosts {
         loopback_users: &[String],
         allow_unknown_users: bool,
     ) -> Result<(Self, Vec<(String, Report)>), VhostError> {
-        let mut registry = Registry::open(disk.clone())?;
-        registry.add_first_users(users)?;
+        let FoundRegistry { registry: found, mut file, is_new, torn } =
+            RegistryFile::read(disk.clone())?;
+        if let Some(torn) = torn {
+            tracing::warn!("{torn}");
+        }
+        let mut registry = found.clone();
+        registry.add_first_users(is_new, users);
+        file.keep(&found, &registry)?;
         if allow_unknown_users {
             registry.allow_unknown_users();
         }
@@ -196,7 +203,7 @@ impl Vhosts {
                 clock,
                 disk,
                 registry: RwLock::new(Arc::new(registry)),
-                changing: Mutex::new(()),
+                changing: Mutex::new(file),
                 running: RwLock::new(BTreeMap::new()),
                 open: Mutex::default(),
                 loopback_users: loopback_users.to_vec(),
@@ -247,17 +254,20 @@ impl Vhosts {
         self.inner.running.write().insert(name.to_owned(), vhost);
         self.share_memory();
         self.apply_alarms(name);
-        self.apply(registry, name);
+        self.apply(registry, name, None);
         Ok(report)
     }
 
-    /// Gives a running virtual host its rights, policies and limits from the registry.
-    fn apply(&self, registry: &Registry, name: &str) {
+    /// Gives a running virtual host its rights, policies and limits from the registry, where it had what
+    /// `before` says.
+    fn apply(&self, registry: &Registry, name: &str, before: Option<&VhostRecord>) {
         let (Some(record), Some(handle)) = (registry.vhost(name), self.vhost(name)) else {
             return;
         };
-        // why: patterns are read here, before the vhost is locked.
-        handle.set_policies(Arc::new(record.policies()));
+        if before.is_none_or(|before| !record.has_policies_of(before)) {
+            // why: patterns are read here, before the vhost is locked.
+            handle.set_policies(Arc::new(record.policies()));
+        }
         let users = self.inner.open.lock().users_of(name);
         let rights = users.into_iter().map(|user| {
             let rights = Arc::new(registry.rights(name, &user));
@@ -299,14 +309,19 @@ impl Vhosts {
         &self,
         write: impl FnOnce(&mut Registry) -> T,
     ) -> Result<T, VhostError> {
-        let _changing = self.inner.changing.lock();
-        let mut registry = Registry::clone(&self.registry());
+        let mut file = self.inner.changing.lock();
+        let before = self.registry();
+        let mut registry = Registry::clone(&before);
         let result = write(&mut registry);
-        registry.save()?;
+        file.keep(&before, &registry)?;
         let registry = Arc::new(registry);
         *self.inner.registry.write() = registry.clone();
+        let of_all = registry.has_other_limits_than(&before);
         for (name, _) in self.running() {
-            self.apply(&registry, &name);
+            let had = before.vhost(&name);
+            if of_all || registry.vhost(&name) != had {
+                self.apply(&registry, &name, had);
+            }
         }
         Ok(result)
     }
@@ -344,12 +359,13 @@ impl Vhosts {
 
     /// Makes a virtual host, unless it is there. Says whether it is new.
     pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, VhostError> {
-        let _changing = self.inner.changing.lock();
-        let mut registry = Registry::clone(&self.registry());
+        let mut file = self.inner.changing.lock();
+        let before = self.registry();
+        let mut registry = Registry::clone(&before);
         if !registry.add_vhost(name) {
             return Ok(false);
         }
-        registry.save()?;
+        file.keep(&before, &registry)?;
         self.run(&registry, name)?;
         *self.inner.registry.write() = Arc::new(registry);
         Ok(true)
@@ -359,10 +375,11 @@ impl Vhosts {
     /// there.
     pub(crate) async fn delete_vhost(&self, name: &str) -> Result<bool, VhostError> {
         let (record, vhost) = {
-            let _changing = self.inner.changing.lock();
-            let mut registry = Registry::clone(&self.registry());
+            let mut file = self.inner.changing.lock();
+            let before = self.registry();
+            let mut registry = Registry::clone(&before);
             let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
-            registry.save()?;
+            file.keep(&before, &registry)?;
             *self.inner.registry.write() = Arc::new(registry);
             (record, self.inner.running.write().remove(name))
         };

@@ -1,32 +1,28 @@
 //! What a broker knows beside its queues: users, virtual hosts, permissions, policies, limits and
 //! parameters.
 //!
-//! Plain values, all in one small file of the data directory that is replaced whole at every
-//! change. The file is JSON, so that people can read it.
+//! Plain values. A copy shares with its original what is not changed in it, and what was changed is found by
+//! what they do not share ([`changes`]). How they are kept: see [`file`].
 
+mod changes;
+mod file;
 mod records;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::broker::access::{
     InvalidPattern, Permissions, Rights, TopicPermissions, TopicVariables,
 };
-use crate::passwords::{Algorithm, PasswordHash};
-use crate::store::{Disk, read_whole, replace_whole};
+use crate::passwords::PasswordHash;
+use crate::shared_map::SharedMap;
+use crate::store::StoreError;
 
+pub(super) use file::{FILE, FoundRegistry, RegistryFile};
 pub(crate) use records::{
     PermissionRecord, PolicyRecord, TopicPermissionRecord, UserRecord, VhostRecord,
 };
-
-/// Where it is kept.
-pub(super) const FILE: &str = "registry.json";
-/// The version of its format.
-const FORMAT: u32 = 1;
 
 /// Why the registry could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -41,144 +37,58 @@ pub enum RegistryError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is not what was written.
-    #[error("{FILE} in the data directory cannot be read: {0}")]
-    Damaged(String),
+    /// A file is not what was written.
+    #[error("{path} in the data directory cannot be read: {what}")]
+    Damaged {
+        /// Which file.
+        path: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The file of the changes cannot be read.
+    #[error(transparent)]
+    Changes(#[from] StoreError),
 }
 
 /// Users, virtual hosts and what belongs to them.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Registry {
-    disk: Arc<dyn Disk>,
-    users: BTreeMap<String, UserRecord>,
-    vhosts: BTreeMap<String, VhostRecord>,
-    global_parameters: BTreeMap<String, Value>,
+    users: SharedMap<UserRecord>,
+    vhosts: SharedMap<VhostRecord>,
+    global_parameters: SharedMap<Value>,
     next_number: u64,
-    /// Whether there was none on the disk.
-    fresh: bool,
     /// Whether users that are not in the registry may do everything: the authenticator of the embedding
     /// program checks them.
     allow_unknown_users: bool,
 }
 
 impl Registry {
-    /// Reads the registry, or begins one.
-    pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Self, RegistryError> {
-        let content = read_whole(&*disk, FILE).map_err(|source| RegistryError::Io {
-            action: "read",
-            path: FILE.to_owned(),
-            source,
-        })?;
-        let mut registry = Registry {
-            disk,
-            users: BTreeMap::new(),
-            vhosts: BTreeMap::new(),
-            global_parameters: BTreeMap::new(),
-            next_number: 0,
-            fresh: content.is_none(),
-            allow_unknown_users: false,
-        };
-        if let Some(content) = content {
-            let saved: Saved = serde_json::from_slice(&content)
-                .map_err(|error| RegistryError::Damaged(error.to_string()))?;
-            registry.load(saved)?;
-        }
-        Ok(registry)
-    }
-
-    /// Whether there was none on the disk.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.fresh
-    }
-
-    /// Keeps what it is now.
-    pub(super) fn save(&self) -> Result<(), RegistryError> {
-        let users = self.users.iter().map(|(name, user)| SavedUser {
-            name: name.clone(),
-            password_hash: user.password.as_ref().map(PasswordHash::to_base64),
-            hashing_algorithm: user.password.as_ref().map(|it| it.algorithm_name().to_owned()),
-            tags: user.tags.clone(),
-            limits: user.limits.clone(),
-        });
-        let saved = Saved {
-            format: FORMAT,
-            next_number: self.next_number,
-            users: users.collect(),
-            vhosts: self.vhosts.clone(),
-            global_parameters: self.global_parameters.clone(),
-        };
-        let content = serde_json::to_vec_pretty(&saved)
-            .map_err(|error| RegistryError::Damaged(error.to_string()))?;
-        replace_whole(&*self.disk, FILE, &content).map_err(|source| RegistryError::Io {
-            action: "write",
-            path: FILE.to_owned(),
-            source,
-        })
-    }
-
-    fn load(&mut self, saved: Saved) -> Result<(), RegistryError> {
-        if saved.format > FORMAT {
-            return Err(RegistryError::Damaged(format!(
-                "it has format version {}; this leveret knows version {FORMAT}",
-                saved.format
-            )));
-        }
-        for user in saved.users {
-            let password = match (user.password_hash, user.hashing_algorithm) {
-                (Some(hash), algorithm) => {
-                    let wrong = |what: &str| {
-                        RegistryError::Damaged(format!("user '{}': {what}", user.name))
-                    };
-                    let algorithm = match &algorithm {
-                        None => Algorithm::default(),
-                        Some(name) => Algorithm::from_name(name)
-                            .ok_or_else(|| wrong("unknown password hashing algorithm"))?,
-                    };
-                    let hash = PasswordHash::parse(&hash, algorithm);
-                    Some(hash.map_err(|_| wrong("the password hash is not base64"))?)
-                }
-                (None, _) => None,
-            };
-            let record = UserRecord { password, tags: user.tags, limits: user.limits };
-            self.users.insert(user.name, record);
-        }
-        self.vhosts = saved.vhosts;
-        self.global_parameters = saved.global_parameters;
-        self.next_number = saved.next_number;
-        Ok(())
-    }
-
     /// On a new disk: the virtual host `/`, and guest or these users in its place, with all rights.
     /// On one that was used before, these users in addition, with these passwords.
-    pub(super) fn add_first_users(
-        &mut self,
-        users: &[(String, Vec<u8>)],
-    ) -> Result<(), RegistryError> {
+    pub(super) fn add_first_users(&mut self, is_new: bool, users: &[(String, Vec<u8>)]) {
         let guest = [("guest".to_owned(), b"guest".to_vec())];
         let users = match users {
-            [] if self.fresh => &guest[..],
+            [] if is_new => &guest[..],
             users => users,
         };
-        if self.fresh {
+        if is_new {
             self.add_vhost("/");
         }
         for (name, password) in users {
             let salt = fastrand::u32(..).to_be_bytes();
-            let record = self.users.entry(name.clone()).or_default();
+            let record = self.users.get_or_default(name);
             record.password = Some(PasswordHash::new(password, salt));
             if record.tags.is_empty() {
                 record.tags.push("administrator".to_owned());
             }
-            if let Some(vhost) = self.vhosts.get_mut("/") {
-                let all = ".*".to_owned();
-                vhost.permissions.entry(name.clone()).or_insert(PermissionRecord {
-                    configure: all.clone(),
-                    write: all.clone(),
-                    read: all,
-                });
+            if let Some(vhost) = self.vhosts.get_mut("/")
+                && !vhost.permissions.contains_key(name)
+            {
+                let [configure, write, read] = [(); 3].map(|()| ".*".to_owned());
+                let all = PermissionRecord { configure, write, read };
+                vhost.permissions.insert(name.clone(), all);
             }
         }
-        if self.fresh || !users.is_empty() { self.save() } else { Ok(()) }
     }
 
     /// Lets users that are not in the registry do everything: the authenticator of the embedding program
@@ -209,9 +119,16 @@ impl Registry {
 
     /// Removes a user with its permissions. Says whether it was there.
     pub(crate) fn remove_user(&mut self, name: &str) -> bool {
-        for vhost in self.vhosts.values_mut() {
-            vhost.permissions.remove(name);
-            vhost.topic_permissions.remove(name);
+        let has_rights = |(_, vhost): &(&String, &VhostRecord)| {
+            vhost.permissions.contains_key(name) || vhost.topic_permissions.contains_key(name)
+        };
+        let vhosts: Vec<_> =
+            self.vhosts.iter().filter(has_rights).map(|(vhost, _)| vhost.clone()).collect();
+        for vhost in vhosts {
+            if let Some(vhost) = self.vhosts.get_mut(&vhost) {
+                vhost.permissions.remove(name);
+                vhost.topic_permissions.remove(name);
+            }
         }
         self.users.remove(name).is_some()
     }
@@ -248,12 +165,12 @@ impl Registry {
     }
 
     /// Parameters that belong to no virtual host.
-    pub(crate) fn global_parameters(&self) -> &BTreeMap<String, Value> {
+    pub(crate) fn global_parameters(&self) -> &SharedMap<Value> {
         &self.global_parameters
     }
 
     /// Parameters that belong to no virtual host, to change.
-    pub(crate) fn global_parameters_mut(&mut self) -> &mut BTreeMap<String, Value> {
+    pub(crate) fn global_parameters_mut(&mut self) -> &mut SharedMap<Value> {
         &mut self.global_parameters
     }
 
@@ -287,7 +204,7 @@ impl Registry {
         let mut trial = TopicPermissions::default();
         trial.set(exchange.as_bytes(), &record.write, &record.read, variables)?;
         let Some(vhost) = self.vhosts.get_mut(vhost) else { return Ok(false) };
-        let of_user = vhost.topic_permissions.entry(user.to_owned()).or_default();
+        let of_user = vhost.topic_permissions.get_or_default(user);
         Ok(of_user.insert(exchange.to_owned(), record).is_none())
     }
 
@@ -319,76 +236,19 @@ impl Registry {
         Rights { permissions: Some(permissions), topics, max_channels }
     }
 
+    /// Whether something differs from a registry that this was copied from that all virtual hosts obey.
+    pub(super) fn has_other_limits_than(&self, before: &Registry) -> bool {
+        let changes = self.users.changes_since(&before.users);
+        changes.into_iter().any(|(_, now, before)| match (now, before) {
+            (Some(now), Some(before)) => now.limits != before.limits,
+            _ => self.allow_unknown_users,
+        })
+    }
+
     fn is_allowed_unknown_user(&self, user: &str) -> bool {
         self.allow_unknown_users && !self.users.contains_key(user)
     }
 }
 
-/// The registry as it is kept.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    format: u32,
-    next_number: u64,
-    users: Vec<SavedUser>,
-    vhosts: BTreeMap<String, VhostRecord>,
-    global_parameters: BTreeMap<String, Value>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedUser {
-    name: String,
-    password_hash: Option<String>,
-    hashing_algorithm: Option<String>,
-    tags: Vec<String>,
-    limits: BTreeMap<String, i64>,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::MemoryDisk;
-
-    #[test]
-    fn what_is_kept_comes_back() {
-        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
-        let mut registry = Registry::open(disk.clone()).expect("an empty disk");
-        registry.add_first_users(&[]).expect("a memory disk takes it");
-        assert!(registry.add_vhost("shop"));
-        let record = PermissionRecord {
-            configure: String::new(),
-            write: "^orders".to_owned(),
-            read: ".*".to_owned(),
-        };
-        registry.set_permissions("shop", "guest", record.clone()).expect("good patterns");
-        registry.save().expect("a memory disk takes it");
-
-        let again = Registry::open(disk).expect("what was written");
-        let guest = again.user("guest").expect("guest is there");
-        assert!(guest.password.as_ref().is_some_and(|hash| hash.verify(b"guest")));
-        assert_eq!(guest.tags, ["administrator"]);
-        let shop = again.vhost("shop").expect("shop is there");
-        assert_eq!((shop.number(), shop.directory().as_str()), (1, "vhosts/1"));
-        assert_eq!(shop.permissions["guest"], record);
-        assert!(again.may_enter("shop", "guest"));
-        assert!(!again.may_enter("shop", "someone"));
-    }
-
-    #[test]
-    fn a_directory_is_never_given_twice() {
-        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
-        let mut registry = Registry::open(disk).expect("an empty disk");
-        registry.add_vhost("a");
-        registry.remove_vhost("a");
-        registry.add_vhost("a");
-        assert_eq!(registry.vhost("a").map(VhostRecord::number), Some(1));
-    }
-
-    #[test]
-    fn a_damaged_file_is_refused_in_one_line() {
-        let disk = MemoryDisk::default();
-        replace_whole(&disk, FILE, b"{\"format\": 1").expect("a memory disk takes it");
-        let error = Registry::open(Arc::new(disk)).err().expect("it is damaged").to_string();
-        assert!(error.starts_with("registry.json in the data directory cannot be read"), "{error}");
-        assert!(!error.contains('\n'), "{error}");
-    }
-}
+mod tests;

@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::broker::policy::{InvalidPolicy, Policy, PolicyKind, PolicySet};
 use crate::definitions::policy_value;
 use crate::passwords::PasswordHash;
+use crate::shared_map::SharedMap;
 
 /// A user.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct UserRecord {
     /// How its password is recognised; without one it cannot log in.
     pub password: Option<PasswordHash>,
@@ -62,7 +63,7 @@ pub(crate) struct PolicyRecord {
 }
 
 /// A virtual host.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct VhostRecord {
     number: u64,
     /// What it is for, in words.
@@ -79,19 +80,19 @@ pub(crate) struct VhostRecord {
     pub limits: BTreeMap<String, i64>,
     /// By user.
     #[serde(default)]
-    pub permissions: BTreeMap<String, PermissionRecord>,
+    pub permissions: SharedMap<PermissionRecord>,
     /// By user and exchange.
     #[serde(default)]
-    pub topic_permissions: BTreeMap<String, BTreeMap<String, TopicPermissionRecord>>,
+    pub topic_permissions: SharedMap<SharedMap<TopicPermissionRecord>>,
     /// By name.
     #[serde(default)]
-    policies: BTreeMap<String, PolicyRecord>,
+    policies: SharedMap<PolicyRecord>,
     /// By name.
     #[serde(default)]
-    operator_policies: BTreeMap<String, PolicyRecord>,
+    operator_policies: SharedMap<PolicyRecord>,
     /// By component and name.
     #[serde(default)]
-    pub parameters: BTreeMap<String, BTreeMap<String, Value>>,
+    pub parameters: SharedMap<SharedMap<Value>>,
 }
 
 impl VhostRecord {
@@ -117,11 +118,16 @@ impl VhostRecord {
     }
 
     /// The policies of one kind as they were written, by name.
-    pub(crate) fn policy_records(&self, kind: PolicyKind) -> &BTreeMap<String, PolicyRecord> {
+    pub(crate) fn policy_records(&self, kind: PolicyKind) -> &SharedMap<PolicyRecord> {
         match kind {
             PolicyKind::User => &self.policies,
             PolicyKind::Operator => &self.operator_policies,
         }
+    }
+
+    /// Whether its policies are those of another.
+    pub(in crate::vhosts) fn has_policies_of(&self, other: &VhostRecord) -> bool {
+        self.policies == other.policies && self.operator_policies == other.operator_policies
     }
 
     /// Sets a policy. Says whether it is new.
@@ -157,7 +163,7 @@ impl VhostRecord {
         set
     }
 
-    fn policies_mut(&mut self, kind: PolicyKind) -> &mut BTreeMap<String, PolicyRecord> {
+    pub(super) fn policies_mut(&mut self, kind: PolicyKind) -> &mut SharedMap<PolicyRecord> {
         match kind {
             PolicyKind::User => &mut self.policies,
             PolicyKind::Operator => &mut self.operator_policies,
