@@ -109,10 +109,12 @@ impl Machine {
                 return;
             };
             self.now = self.now.max(next);
-            // Once a minute all deliveries are looked at.
+            // Once a minute all deliveries are looked at; and what exchanges hold back is of what was published.
             let all = self.vhost.snapshot();
+            let visited = all.channels + all.messages_unacknowledged;
+            let visited = visited + all.statistics.publish as usize;
             self.vhost.handle_timeout(self.now);
-            self.finish(0, all.channels + all.messages_unacknowledged);
+            self.finish(0, visited);
         }
         panic!("time does not pass: the next deadline is {:?}", self.vhost.next_deadline());
     }

@@ -90,6 +90,10 @@ pub(crate) struct Core {
     pub(crate) vhost: Vhost,
     ids: BTreeMap<u64, ConnectionId>,
     meter: StepMeter,
+    /// How many messages exchanges may hold back.
+    delayed: usize,
+    /// How many octets and messages each channel has published since its last commit.
+    published: BTreeMap<(u64, u16), (usize, usize)>,
     /// Whether the last method was handled; it is to be put in again otherwise.
     pub(crate) is_handled: bool,
 }
@@ -104,6 +108,8 @@ impl Core {
             vhost: Vhost::new("/", &VhostSettings { seed, policies }),
             ids: BTreeMap::new(),
             meter: StepMeter::default(),
+            delayed: 0,
+            published: BTreeMap::new(),
             is_handled: true,
         }
     }
@@ -179,8 +185,9 @@ impl Core {
             outputs.push((client.expect("only clients get something"), std::mem::take(outgoing)));
         });
         let sent = outputs.iter().flat_map(|(_, all)| all).map(Outgoing::size).sum::<usize>();
-        let visited = self.visited(input);
-        self.meter.check_input(&self.vhost, input.octets() + sent, visited);
+        let (octets, visited) = (input.octets() + sent, self.visited(input));
+        let (held_octets, held) = self.take_held(input);
+        self.meter.check_input(&self.vhost, octets + held_octets, visited + held);
         if let Input::Finish = input {
             self.meter.note_hold(&self.vhost, LARGEST);
         }
@@ -196,9 +203,36 @@ impl Core {
                 all.queues + all.exchanges + found.sum::<usize>()
             }
             Input::Policies(_) => all.queues + all.exchanges,
-            // Once a minute all deliveries are looked at.
-            Input::Timeout => all.channels + all.messages_unacknowledged,
+            // Once a minute all deliveries are looked at; and exchanges let go what they hold back.
+            Input::Timeout => all.channels + all.messages_unacknowledged + self.delayed,
             _ => 0,
+        }
+    }
+
+    /// What was held until this input, in octets and messages: a commit is about what was published before.
+    /// Notes what is held from now on.
+    fn take_held(&mut self, input: &Input) -> (usize, usize) {
+        match input {
+            Input::Recover(recovered, ..) => {
+                let unnamed = recovered.queues.iter().filter(|it| it.definition.name.is_empty());
+                self.delayed = unnamed.map(|queue| queue.messages.len()).sum();
+                (0, 0)
+            }
+            Input::Publish(client, channel, _, message) => {
+                let headers = message.properties().headers();
+                self.delayed +=
+                    usize::from(headers.is_some_and(|it| it.find(b"x-delay").is_some()));
+                let (octets, messages) = self.published.entry((*client, *channel)).or_default();
+                *octets += message.as_bytes().len();
+                *messages += 1;
+                (0, 0)
+            }
+            Input::Method(client, channel, payload)
+                if matches!(Method::decode(payload), Ok(Method::TxCommit(_))) =>
+            {
+                self.published.remove(&(*client, *channel)).unwrap_or_default()
+            }
+            _ => (0, 0),
         }
     }
 
