@@ -3,17 +3,19 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use leveret_codec::{ReplyCode, ShortString, TableBuf};
+use leveret_codec::method::channel;
+use leveret_codec::{Method, ReplyCode, ShortString, TableBuf};
 
 use super::*;
 use crate::auth::User;
+use crate::broker::command::Command;
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::Checked;
 use crate::broker::policy::PolicyKind;
 use crate::broker::vhost::{Definition, Vhost};
 use crate::clock::ManualClock;
-use crate::handle::Session;
 use crate::handle::tests::client;
+use crate::handle::{Batch, Session};
 use crate::outbox::Outbox;
 use crate::store::MemoryDisk;
 
@@ -131,6 +133,29 @@ async fn who_loses_the_right_to_enter_while_it_waits_is_not_let_in() {
     hold.end();
     assert!(matches!(*entering.await.err().unwrap(), Fault::VhostRefused { .. }));
     assert_eq!(vhosts.vhost("busy").unwrap().read(Vhost::connection_count), 0);
+    vhosts.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_limit_of_a_user_counts_for_connections_that_are_open() {
+    let vhosts = vhosts();
+    let session = open(&vhosts, "busy", 1).await.unwrap();
+    let open_channel = |channel| Command::Method {
+        channel,
+        method: Method::ChannelOpen(channel::Open::default()),
+    };
+    session.apply(&mut Batch::new(vec![open_channel(1), open_channel(2)])).await;
+    let channels = || session.vhost().read(Vhost::snapshot).channels;
+    assert_eq!(channels(), 2);
+    let set = |registry: &mut Registry| {
+        let guest = registry.user_mut("guest").unwrap();
+        guest.limits.insert("max-channels".to_owned(), 2);
+    };
+    vhosts.write_registry(set).unwrap();
+    session.apply(&mut Batch::new(vec![open_channel(3)])).await;
+    let running = session.vhost().read(Vhost::connections).iter().any(|it| it.running);
+    assert!(!running, "it is to be closed");
+    drop(session);
     vhosts.stop().await.unwrap();
 }
 
