@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::broker::connection::ConnectionSettings;
-use crate::broker::limits;
+use crate::broker::limits::{self, DefinitionLimits};
 
 /// Where clients look for a broker: AMQP's registered port on the machine itself.
 ///
@@ -46,9 +46,11 @@ pub struct Config {
     pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
-    /// How much memory messages may take before publishers are blocked, in bytes; a share of the
-    /// machine's when absent.
+    /// How much memory what clients make the broker keep may take before publishers are blocked, in bytes; a
+    /// share of the machine's when absent.
     pub memory_limit: Option<u64>,
+    /// What clients may define.
+    pub definition_limits: DefinitionLimits,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
     pub seed: Option<u64>,
     /// Users to let in, with their passwords; guest with the password guest when there are none.
@@ -105,6 +107,7 @@ impl Default for Config {
             definitions: None,
             storage: Storage::Memory,
             memory_limit: None,
+            definition_limits: DefinitionLimits::default(),
             seed: None,
             users: Vec::new(),
             loopback_users: vec![DEFAULT_LOOPBACK_USER.to_owned()],

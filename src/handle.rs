@@ -28,7 +28,7 @@ use self::state::{Afterwards, Slot, State};
 use crate::broker::access::Rights;
 use crate::broker::connection::ConnectionInfo;
 use crate::broker::error::{Checked, Fault};
-use crate::broker::paging::{MemoryShare, Page, PageOwner, PagedMessage};
+use crate::broker::paging::{Page, PageOwner, PagedMessage};
 use crate::broker::policy::PolicySet;
 use crate::broker::record::{Lsn, Recovered};
 use crate::broker::snapshot::BindingSnapshot;
@@ -38,7 +38,7 @@ use crate::clock::Clock;
 use crate::log_buffer::LogBuffer;
 use crate::outbox::Outbox;
 
-pub(crate) use inbox::Chosen;
+pub(crate) use inbox::{Chosen, MemoryLimits};
 pub(crate) use session::{Applied, Batch, ConnectionPeer, OnClose, Session, WriteReceipts};
 
 /// How many places whoever visits all objects of a kind looks at before others get the virtual host.
@@ -65,7 +65,7 @@ struct Shared {
     inbox: Inbox,
     log: LogBuffer,
     /// What messages took at the end of the last hold, in bytes.
-    message_memory: AtomicU64,
+    memory: AtomicU64,
     /// The open connections, to be found without the vhost.
     open: Mutex<BTreeMap<ConnectionId, Slot>>,
     /// Why publishers are blocked, while they are.
@@ -97,7 +97,7 @@ impl VhostHandle {
                 state: Lock::new(State::new(Vhost::new(name, settings))),
                 inbox: Inbox::default(),
                 log: LogBuffer::default(),
-                message_memory: AtomicU64::new(0),
+                memory: AtomicU64::new(0),
                 open: Mutex::default(),
                 alarm: watch::Sender::new(None),
                 pages: watch::Sender::new(0),
@@ -175,11 +175,10 @@ impl VhostHandle {
         self.shared.disk_is_full.load(Ordering::Relaxed)
     }
 
-    /// How much memory messages may take here, if there is a disk for more, and in all of the broker,
-    /// in bytes.
-    pub(crate) fn set_memory_limit(&self, share: Option<MemoryShare>, whole: u64) {
-        self.tell(|told| told.memory = Some((share, whole)));
-        if let Some(share) = share {
+    /// How much memory may be taken here, and in all of the broker.
+    pub(crate) fn set_memory_limits(&self, limits: MemoryLimits) {
+        self.tell(|told| told.memory = Some(limits));
+        if let Some(share) = limits.share {
             // why: what is on its way to the disk is in memory as well, twice while it is written.
             self.shared.log.set_limit(share.before_paging / 2);
         }
@@ -191,13 +190,13 @@ impl VhostHandle {
     }
 
     /// About how much memory the virtual host takes, in bytes: for messages that wait, that are not
-    /// acknowledged, that are on their way to a client or to the disk.
+    /// acknowledged, that are on their way to a client or to the disk, and for what is defined.
     pub(crate) fn memory(&self) -> u64 {
         let open = self.shared.open.lock();
         let outboxes: u64 = open.values().map(|slot| slot.outbox.bytes()).sum();
         drop(open);
-        let messages = self.shared.message_memory.load(Ordering::Relaxed);
-        messages + outboxes + self.shared.log.bytes() as u64
+        let in_vhost = self.shared.memory.load(Ordering::Relaxed);
+        in_vhost + outboxes + self.shared.log.bytes() as u64
     }
 
     /// The store failed: nothing more becomes durable.
@@ -438,9 +437,9 @@ impl VhostHandle {
 }
 
 impl Shared {
-    /// What messages take by now, in bytes.
+    /// What clients make the vhost keep by now, in bytes.
     fn publish_memory(&self, bytes: u64) {
-        self.message_memory.store(bytes, Ordering::Relaxed);
+        self.memory.store(bytes, Ordering::Relaxed);
     }
 }
 

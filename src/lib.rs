@@ -403,13 +403,30 @@ impl BrokerBuilder {
         self
     }
 
-    /// Lets messages take so much memory, in bytes. A quarter of it is for messages that wait; beyond
-    /// that they go to the disk, if there is a data directory. When all of it is taken, publishers are
-    /// blocked until consumers have made room. 40 % of the memory that this process may
-    /// use unless set: the machine's, or what its control groups let it have.
+    /// Lets what clients make the broker keep take so much memory, in bytes. A quarter of it is for messages
+    /// that wait; beyond that they go to the disk, if there is a data directory. Three quarters are for
+    /// exchanges, queues, bindings, consumers and connections; beyond that nothing more may be declared, bound
+    /// or consumed (406). When all of it is taken, publishers are blocked until consumers have made room.
+    /// 40 % of the memory that this process may use unless set: the machine's, or what its control groups let
+    /// it have.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.config.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Refuses one more consumer on a channel that has so many, with 406. 100,000 unless set.
+    #[must_use]
+    pub fn max_consumers_per_channel(mut self, consumers: usize) -> Self {
+        self.config.definition_limits.max_consumers_per_channel = consumers;
+        self
+    }
+
+    /// Refuses arguments of an exchange, a queue, a binding or a consumer that are longer than this, in bytes,
+    /// with 406. 128 KiB unless set.
+    #[must_use]
+    pub fn max_arguments_size(mut self, bytes: usize) -> Self {
+        self.config.definition_limits.max_arguments_size = bytes;
         self
     }
 

@@ -172,7 +172,9 @@ fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
         .frame_max(limits.frame_max)
         .heartbeat_secs(limits.heartbeat_secs)
         .handshake_timeout(limits.handshake_timeout)
-        .max_message_size(limits.max_message_size);
+        .max_message_size(limits.max_message_size)
+        .max_consumers_per_channel(limits.max_consumers_per_channel)
+        .max_arguments_size(limits.max_arguments_size);
     match limits.max_connections {
         Some(max) => builder.max_connections(max),
         None => builder,

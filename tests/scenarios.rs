@@ -14,6 +14,7 @@ mod consumer_timeout;
 mod content;
 mod dead_letters;
 mod deduplication;
+mod definition_limits;
 mod definitions;
 mod delayed;
 mod exchange;

@@ -76,6 +76,13 @@ impl Client {
         }
     }
 
+    /// About how much memory it takes without channels, with its socket and its tasks, in bytes.
+    pub fn weight(&self) -> u64 {
+        const CLIENT_BYTES: usize = 10 * 1024;
+        let properties = self.info.client_properties.as_table().as_bytes().len();
+        (CLIENT_BYTES + properties) as u64
+    }
+
     /// Who it is.
     pub fn user(&self) -> &User {
         &self.info.user

@@ -37,6 +37,15 @@ pub struct Consumer {
     pub member: Member,
 }
 
+impl Consumer {
+    /// About how much memory it takes, with its places among others, in bytes.
+    pub fn weight(&self) -> u64 {
+        const CONSUMER_BYTES: usize = 320;
+        let arguments = self.arguments.as_table().as_bytes().len();
+        (CONSUMER_BYTES + 2 * self.tag.len() + arguments) as u64
+    }
+}
+
 /// What a consumer does between two deliveries.
 ///
 /// ```text

@@ -47,9 +47,14 @@ pub const fn pending_octets(max_message_size: u64) -> usize {
     SMALL + 2 * largest as usize
 }
 
-/// How many octets the unfinished messages of all connections may hold in memory before those that
-/// hold more than their share are closed.
-pub const PENDING_OCTETS: usize = 1024 * 1024 * 1024;
+/// How many octets the unfinished messages of all connections may hold in memory before those that hold the
+/// most are closed: half as much as `memory_limit`, or as much as one connection may hold where that is more,
+/// and never more than 1 GiB.
+pub fn all_pending_octets(memory_limit: u64, max_message_size: u64) -> usize {
+    const MOST: usize = 1024 * 1024 * 1024;
+    let half = usize::try_from(memory_limit / 2).unwrap_or(usize::MAX);
+    half.clamp(pending_octets(max_message_size).min(MOST), MOST)
+}
 
 /// How long a connection may take from its first octet to connection.open-ok, in milliseconds.
 ///
@@ -158,3 +163,35 @@ pub const DEAD_LETTER_QUEUES: usize = 100;
 /// How many dead letters that go back to a client's commands may wait to be routed on before its next command
 /// is handled.
 pub const DEAD_LETTERS_A_CLIENT: usize = 1_000;
+
+/// How many consumers a channel may have, unless an operator says otherwise.
+///
+/// why: each costs memory, and a client has no use for so many.
+pub const CONSUMERS_PER_CHANNEL: usize = 100_000;
+
+/// How long the arguments of one exchange, queue, binding or consumer may be, in bytes, unless an operator
+/// says otherwise: what fits into one frame of the usual size.
+pub const ARGUMENTS_BYTES: usize = 128 * 1024;
+
+/// How much what an x-message-deduplication exchange remembers may take, in bytes.
+///
+/// why: `x-cache-size` counts values, each of which may be as long as a frame.
+pub const DEDUPLICATION_BYTES: usize = 16 * 1024 * 1024;
+
+/// What clients may define; an operator may set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefinitionLimits {
+    /// How many consumers a channel may have.
+    pub max_consumers_per_channel: usize,
+    /// How long the arguments of one exchange, queue, binding or consumer may be, in bytes.
+    pub max_arguments_size: usize,
+}
+
+impl Default for DefinitionLimits {
+    fn default() -> Self {
+        DefinitionLimits {
+            max_consumers_per_channel: CONSUMERS_PER_CHANNEL,
+            max_arguments_size: ARGUMENTS_BYTES,
+        }
+    }
+}

@@ -6,20 +6,35 @@
 //!
 //! invariant: a message never changes. Dead-lettering makes a new one.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Properties, PropertyFields, ShortStr, Table, TableBuf, Value};
 use triomphe::ThinArc;
 
 /// A published message. Cloning it copies a pointer.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Message {
     /// The bytes are two short strings (exchange, routing key), the properties, the body.
     ///
     /// why: nothing but an address, so that a message passes from hand to hand in a register: it lies
     /// in commands, queues, records and deliveries, and moves a dozen times. No weak references
     /// either, whose count nobody uses.
-    whole: ThinArc<Shape, u8>,
+    whole: ThinArc<Header, u8>,
 }
+
+/// What is kept of a message beside its bytes.
+struct Header {
+    shape: Shape,
+    /// How many queues count it, while it is one that several may count, and [`SHARED`] then.
+    ///
+    /// why here: it is read whenever a message enters or leaves a queue, beside its length. It is changed by
+    /// the virtual host alone, under its lock.
+    counted: AtomicU32,
+}
+
+/// Set in messages that several queues may have.
+const SHARED: u32 = 1 << 31;
 
 /// How a message's bytes are divided.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +89,7 @@ impl Message {
             routing_length,
             persistent: properties.delivery_mode() == Some(PERSISTENT),
         };
-        Message { whole: ThinArc::from_header_and_slice(shape, buffer) }
+        Message::from_shape(shape, buffer)
     }
 
     /// The message that [`as_bytes`](Message::as_bytes) and the two lengths were taken from.
@@ -95,7 +110,48 @@ impl Message {
         let properties = Properties::parse(properties).map_err(|_| wrong)?;
         let persistent = properties.delivery_mode() == Some(PERSISTENT);
         let shape = Shape { properties_length, routing_length, persistent };
-        Ok(Message { whole: ThinArc::from_header_and_slice(shape, bytes) })
+        Ok(Message::from_shape(shape, bytes))
+    }
+
+    fn from_shape(shape: Shape, bytes: &[u8]) -> Self {
+        let header = Header { shape, counted: AtomicU32::new(0) };
+        Message { whole: ThinArc::from_header_and_slice(header, bytes) }
+    }
+
+    /// Several queues may have it from now on, so that it is counted how many do.
+    pub fn share(&self) {
+        let counted = self.counted();
+        counted.store(counted.load(Ordering::Relaxed) | SHARED, Ordering::Relaxed);
+    }
+
+    /// One more queue counts it. Says how many octets of it are counted once more than they are there.
+    pub fn note_counted(&self) -> u64 {
+        let before = self.counted().load(Ordering::Relaxed);
+        if before & SHARED == 0 {
+            return 0;
+        }
+        self.counted().store(before + 1, Ordering::Relaxed);
+        if before > SHARED { self.as_bytes().len() as u64 } else { 0 }
+    }
+
+    /// One queue less counts it. Says how many octets of it were counted once more than they are there.
+    pub fn note_uncounted(&self) -> u64 {
+        let before = self.counted().load(Ordering::Relaxed);
+        // One that was counted before it was known that several would have it is not among them.
+        if before & SHARED == 0 || before == SHARED {
+            return 0;
+        }
+        self.counted().store(before - 1, Ordering::Relaxed);
+        if before > SHARED + 1 { self.as_bytes().len() as u64 } else { 0 }
+    }
+
+    /// Whether several queues may have it.
+    pub fn is_shared(&self) -> bool {
+        self.counted().load(Ordering::Relaxed) & SHARED != 0
+    }
+
+    fn counted(&self) -> &AtomicU32 {
+        &self.whole.header.header.counted
     }
 
     /// The name of the exchange it was published to, empty for the default exchange.
@@ -145,7 +201,7 @@ impl Message {
     }
 
     fn shape(&self) -> Shape {
-        self.whole.header.header
+        self.whole.header.header.shape
     }
 
     fn exchange_length(&self) -> usize {
@@ -202,6 +258,14 @@ pub fn sorted_entries(table: Table<'_>) -> TableBuf {
 
 /// spec: 4.2.6.1 gives delivery-mode 1 for non-persistent and 2 for persistent.
 const PERSISTENT: u8 = 2;
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape() == other.shape() && self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Message {}
 
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -45,9 +45,10 @@ pub mod paging;
 pub mod policy;
 pub mod queue;
 pub mod queues;
+pub mod range_set;
 pub mod ready;
 pub mod record;
-pub mod runs;
+
 pub mod snapshot;
 pub mod statistics;
 pub mod time;
@@ -55,3 +56,4 @@ pub mod topic;
 pub mod transaction;
 pub mod unacked;
 pub mod vhost;
+pub mod weight;

@@ -2,7 +2,7 @@
 //!
 //! A backlog costs no memory that grows with it: of a long queue the core holds the messages at its
 //! head, which go next, and the latest at its end; those between are its cold part, of which it knows
-//! no more than the first and the last position and how many there are. What is to become cold goes
+//! no more than the set of their positions and how many there are. What is to become cold goes
 //! out as [`PageOrder::Out`]; what is wanted back is asked for with [`PageOrder::In`] and comes as a
 //! [`Page`].
 //!
@@ -26,8 +26,7 @@ pub enum PageOwner {
 /// Something the core asks of the store that is no change to what is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PageOrder {
-    /// Messages at the end of a queue's cold part, which the core holds no longer. Their positions
-    /// rise, also from one order to the next.
+    /// Messages that the core holds no longer, by position; it may have had some of them from the disk.
     Out {
         /// The queue.
         owner: PageOwner,
@@ -41,7 +40,7 @@ pub enum PageOrder {
         owner: PageOwner,
         /// Where to begin.
         first: Position,
-        /// The end of the cold part.
+        /// The end of what is wanted.
         last: Position,
         /// About how much is wanted at once, in octets; one message at least is given.
         octets: usize,
@@ -101,7 +100,9 @@ pub struct MemoryShare {
     /// Beyond this, messages that wait go to the disk.
     pub before_paging: u64,
     /// Beyond this, a queue whose deliveries are not acknowledged gets nothing back from the disk.
-    pub before_starving: u64,
+    pub before_consumers_wait: u64,
+    /// All that may be taken. Of what definitions leave of it, half is for messages that wait.
+    pub whole: u64,
 }
 
 /// What came back from the disk.
@@ -111,7 +112,7 @@ pub struct Page {
     pub owner: PageOwner,
     /// Messages by position, from where the order began.
     pub messages: Vec<PagedMessage>,
-    /// Where the next order is to begin; none when everything to the end of the cold part came.
+    /// Where the next order is to begin; none when everything came that was asked for.
     pub next: Option<Position>,
 }
 

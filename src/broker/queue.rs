@@ -16,6 +16,7 @@ use super::ready::{Entry, Ready};
 use super::record::Placement;
 use super::statistics::MessageStatistics;
 use super::time::Time;
+use super::weight::Weight;
 
 /// A queue.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ pub struct Queue {
     pub purged_by: Option<ChannelId>,
     /// How many pieces of work hold it: nothing leaves it meanwhile.
     holds: usize,
-    unacknowledged_weight: u64,
+    unacknowledged_weight: Weight,
     next_position: Position,
     /// Whether it has delivered something that the store is to be told of.
     delivering: bool,
@@ -100,7 +101,7 @@ impl Queue {
             awaited_by: None,
             purged_by: None,
             holds: 0,
-            unacknowledged_weight: 0,
+            unacknowledged_weight: Weight::default(),
             next_position: 1,
             delivering: false,
         }
@@ -212,14 +213,32 @@ impl Queue {
         }
     }
 
+    /// About how much memory it takes without messages, in bytes: it, its places among others, and what the
+    /// store keeps of it.
+    pub fn definition_weight(&self) -> u64 {
+        const QUEUE_BYTES: usize = 1_600;
+        let arguments = self.declared.raw.as_table().as_bytes().len();
+        (QUEUE_BYTES + self.name.len() + arguments) as u64
+    }
+
     /// About how much memory its messages take, in octets.
     pub fn weight(&self) -> u64 {
-        self.ready.weight() + self.unacknowledged_weight
+        self.ready.weight() + self.unacknowledged_weight()
     }
 
     /// About how much memory those take that are delivered and not settled, in octets.
     pub fn unacknowledged_weight(&self) -> u64 {
-        self.unacknowledged_weight
+        self.unacknowledged_weight.octets()
+    }
+
+    /// How many bytes more of its messages are counted by other queues too than when they were taken last.
+    pub fn repeated(&self) -> i64 {
+        self.ready.repeated() + self.unacknowledged_weight.repeated()
+    }
+
+    /// The same, and they are known now.
+    pub fn take_repeated(&mut self) -> i64 {
+        self.ready.take_repeated() + self.unacknowledged_weight.take_repeated()
     }
 
     /// Whether it counts how often a message came back, also over a restart.
@@ -291,7 +310,7 @@ impl Queue {
     pub fn note_delivered(&mut self, entry: &Entry) {
         self.unacknowledged += 1;
         self.unacknowledged_octets += entry.message.body().len() as u64;
-        self.unacknowledged_weight += entry.weight();
+        self.unacknowledged_weight.add(&entry.message);
         self.ready.note_delivered(entry.priority, entry.position);
     }
 
@@ -299,7 +318,7 @@ impl Queue {
     pub fn note_settled(&mut self, entry: &Entry) {
         self.unacknowledged -= 1;
         self.unacknowledged_octets -= entry.message.body().len() as u64;
-        self.unacknowledged_weight -= entry.weight();
+        self.unacknowledged_weight.remove(&entry.message);
     }
 
     /// Whether this is the first delivery since the store was told of deliveries.

@@ -17,6 +17,8 @@ pub struct Queues {
     names: HashMap<ShortString, QueueId>,
     changed: Vec<QueueId>,
     totals: MessageCounts,
+    /// What all of them take without messages, in bytes.
+    definitions: u64,
 }
 
 /// A queue and what is known of it from the end of an earlier batch.
@@ -28,6 +30,8 @@ struct Slot {
     measured: u64,
     /// How many messages it had when they were measured last.
     counted: MessageCounts,
+    /// What it takes without messages, in bytes.
+    definition: u64,
 }
 
 /// How many messages there are.
@@ -58,17 +62,22 @@ pub struct Measured {
     pub before: u64,
     /// What they take now.
     pub now: u64,
+    /// How many octets more of them are counted by other queues too.
+    pub repeated: i64,
 }
 
 impl Queues {
     /// Adds a queue; none of its name may be there.
     pub fn insert(&mut self, queue: Queue) -> QueueId {
         let name = queue.name.clone();
+        let definition = queue.definition_weight();
+        self.definitions += definition;
         let id = self.arena.insert(Slot {
             queue,
             is_changed: true,
             measured: 0,
             counted: MessageCounts::default(),
+            definition,
         });
         self.names.insert(name, id);
         self.changed.push(id);
@@ -77,7 +86,8 @@ impl Queues {
 
     /// Takes a queue out, and says what its messages took when they were measured last, in bytes.
     pub fn remove(&mut self, id: QueueId) -> Option<(Queue, u64)> {
-        let Slot { queue, measured, counted, .. } = self.arena.remove(id)?;
+        let Slot { queue, measured, counted, definition, .. } = self.arena.remove(id)?;
+        self.definitions -= definition;
         self.totals.replace(counted, MessageCounts::default());
         self.names.remove(queue.name.as_bytes());
         Some((queue, measured))
@@ -153,12 +163,18 @@ impl Queues {
         self.totals.replace(std::mem::replace(&mut slot.counted, counted), counted);
         let now = slot.queue.weight();
         let before = std::mem::replace(&mut slot.measured, now);
-        Some(Measured { before, now })
+        let repeated = slot.queue.take_repeated();
+        Some(Measured { before, now, repeated })
     }
 
     /// How many messages all queues had when they were measured last: after a batch, how many they have.
     pub fn totals(&self) -> MessageCounts {
         self.totals
+    }
+
+    /// What all of them take without messages, in bytes.
+    pub fn definition_weight(&self) -> u64 {
+        self.definitions
     }
 
     /// Counts everything again, for tests; says what all of them took when they were measured last.
@@ -179,6 +195,8 @@ impl Queues {
             totals.replace(MessageCounts::default(), slot.counted);
         }
         assert_eq!(totals, self.totals, "messages of all queues");
+        let definitions: u64 = self.iter().map(|(_, queue)| queue.definition_weight()).sum();
+        assert_eq!(definitions, self.definitions, "what all queues take without messages");
         sum
     }
 }

@@ -12,21 +12,24 @@
 //! invariant: within a lane what was never delivered leaves by rising position. What came back lies
 //! before all that has its place or a higher one, so that a requeued message finds its original place
 //! by its position alone, and one that goes behind all others by the position that is given next.
+//! invariant: what is fresh in memory goes before all of the cold part; what came back may lie in its midst.
 //! invariant: while there is a cold part and nothing before it in memory, nothing goes next; what is
 //! missing has been asked for if somebody needs it.
 
 mod cold;
+mod pages;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use leveret_codec::ShortString;
 
-use self::cold::{ColdHead, ColdPart};
-pub use self::cold::{PageOut, Wanted};
+use self::cold::{ColdHead, ColdPart, place_of};
+pub use self::pages::{PageOut, Wanted};
 use super::ids::Position;
 use super::message::Message;
-use super::runs::Runs;
+use super::range_set::RangeSet;
 use super::time::Time;
+use super::weight::{Weight, weight_of};
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -49,9 +52,6 @@ pub struct Entry {
     pub paged: bool,
 }
 
-/// What an entry occupies beside the octets of its message: itself and the allocation's own.
-const ENTRY_OCTETS: u64 = 96;
-
 impl Entry {
     /// Whether its time has come.
     pub fn is_expired(&self, now: Time) -> bool {
@@ -60,7 +60,7 @@ impl Entry {
 
     /// About how much memory it takes, in octets.
     pub fn weight(&self) -> u64 {
-        ENTRY_OCTETS + self.message.as_bytes().len() as u64
+        weight_of(&self.message)
     }
 
     fn body_octets(&self) -> u64 {
@@ -87,17 +87,40 @@ struct Lane {
 impl Lane {
     /// Whether the next one is among those that came back; `None` when there is none. `cold` is where
     /// the cold part begins.
-    fn next_is_returned(&self, cold: Option<Position>) -> Option<bool> {
-        let fresh = self.fresh.front().map(|entry| entry.position);
-        let returned = self.returned.first_key_value().map(|((place, _), _)| *place);
+    fn next_is_returned(&self, cold: Option<Place>) -> Option<bool> {
+        let fresh = self.fresh.front().map(|entry| place_of(entry.position));
+        let returned = self.returned.first_key_value().map(|(place, _)| *place);
         match (returned, fresh.or(cold)) {
-            (Some(place), Some(position)) if place > position => fresh.map(|_| false),
+            (Some(place), Some(other)) if place > other => fresh.map(|_| false),
             (Some(_), _) => Some(true),
             (None, _) => fresh.map(|_| false),
         }
     }
 
-    fn front(&self, cold: Option<Position>) -> Option<&Entry> {
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.returned.len() + self.fresh.len()
+    }
+
+    /// The one that goes last, with its place, and whether it is among those that came back.
+    fn pop_last(&mut self) -> Option<(Place, Entry, bool)> {
+        let fresh = self.fresh.back().map(|entry| place_of(entry.position));
+        let returned = self.returned.last_key_value().map(|(place, _)| *place);
+        if returned > fresh {
+            self.returned.pop_last().map(|(place, entry)| (place, entry, true))
+        } else {
+            Some((fresh?, self.fresh.pop_back()?, false))
+        }
+    }
+
+    /// Gives back the memory of places that are not used any more.
+    fn shrink(&mut self) {
+        if self.fresh.capacity() > 4 * self.fresh.len() {
+            self.fresh.shrink_to(2 * self.fresh.len());
+        }
+    }
+
+    fn front(&self, cold: Option<Place>) -> Option<&Entry> {
         if self.next_is_returned(cold)? {
             self.returned.first_key_value().map(|(_, entry)| entry)
         } else {
@@ -106,7 +129,7 @@ impl Lane {
     }
 
     /// The next one, and whether it is among those that came back.
-    fn pop_front(&mut self, cold: Option<Position>) -> Option<(Entry, bool)> {
+    fn pop_front(&mut self, cold: Option<Place>) -> Option<(Entry, bool)> {
         let is_returned = self.next_is_returned(cold)?;
         let entry = if is_returned {
             self.returned.pop_first().map(|(_, entry)| entry)
@@ -127,17 +150,13 @@ pub struct Ready {
     messages: usize,
     octets: u64,
     /// What those in memory weigh.
-    weight: u64,
+    weight: Weight,
     /// What those of them weigh that came back.
     returned_weight: u64,
     /// Rises with everything that comes back.
     last_return: u64,
-    /// How often messages that a restart found had come back.
-    known_returns: BTreeMap<Position, u32>,
-    /// Positions that are no part of a cold part in the midst of which they lie: a start took these
-    /// messages from the log into memory, or the store did not take them. A checkpoint may put them
-    /// beside the others on the disk all the same, as long as they are not settled.
-    in_memory: Runs,
+    /// Which messages that are on the disk, or that a restart found, have come back how often.
+    known_returns: BTreeMap<u32, RangeSet>,
 }
 
 impl Ready {
@@ -149,11 +168,10 @@ impl Ready {
             cold: None,
             messages: 0,
             octets: 0,
-            weight: 0,
+            weight: Weight::default(),
             returned_weight: 0,
             last_return: 0,
             known_returns: BTreeMap::new(),
-            in_memory: Runs::default(),
         }
     }
 
@@ -174,12 +192,22 @@ impl Ready {
 
     /// About how much memory they take, in octets.
     pub fn weight(&self) -> u64 {
-        self.weight
+        self.weight.octets()
+    }
+
+    /// How many bytes more of what is here are counted elsewhere too than when they were taken last.
+    pub fn repeated(&self) -> i64 {
+        self.weight.repeated()
+    }
+
+    /// The same, and they are known now.
+    pub fn take_repeated(&mut self) -> i64 {
+        self.weight.take_repeated()
     }
 
     /// How many of them are on the disk alone.
     pub fn cold_messages(&self) -> u64 {
-        self.cold.as_ref().map_or(0, |cold| cold.messages)
+        self.cold.as_ref().map_or(0, |cold| cold.messages())
     }
 
     /// Whether what goes next is still on the disk.
@@ -229,7 +257,7 @@ impl Ready {
         let (entry, was_returned) = lanes.find_map(|lane| lane.pop_front(cold))?;
         self.messages -= 1;
         self.octets -= entry.body_octets();
-        self.weight -= entry.weight();
+        self.weight.remove(&entry.message);
         if was_returned {
             self.returned_weight -= entry.weight();
         }
@@ -242,7 +270,7 @@ impl Ready {
             lane.fresh.pop_back().or_else(|| lane.returned.pop_last().map(|(_, entry)| entry))
         });
         let entry = of_lanes.or_else(|| self.cold.as_mut()?.tail.pop_back())?;
-        self.weight -= entry.weight();
+        self.weight.remove(&entry.message);
         Some(entry)
     }
 
@@ -308,12 +336,25 @@ impl Ready {
 
     /// What a restart found of how often messages had come back.
     pub fn restore_returns(&mut self, returns: impl IntoIterator<Item = (Position, u32)>) {
-        self.known_returns = returns.into_iter().collect();
+        for (position, returns) in returns {
+            self.known_returns.entry(returns).or_default().insert(position, position);
+        }
     }
 
-    /// How often the message at a position had come back before a restart.
-    pub fn known_returns(&self, position: Position) -> u32 {
-        self.known_returns.get(&position).copied().unwrap_or(0)
+    /// How often the message at a position had come back before it went to the disk, or before a restart.
+    pub fn take_known_returns(&mut self, position: Position) -> u32 {
+        if self.known_returns.is_empty() {
+            return 0;
+        }
+        let mut known = self.known_returns.iter_mut();
+        let Some((&returns, positions)) = known.find(|(_, it)| it.contains(position)) else {
+            return 0;
+        };
+        positions.remove(position, position);
+        if positions.is_empty() {
+            self.known_returns.remove(&returns);
+        }
+        returns
     }
 
     /// Counts everything again: for tests.
@@ -322,7 +363,7 @@ impl Ready {
     /// When a sum disagrees with what is summed.
     pub fn check(&self, name: &ShortString) {
         let (cold_messages, cold_octets) =
-            self.cold.as_ref().map_or((0, 0), |cold| (cold.messages, cold.octets));
+            self.cold.as_ref().map_or((0, 0), |cold| (cold.messages(), cold.octets()));
         assert_eq!(
             self.iter().count() + cold_messages as usize,
             self.messages,
@@ -331,22 +372,27 @@ impl Ready {
         let octets: u64 = self.iter().map(Entry::body_octets).sum();
         assert_eq!(octets + cold_octets, self.octets, "ready octets of queue {name}");
         let weight: u64 = self.iter().map(Entry::weight).sum();
-        assert_eq!(weight, self.weight, "weight of what is ready in queue {name}");
+        assert_eq!(weight, self.weight.octets(), "weight of what is ready in queue {name}");
         let returned = self.lanes.iter().flat_map(|lane| lane.returned.values());
         let weight: u64 = returned.map(Entry::weight).sum();
         assert_eq!(weight, self.returned_weight, "weight of what came back to queue {name}");
         if let Some(cold) = &self.cold {
             let weight: u64 = cold.tail.iter().map(Entry::weight).sum();
             assert_eq!(weight, cold.tail_weight, "weight of the tail of queue {name}");
-            assert!(cold.asked.is_some() || cold.messages > 0, "a cold part of queue {name}");
-            assert!(cold.first <= cold.last, "the ends of the cold part of queue {name}");
+            assert!(cold.asked.is_some() || cold.messages() > 0, "a cold part of queue {name}");
+            assert!(cold.messages() <= cold.positions(), "the positions of queue {name}");
+            let is_twice = self.iter().any(|entry| cold.contains(entry.position));
+            assert!(!is_twice, "in memory and on the disk of queue {name}");
+            let fresh = self.lanes[0].fresh.back().map(|entry| place_of(entry.position));
+            let is_before = cold.begin().is_none_or(|begin| fresh < Some(begin));
+            assert!(is_before, "the cold part of queue {name} begins before what is fresh ends");
         }
     }
 
     fn add(&mut self, entry: &Entry) {
         self.messages += 1;
         self.octets += entry.body_octets();
-        self.weight += entry.weight();
+        self.weight.add(&entry.message);
     }
 
     fn lane(&mut self, priority: u8) -> &mut Lane {
@@ -358,7 +404,7 @@ impl Ready {
         self.cold.as_ref().and_then(|cold| cold.head)
     }
 
-    fn cold_begin(&self) -> Option<Position> {
-        self.cold.as_ref().map(|cold| cold.first)
+    fn cold_begin(&self) -> Option<Place> {
+        self.cold.as_ref().and_then(|cold| cold.begin())
     }
 }

@@ -136,7 +136,9 @@ impl QueueDefinition {
     /// Whether its messages are needed all at once and not by position: those of a queue with
     /// priorities, and those that a delayed exchange holds. No part of it is ever cold.
     pub fn is_kept_in_memory(&self) -> bool {
-        self.arguments.as_table().find(b"x-max-priority").is_some()
+        // rabbitmq: with the highest priority zero there are none.
+        let max_priority = self.arguments.as_table().find(b"x-max-priority");
+        max_priority.is_some_and(|max| max.as_i64() != Some(0))
             || delayed_exchange_of(self.name.as_bytes(), &self.arguments).is_some()
     }
 }

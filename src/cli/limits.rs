@@ -25,6 +25,10 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Largest message body that is taken, in bytes.
     pub max_message_size: u64,
+    /// Consumers that a channel may have.
+    pub max_consumers_per_channel: usize,
+    /// Longest arguments of an exchange, a queue, a binding or a consumer, in bytes.
+    pub max_arguments_size: usize,
 }
 
 #[derive(Debug, Args)]
@@ -34,9 +38,10 @@ pub(super) struct LimitArguments {
     #[arg(long, value_name = "N", env = "LEVERET_MAX_CONNECTIONS", hide_env_values = true)]
     max_connections: Option<usize>,
 
-    /// Memory that messages may take, such as 256MiB, 2GB or 40% of what there is. Long before it is
-    /// reached, waiting messages go to the disk; when it is reached all the same, publishers are
-    /// blocked. [default: 40%]
+    /// Memory that what clients make the broker keep may take, such as 256MiB, 2GB or 40% of what there is. Long
+    /// before it is reached, waiting messages go to the disk; when it is reached all the same, publishers are
+    /// blocked. When exchanges, queues, bindings, consumers and connections take three quarters of it, no more
+    /// of them may be declared. [default: 40%]
     #[arg(
         long,
         value_name = "SIZE",
@@ -102,6 +107,27 @@ pub(super) struct LimitArguments {
         value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
     )]
     max_message_size: u64,
+
+    /// Consumers that a channel may have; one more is refused with 406.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "LEVERET_MAX_CONSUMERS_PER_CHANNEL",
+        hide_env_values = true,
+        default_value_t = limits::CONSUMERS_PER_CHANNEL,
+    )]
+    max_consumers_per_channel: usize,
+
+    /// Longest arguments of an exchange, a queue, a binding or a consumer, in bytes; longer ones are refused
+    /// with 406.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "LEVERET_MAX_ARGUMENTS_SIZE",
+        hide_env_values = true,
+        default_value_t = limits::ARGUMENTS_BYTES,
+    )]
+    max_arguments_size: usize,
 }
 
 impl From<LimitArguments> for Limits {
@@ -114,6 +140,8 @@ impl From<LimitArguments> for Limits {
             heartbeat_secs: arguments.heartbeat,
             handshake_timeout: Duration::from_millis(arguments.handshake_timeout),
             max_message_size: arguments.max_message_size,
+            max_consumers_per_channel: arguments.max_consumers_per_channel,
+            max_arguments_size: arguments.max_arguments_size,
         }
     }
 }
@@ -128,6 +156,8 @@ impl Default for Limits {
             heartbeat_secs: limits::HEARTBEAT_SECS,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
             max_message_size: limits::MESSAGE_SIZE,
+            max_consumers_per_channel: limits::CONSUMERS_PER_CHANNEL,
+            max_arguments_size: limits::ARGUMENTS_BYTES,
         }
     }
 }

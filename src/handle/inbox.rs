@@ -39,13 +39,23 @@ pub(crate) enum Chosen {
     Connection(ConnectionId),
 }
 
+/// How much memory a vhost may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemoryLimits {
+    /// Its messages, if there is a disk for more.
+    pub(crate) share: Option<MemoryShare>,
+    /// What is defined in it, in bytes.
+    pub(crate) definitions: u64,
+    /// All of the broker, in bytes.
+    pub(crate) whole: u64,
+}
+
 /// The last value of each kind that was told, if any was.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Why publishers are blocked, if they are.
     pub(super) alarm: Option<Option<String>>,
-    /// How much memory messages may take before they go to the disk, and at most.
-    pub(super) memory: Option<(Option<MemoryShare>, u64)>,
+    pub(super) memory: Option<MemoryLimits>,
     /// What users may do.
     pub(super) rights: BTreeMap<String, Arc<Rights>>,
     pub(super) policies: Option<Arc<PolicySet>>,

@@ -12,7 +12,7 @@ use std::task::Waker;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::inbox::{Chosen, Told};
+use super::inbox::{Chosen, MemoryLimits, Told};
 use super::{ConnectionPeer, Shared};
 use crate::broker::command::Outgoing;
 use crate::broker::error::Fault;
@@ -176,9 +176,9 @@ impl State {
         vhost.take_page_orders(page_orders);
         afterwards.wakes_log = shared.log.append(records, page_orders, awaited);
         afterwards.notices = vhost.take_notices();
-        let message_memory = vhost.message_memory();
-        shared.publish_memory(message_memory);
-        if message_memory > self.memory_limit {
+        let memory = vhost.memory();
+        shared.publish_memory(memory);
+        if memory > self.memory_limit {
             self.pressure.notify_one();
         }
         let nearer = is_nearer(vhost.next_deadline(), self.armed);
@@ -191,9 +191,10 @@ impl State {
     /// Applies what others told the vhost while they could not wait for it.
     fn apply_told(&mut self, told: Told, afterwards: &mut Afterwards) {
         let (vhost, now) = (&mut self.vhost, self.now);
-        if let Some((share, limit)) = told.memory {
+        if let Some(MemoryLimits { share, definitions, whole }) = told.memory {
             vhost.handle_memory_share(now, share);
-            self.memory_limit = limit;
+            vhost.handle_max_definitions(now, definitions);
+            self.memory_limit = whole;
         }
         if let Some(reason) = told.alarm {
             vhost.handle_alarm(now, reason.as_deref());

@@ -140,7 +140,7 @@ async fn what_is_told_to_a_vhost_that_is_busy_comes_with_the_end_of_that() {
         // Each of these would wait for ever if it waited for the lock.
         drop(other);
         session.write_receipts().written(1);
-        handle.set_memory_limit(None, 0);
+        handle.set_memory_limits(MemoryLimits { share: None, definitions: 0, whole: 0 });
         handle.set_policies(Arc::default());
         handle.set_max_queues(Some(0));
         handle.set_rights(BTreeMap::from([("guest".to_owned(), Arc::default())]));
@@ -148,7 +148,7 @@ async fn what_is_told_to_a_vhost_that_is_busy_comes_with_the_end_of_that() {
         handle.set_alarm(None);
         handle.set_alarm(Some("low on disk"));
         assert_eq!(vhost.connection_count(), 2);
-        assert_eq!(handle.memory(), outbox.bytes());
+        assert_eq!(handle.memory(), vhost.memory() + outbox.bytes());
         assert!(handle.connection("test").is_some() && !session.has_ended());
     });
     assert_eq!(handle.read(Vhost::connection_count), 1);

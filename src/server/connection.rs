@@ -331,6 +331,7 @@ impl<R: Incoming> Reader<R> {
         let mut commands = Vec::new();
         let mut monitor = HeartbeatMonitor::new(self.connection.heartbeat_secs(), self.received);
         let mut is_over = false;
+        let chosen = self.share.chosen();
         loop {
             let applied = self.apply(session, outbox, writing, &mut monitor, commands).await;
             let (used, progress, kept, blocked) = match applied {
@@ -354,6 +355,7 @@ impl<R: Incoming> Reader<R> {
                     biased;
                     written = writing.join_next() => return end_of_writing(written.as_ref()),
                     () = session.wait_until_unblocked() => {}
+                    () = chosen.wait() => break,
                     // why: a connection that is closed meanwhile must be read from, for its close-ok.
                     () = tokio::time::sleep(BLOCKED_LOOK) => {}
                 }
@@ -383,6 +385,7 @@ impl<R: Incoming> Reader<R> {
                             return Ended::Silent;
                         }
                     }
+                    () = chosen.wait() => break,
                     read = self.read_when_there_is_room(session, outbox) => match read {
                         Ok(true) => break,
                         Ok(false) => return Ended::Gone,
@@ -412,7 +415,7 @@ impl<R: Incoming> Reader<R> {
             let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut list);
             if !self.share.set(self.connection.pending_octets()) {
                 self.connection.handle_shortage(&mut list);
-                self.share.set(0);
+                self.share.give_up();
             }
             let mut batch = Batch::new(list);
             let blocked = loop {

@@ -136,7 +136,9 @@ impl Server {
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
         let authenticator: Arc<dyn Authenticator> =
             Arc::new(LoginThrottle::new(authenticator, clock));
-        let partial_messages = Arc::new(PartialMessages::new(limits::PENDING_OCTETS));
+        let max_message_size = config.connection.max_message_size;
+        let partial_bytes = limits::all_pending_octets(vhosts.memory_limit(), max_message_size);
+        let partial_messages = Arc::new(PartialMessages::new(partial_bytes));
         let supervisor = vhosts.supervisor().clone();
         let watch = resources::watch(disk, vhosts.clone());
         let watch = supervisor.clone().supervise("the watcher of memory and disk", watch, || false);
@@ -272,7 +274,8 @@ async fn open(
     clock: Arc<dyn Clock>,
     allow_unknown_users: bool,
 ) -> Result<(Vhosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
-    let Config { storage, seed, users, loopback_users, memory_limit, .. } = config.clone();
+    let Config { storage, seed, users, loopback_users, memory_limit, definition_limits, .. } =
+        config.clone();
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
     let opening = tokio::task::spawn_blocking(move || {
         let (disk, directory): (Arc<dyn Disk>, _) = match storage {
@@ -282,7 +285,11 @@ async fn open(
                 (disk.clone(), Some(disk))
             }
         };
-        let memory = MemoryPlan { limit: memory_limit, has_disk: directory.is_some() };
+        let memory = MemoryPlan {
+            limit: memory_limit,
+            has_disk: directory.is_some(),
+            definitions: definition_limits,
+        };
         let (vhosts, reports) =
             Vhosts::start(disk, memory, clock, seed, &users, &loopback_users, allow_unknown_users)?;
         Ok((vhosts, reports, directory))

@@ -19,11 +19,11 @@ use super::files::Files;
 use super::format::parse_record;
 use super::framing::Item;
 use super::log::{self, Log};
-use super::range_set::RangeSet;
 use super::recovery::{Meter, Restored, restore};
 use super::report::{Damage, Report};
 use super::segment::{self, Kind};
 use super::state::{Queue, State};
+use crate::broker::range_set::RangeSet;
 
 mod segments;
 
@@ -77,7 +77,7 @@ pub fn check(disk: Arc<dyn Disk>) -> Result<Check, StoreError> {
     let mut unreported = |_| {};
     let mut meter = Meter::new(&mut unreported);
     let restored = restore(Arc::new(overlay.clone()), Options::default(), &mut meter)?;
-    let Restored { files, mut state, log, leftovers, messages, mut report } = restored;
+    let Restored { files, mut state, log, leftovers, mut messages, mut report, .. } = restored;
     let mut check = Check {
         exchanges: state.exchanges().len() as u64,
         bindings: state.bindings().len() as u64,
@@ -87,7 +87,7 @@ pub fn check(disk: Arc<dyn Disk>) -> Result<Check, StoreError> {
     check.read_log(&files, &log, &mut report)?;
     for (&id, queue) in &mut state.queues {
         let mut found = QueueCheck { name: queue.name().to_string(), ..QueueCheck::default() };
-        for message in messages.get(&id).into_iter().flat_map(|messages| messages.values()) {
+        for message in messages.remove(id) {
             found.messages += 1;
             found.body_bytes += message.message.body().len() as u64;
         }

@@ -100,7 +100,6 @@ mod format;
 mod framing;
 mod log;
 mod paging;
-mod range_set;
 mod recovery;
 mod report;
 mod segment;
@@ -140,11 +139,19 @@ pub struct Options {
     /// A segment takes no message that would make it longer, unless it is the only one. So much is
     /// held in reserve on the disk too, and twice as much from what only moves messages.
     pub segment_bytes: u64,
+    /// Of the messages that a start finds in the log it holds about so many bytes at once; what is more goes to
+    /// segments while it reads, but for queues that want all of theirs in memory.
+    pub start_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { log_file_bytes: 64 * 1024 * 1024, log_files: 4, segment_bytes: 8 * 1024 * 1024 }
+        Options {
+            log_file_bytes: 64 * 1024 * 1024,
+            log_files: 4,
+            segment_bytes: 8 * 1024 * 1024,
+            start_bytes: u64::MAX,
+        }
     }
 }
 
@@ -181,7 +188,7 @@ impl Store {
         options: Options,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Store, Recovered, Report), StoreError> {
-        let Opened { files, state, log, leftovers, recovered, report } =
+        let Opened { files, state, log, unsynced, leftovers, recovered, report } =
             recovery::open(disk, options, progress)?;
         let store = Store {
             files,
@@ -189,7 +196,7 @@ impl Store {
             log,
             checkpoint: None,
             compaction: None,
-            unsynced: Unsynced::default(),
+            unsynced,
             cursors: Cursors::default(),
             dead_files: Vec::new(),
             dead_directories: leftovers,

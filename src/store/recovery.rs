@@ -6,17 +6,15 @@
 //! How long it takes depends on the log, whose length is bounded, and not on what lies in segments:
 //! that is counted and stays where it is, unless its queue wants all its messages in memory.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use crate::broker::paging::Cold;
-use crate::broker::record::{
-    DurableQueueId, Lsn, Position, Recovered, RecoveredMessage, RecoveredQueue,
-};
+use crate::broker::record::{Lsn, Recovered, RecoveredQueue};
 
 use super::Options;
+use super::appending::Unsynced;
 use super::catalog::{self, Catalog};
 use super::disk::Disk;
 use super::error::{During, StoreError};
@@ -26,21 +24,24 @@ use super::report::{Damage, Progress, Report};
 use super::segment::{self, PAGES, QUEUES};
 use super::state::State;
 
+mod in_log;
 mod queues;
 mod replay;
 mod settlements;
 
+use self::in_log::MessagesInLog;
+use self::replay::Replayed;
+
 /// How much is read between two reports of the progress.
 const REPORT_BYTES: u64 = 4 * 1024 * 1024;
-
-/// The messages that live in the log, by queue and position.
-pub(super) type Messages = BTreeMap<DurableQueueId, BTreeMap<Position, RecoveredMessage>>;
 
 /// A store as it is after opening.
 pub(super) struct Opened {
     pub(super) files: Files,
     pub(super) state: State,
     pub(super) log: Log,
+    /// Segments that messages were moved to.
+    pub(super) unsynced: Unsynced,
     /// Directories of transient segments that earlier starts left.
     pub(super) leftovers: Vec<String>,
     pub(super) recovered: Recovered,
@@ -81,12 +82,12 @@ pub(super) fn open(
     report_progress: &mut dyn FnMut(Progress),
 ) -> Result<Opened, StoreError> {
     let mut meter = Meter::new(report_progress);
-    let Restored { files, mut state, log, leftovers, messages, mut report } =
+    let Restored { files, mut state, log, unsynced, leftovers, messages, mut report } =
         restore(disk, options, &mut meter)?;
     let recovered = gather(&files, &mut state, messages, log.last, &mut report, &mut meter)?;
     meter.progress.done_bytes = meter.progress.total_bytes;
     (meter.report_progress)(meter.progress);
-    Ok(Opened { files, state, log, leftovers, recovered, report })
+    Ok(Opened { files, state, log, unsynced, leftovers, recovered, report })
 }
 
 /// A store before a look into its segments.
@@ -94,9 +95,10 @@ pub(super) struct Restored {
     pub(super) files: Files,
     pub(super) state: State,
     pub(super) log: Log,
+    pub(super) unsynced: Unsynced,
     pub(super) leftovers: Vec<String>,
     /// Those that live in the log.
-    pub(super) messages: Messages,
+    pub(super) messages: MessagesInLog,
     pub(super) report: Report,
 }
 
@@ -117,16 +119,16 @@ pub(super) fn restore(
     let files = Files { disk, salt, options, run };
     queues::find_directories(&files, &mut state)?;
     let damaged = queues::roll_back(&files, &mut state, meter)?;
-    let mut messages = Messages::new();
     let known = replay::Known { defined: last, moved };
-    let log = replay::replay(&files, &mut state, &mut messages, &mut report, meter, known)?;
+    let replayed = replay::replay(&files, &mut state, &mut report, meter, known)?;
+    let Replayed { log, messages, unsynced } = replayed;
     for (id, found) in damaged {
         if state.queues.contains_key(&id) {
             report.cuts.extend(found.cuts);
         }
     }
     queues::sort_out_directories(&files, &mut state, &mut report)?;
-    Ok(Restored { files, state, log, leftovers, messages, report })
+    Ok(Restored { files, state, log, unsynced, leftovers, messages, report })
 }
 
 /// The directories of transient segments that there are, and the number of this start.
@@ -161,14 +163,14 @@ fn first_catalog(disk: &Arc<dyn Disk>, options: Options) -> Result<Catalog, Stor
 fn gather(
     files: &Files,
     state: &mut State,
-    mut from_log: Messages,
+    mut from_log: MessagesInLog,
     last_lsn: Lsn,
     report: &mut Report,
     meter: &mut Meter<'_>,
 ) -> Result<Recovered, StoreError> {
     let mut queues = Vec::new();
     for (&id, queue) in &mut state.queues {
-        let mut messages: Vec<_> = from_log.remove(&id).unwrap_or_default().into_values().collect();
+        let mut messages = from_log.remove(id);
         let mut cold = None;
         if queue.definition.is_kept_in_memory() {
             messages.append(&mut queues::read_segments(files, id, queue, report, meter)?);

@@ -17,7 +17,7 @@ use crate::broker::time::Time;
 use super::files::Files;
 use super::format::{Fields, put_u32, put_u64};
 use super::framing::{FrameReader, HEADER_LENGTH, Header, Keys, checksum};
-use super::range_set::RangeSet;
+use crate::broker::range_set::RangeSet;
 
 /// The directory with one directory for each durable queue.
 pub(super) const QUEUES: &str = "queues";

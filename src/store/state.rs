@@ -18,9 +18,9 @@ use crate::broker::record::{
     Record,
 };
 
-use super::range_set::RangeSet;
 use super::segment::{Kind, Segment, SegmentKey};
 use super::segment_set::SegmentSet;
+use crate::broker::range_set::RangeSet;
 
 /// The durable part of a virtual host, without its messages.
 #[derive(Debug, Default)]

@@ -16,7 +16,8 @@ mod simulation;
 use model::{Dice, Model};
 
 /// Sizes so small that a handful of records fills a file.
-const TINY: Options = Options { log_file_bytes: 600, log_files: 2, segment_bytes: 400 };
+const TINY: Options =
+    Options { log_file_bytes: 600, log_files: 2, segment_bytes: 400, start_bytes: u64::MAX };
 
 /// Opens a store and pages everything in, as if no queue had a cold part.
 fn open(disk: &MemoryDisk) -> (Store, Recovered, Report) {
@@ -127,7 +128,8 @@ fn a_long_life_takes_no_room() {
 #[test]
 fn records_that_come_all_at_once_make_no_long_log() {
     let disk = MemoryDisk::default();
-    let options = Options { log_file_bytes: 8192, log_files: 2, segment_bytes: 4096 };
+    let options =
+        Options { log_file_bytes: 8192, log_files: 2, segment_bytes: 4096, start_bytes: u64::MAX };
     let (mut store, ..) = open_on(Arc::new(disk.clone()), options).unwrap();
     let queue = model::declared_queue(1);
     let mut records = vec![Record::QueueDeclared(queue.clone())];

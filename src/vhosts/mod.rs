@@ -241,6 +241,7 @@ impl Vhosts {
         let settings = VhostSettings {
             seed: self.inner.seed.wrapping_add(record.number()),
             policies: Arc::new(record.policies()),
+            limits: memory.definitions,
         };
         let (vhost, report) = RunningVhost::start(
             name,

@@ -1,16 +1,19 @@
 //! Memory and disk of a broker: what each virtual host may take, and the alarms.
 //!
-//! Messages may take so much memory, all virtual hosts together. A quarter of that, shared between
-//! them, is for messages that wait; beyond it they go to the disk, if there is one. The rest is for
-//! what cannot go there: deliveries that are not acknowledged, outboxes, what is on its way to the
-//! disk. When even that is full, publishers are blocked and consumers go on.
+//! What clients make the broker keep may take so much memory, all virtual hosts together. A quarter of that,
+//! shared between them, is for messages that wait; beyond it they go to the disk, if there is one. The rest is
+//! for what cannot go there: deliveries that are not acknowledged, outboxes, what is on its way to the disk, and
+//! what is defined, which may take three quarters: beyond that nothing more may be defined. When all is full,
+//! publishers are blocked and consumers go on.
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use super::Vhosts;
+use crate::broker::limits::DefinitionLimits;
 use crate::broker::paging::MemoryShare;
+use crate::handle::MemoryLimits;
 use crate::store::Options;
 
 /// What may be short.
@@ -52,24 +55,28 @@ impl Alarms {
 /// publishers are told.
 pub(crate) const DISK_RESERVE_BYTES: u64 = 128 * 1024 * 1024;
 
-/// How much memory messages may take.
+/// How much memory what clients make the broker keep may take.
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryPlan {
-    /// All of them, in bytes.
+    /// All of it, in bytes.
     pub(crate) limit: u64,
-    /// Whether they may go to a disk.
+    /// Whether messages may go to a disk.
     pub(crate) has_disk: bool,
+    /// What clients may define.
+    pub(crate) definitions: DefinitionLimits,
 }
 
 impl MemoryPlan {
     /// How large the files of a store may be, of so many.
     ///
-    /// why: a start takes up what lives in the log, all of it, before it can go to the disk again.
+    /// why: a start takes up what lives in the log, as much as `start_bytes` says, before it can go to the disk
+    /// again.
     pub(super) fn store_options(&self, vhosts: usize) -> Options {
         let usual = Options::default();
         let log_bytes = (self.limit / LOG_SHARE / vhosts.max(1) as u64).max(LEAST_LOG_BYTES);
         let log_file_bytes = usual.log_file_bytes.min(log_bytes / usual.log_files as u64);
-        Options { log_file_bytes, ..usual }
+        // why: the log may be longer than it should be, as it was written under another limit.
+        Options { log_file_bytes, start_bytes: log_bytes, ..usual }
     }
 }
 
@@ -80,25 +87,36 @@ const LEAST_LOG_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The share of the memory that is for messages that wait: one in so many.
 const WAITING_SHARE: u64 = 4;
+/// The share of the memory that is not for what is defined: one in so many.
+const NOT_DEFINED_SHARE: u64 = 4;
+/// What may be defined in each virtual host, however many there are, in bytes.
+const LEAST_DEFINITIONS: u64 = 8 * 1024 * 1024;
 
 impl Vhosts {
     /// Gives each virtual host its share.
     pub(super) fn share_memory(&self) {
         let plan = &self.inner.memory;
         let vhosts = self.running();
-        let before_paging = plan.limit / WAITING_SHARE / vhosts.len().max(1) as u64;
-        let share = MemoryShare { before_paging, before_starving: 2 * before_paging };
+        let part = plan.limit / vhosts.len().max(1) as u64;
+        let before_paging = part / WAITING_SHARE;
+        let share =
+            MemoryShare { before_paging, before_consumers_wait: 2 * before_paging, whole: part };
+        let limits = MemoryLimits {
+            share: plan.has_disk.then_some(share),
+            definitions: (part - part / NOT_DEFINED_SHARE).max(LEAST_DEFINITIONS),
+            whole: plan.limit,
+        };
         for (_, handle) in vhosts {
-            handle.set_memory_limit(plan.has_disk.then_some(share), plan.limit);
+            handle.set_memory_limits(limits);
         }
     }
 
-    /// How much memory messages may take, in bytes.
+    /// How much memory what clients make the broker keep may take, in bytes.
     pub(crate) fn memory_limit(&self) -> u64 {
         self.inner.memory.limit
     }
 
-    /// About how much they take, in bytes.
+    /// About how much it takes, in bytes.
     pub(crate) fn memory_used(&self) -> u64 {
         self.running().iter().map(|(_, handle)| handle.memory()).sum()
     }

@@ -3,7 +3,7 @@
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{PropertyFields, Value};
 
-use crate::support::world::{Channel, World, s, table, text};
+use crate::support::world::{Channel, World, pages_everything, s, table, text};
 
 fn bodies(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(|number| number.to_string()).collect()
@@ -112,6 +112,99 @@ fn a_returned_message_goes_before_those_on_the_disk() {
     }
     other.close();
     assert_eq!(ch.drain_bodies("q"), bodies(0..100));
+}
+
+/// Octets that a message of [`fan_out`] weighs once.
+const FAN_OUT_OCTETS: u64 = 1_000_000;
+
+/// Queues `q0`, `q1` and so on with one large message that they share; a second is what each queue weighs.
+fn fan_out(ch: Channel<'_>, queues: usize) {
+    for number in 0..queues {
+        ch.declare(&format!("q{number}"));
+        ch.bind(&format!("q{number}"), "amq.fanout", "");
+    }
+    ch.publish_to("amq.fanout", "", &"x".repeat(FAN_OUT_OCTETS as usize));
+}
+
+/// How often the message of [`fan_out`] is in memory, as far as the broker counts.
+fn copies(world: &World) -> u64 {
+    world.message_memory() / FAN_OUT_OCTETS
+}
+
+#[test]
+fn a_body_that_many_queues_share_is_counted_once_until_the_last_has_lost_it() {
+    if pages_everything() {
+        return;
+    }
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    fan_out(ch, 300);
+    assert_eq!(copies(&world), 1);
+    for number in 0..298 {
+        let queue = format!("q{number}");
+        match number % 4 {
+            0 => assert_eq!(ch.drain(&queue).len(), 1),
+            1 => drop(ch.call(queue::Delete { queue: s(&queue), ..Default::default() })),
+            2 => drop(ch.call(queue::Purge { queue: s(&queue), ..Default::default() })),
+            _ => drop(ch.get(&queue)),
+        }
+        assert_eq!(copies(&world), 1, "{queue}");
+    }
+    ch.send(basic::Ack { delivery_tag: 0, multiple: true });
+    assert_eq!(copies(&world), 1);
+    ch.consume("q298", "c");
+    ch.call(queue::Delete { queue: s("q298"), ..Default::default() });
+    assert_eq!(ch.drain("q299").len(), 1);
+    assert_eq!(copies(&world), 1, "one delivery of a queue that was deleted is left");
+    ch.close();
+    assert_eq!(world.message_memory(), 0);
+}
+
+#[test]
+fn a_body_that_many_queues_share_is_counted_once_after_a_restart() {
+    if pages_everything() {
+        return;
+    }
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    for number in 0..10 {
+        ch.declare_durable(&format!("q{number}"), &[]);
+        ch.bind(&format!("q{number}"), "amq.fanout", "");
+    }
+    let fields = PropertyFields { delivery_mode: Some(2), ..Default::default() };
+    ch.publish_with("amq.fanout", "", fields, &"x".repeat(FAN_OUT_OCTETS as usize));
+    let world = world.restarted();
+    assert_eq!(copies(&world), 1);
+    let client = world.client();
+    for number in 0..10 {
+        assert_eq!(copies(&world), 1);
+        assert_eq!(client.channel(1 + number).drain(&format!("q{number}")).len(), 1);
+    }
+    assert_eq!(world.message_memory(), 0);
+}
+
+#[test]
+fn what_is_paged_out_of_some_of_the_queues_that_share_it_is_counted_for_the_others() {
+    let world = World::new();
+    world.memory_shares(u64::MAX, u64::MAX);
+    let client = world.client();
+    let ch = client.channel(1);
+    fan_out(ch, 30);
+    for number in 0..5 {
+        ch.get(&format!("q{number}"));
+    }
+    assert_eq!(copies(&world), 1);
+    world.memory_share(0);
+    ch.declare("other");
+    assert_eq!((world.paged_out(), copies(&world)), (25, 1), "some are delivered");
+    let recover = basic::Recover { requeue: true };
+    assert_eq!(ch.call(recover), "basic.recover-ok");
+    for number in 0..30 {
+        assert_eq!(ch.drain(&format!("q{number}")).len(), 1);
+    }
+    assert_eq!(world.message_memory(), 0);
 }
 
 /// Many queues with one message each.
@@ -498,4 +591,165 @@ fn delivery_counts_survive_a_restart() {
     ch.get("q");
     ch.reject(1, true);
     assert_eq!(ch.drain_bodies("q"), bodies(1..20), "the third return is one too many");
+}
+
+/// Gets so many messages without acknowledging them.
+fn get_some(ch: Channel<'_>, queue: &str, count: usize) {
+    for _ in 0..count {
+        ch.get(queue);
+    }
+    ch.messages();
+}
+
+#[test]
+fn what_is_requeued_goes_to_the_disk_again_and_comes_back_in_order() {
+    for share in [0, 5_000, 50_000] {
+        for durable in [false, true] {
+            let world = World::with_files_of(20_000);
+            world.memory_share(share);
+            let client = world.client();
+            let ch = client.channel(1);
+            ch.call(queue::Declare { queue: s("q"), durable, ..Default::default() });
+            fill(ch, "q", 0..100);
+            fill_persistent(ch, "q", 100..200);
+            let other = world.client();
+            get_some(other.channel(1), "q", 150);
+            assert!(world.message_memory() > 140_000);
+            other.vanish();
+            assert!(world.message_memory() < share + 20_000, "{}", world.message_memory());
+            assert_eq!(world.counts("q"), "200/0");
+            fill_persistent(ch, "q", 200..220);
+            let messages = ch.drain("q");
+            let again = messages.iter().filter(|it| it.redelivered).count();
+            assert!(messages[..150].iter().all(|it| it.redelivered) && again == 150, "{again}");
+            let got: Vec<_> = messages.into_iter().map(|it| it.body).collect();
+            assert_eq!(got, bodies(0..220));
+            assert_eq!(world.message_memory(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_requeued_leaves_out_what_others_have() {
+    let world = World::new();
+    world.memory_share(3_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    fill(ch, "q", 0..60);
+    let [one, two, three] = [1, 2, 3].map(|_| world.client());
+    let channels = [one.channel(1), two.channel(1), three.channel(1)];
+    for number in 0..60 {
+        channels[number % 3].get("q");
+    }
+    fill(ch, "q", 60..70);
+    one.vanish();
+    for tag in (1..=20).step_by(2) {
+        channels[1].ack(tag);
+    }
+    two.vanish();
+    assert_eq!(world.counts("q"), "40/20");
+    let rest =
+        |number: &usize| number.is_multiple_of(3) || (number % 3 == 1 && number / 3 % 2 == 1);
+    let got: Vec<_> = (0..5).map(|_| ch.get("q")).collect();
+    let expected: Vec<_> = (0..60).filter(rest).collect();
+    for (line, number) in got.iter().zip(&expected) {
+        assert!(line.contains(&format!(" {number} (again)")), "{line}");
+    }
+    three.vanish();
+    ch.close();
+    let ch = client.channel(1);
+    let all = (0..60).filter(|number| rest(number) || number % 3 == 2).chain(60..70);
+    assert_eq!(ch.drain_bodies("q"), bodies(all));
+}
+
+#[test]
+fn a_quorum_queue_keeps_the_order_of_what_went_behind_on_the_disk() {
+    let world = World::new();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[("x-queue-type", text("quorum"))]);
+    fill_persistent(ch, "q", 0..50);
+    get_some(ch, "q", 30);
+    // Those come back in this order, the first twice.
+    let order: Vec<usize> = (0..30).filter(|it| it % 2 == 0).chain([29, 27]).collect();
+    for number in &order {
+        ch.reject(*number as u64 + 1, true);
+    }
+    fill_persistent(ch, "q", 50..55);
+    ch.recover();
+    let rest = (0..30).filter(|number| !order.contains(number));
+    let expected: Vec<_> = (30..50).chain(order.clone()).chain(50..55).chain(rest).collect();
+    assert_eq!(world.message_memory(), 0);
+    let messages = ch.drain("q");
+    for message in &messages {
+        let counted = message.header("x-delivery-count");
+        assert_eq!(counted, Some(Value::I64(i64::from(message.redelivered))));
+    }
+    let got: Vec<_> = messages.into_iter().map(|it| it.body).collect();
+    assert_eq!(got, bodies(expected));
+}
+
+#[test]
+fn what_came_back_and_the_disk_cannot_take_stays_in_order() {
+    for kind in ["classic", "quorum"] {
+        let world = World::new();
+        let client = world.client();
+        let ch = client.channel(1);
+        ch.declare_durable("q", &[("x-queue-type", text(kind))]);
+        fill_persistent(ch, "q", 0..30);
+        get_some(ch, "q", 20);
+        ch.recover();
+        world.memory_share(8_000);
+        ch.declare("other");
+        world.fill_disk(true);
+        get_some(ch, "q", 15);
+        ch.recover();
+        world.fill_disk(false);
+        fill_persistent(ch, "q", 30..40);
+        // A quorum queue has 20..30, 0..20 when the second fifteen of it are got.
+        let expected: Vec<_> = match kind {
+            "classic" => (0..40).collect(),
+            _ => (5..20).chain(20..30).chain(0..5).chain(30..40).collect(),
+        };
+        assert_eq!(ch.drain_bodies("q"), bodies(expected), "{kind}");
+    }
+}
+
+#[test]
+fn delivery_counts_survive_the_disk() {
+    let world = World::with_small_files();
+    world.memory_share(0);
+    let client = world.client();
+    let ch = client.channel(1);
+    let arguments = [("x-queue-type", text("quorum")), ("x-delivery-limit", Value::I32(3))];
+    ch.declare_durable("q", &arguments);
+    fill_persistent(ch, "q", 0..20);
+    for round in 1..=3 {
+        get_some(ch, "q", 20);
+        ch.recover();
+        assert_eq!(world.message_memory(), 0, "{round}");
+    }
+    ch.send(basic::Get { queue: s("q"), no_ack: false, ..Default::default() });
+    assert_eq!(ch.messages()[0].header("x-delivery-count"), Some(Value::I64(3)));
+    ch.recover();
+    assert_eq!(ch.drain_bodies("q"), bodies(1..20), "one came back once too often");
+}
+
+#[test]
+fn a_queue_whose_highest_priority_is_zero_has_none_and_stays_on_the_disk() {
+    let world = World::with_small_files();
+    world.memory_share(5_000);
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[("x-max-priority", Value::I32(0))]);
+    fill_persistent(ch, "q", 0..100);
+    assert!(world.message_memory() < 10_000, "{}", world.message_memory());
+    let world = world.restarted();
+    assert!(world.message_memory() < 10_000, "{}", world.message_memory());
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_durable("q", &[("x-max-priority", Value::I32(0))]);
+    assert_eq!(ch.drain_bodies("q"), bodies(0..100));
 }

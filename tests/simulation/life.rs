@@ -83,6 +83,7 @@ impl Life {
             log_file_bytes: 200 + dice.below(3000),
             log_files: dice.below(4) as usize,
             segment_bytes: 200 + dice.below(3000),
+            start_bytes: if dice.one_in(2) { u64::MAX } else { dice.below(5000) },
         };
         let memory = (!dice.one_in(3)).then(|| dice.below(3) * dice.below(1500));
         let disk = MemoryDisk::default();

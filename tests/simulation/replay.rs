@@ -9,7 +9,7 @@ use leveret::broker::connection::{Connection, ConnectionInfo, ConnectionSettings
 use leveret::broker::message::Message;
 use leveret::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
 use leveret::broker::policy::PolicySet;
-use leveret::broker::record::{Lsn, Record, Recovered};
+use leveret::broker::record::{Lsn, Position, Record, Recovered};
 use leveret::broker::time::Time;
 use leveret::broker::vhost::{ConnectionId, Vhost, VhostSettings};
 use leveret_codec::method::connection;
@@ -105,7 +105,7 @@ impl Core {
 
     fn begin(policies: Arc<PolicySet>, seed: u64) -> Self {
         Core {
-            vhost: Vhost::new("/", &VhostSettings { seed, policies }),
+            vhost: Vhost::new("/", &VhostSettings { seed, policies, ..Default::default() }),
             ids: BTreeMap::new(),
             meter: StepMeter::default(),
             delayed: 0,
@@ -165,8 +165,11 @@ impl Core {
             Input::Synced(lsn) => self.vhost.handle_synced(now, *lsn),
             Input::StoreFailed => self.vhost.handle_store_failed(now),
             Input::MemoryShare(before_paging) => {
-                let share =
-                    MemoryShare { before_paging: *before_paging, before_starving: u64::MAX };
+                let share = MemoryShare {
+                    before_paging: *before_paging,
+                    before_consumers_wait: u64::MAX,
+                    whole: u64::MAX,
+                };
                 self.vhost.handle_memory_share(now, Some(share));
             }
             Input::Page(page) => self.vhost.handle_page(now, page.clone()),
@@ -321,11 +324,13 @@ impl Journal {
     /// When anything else comes out.
     pub(crate) fn replay(&self) {
         let mut core = Core::new();
+        let mut messages = OwnMessages::default();
         let mut rest = self.octets.as_slice();
         for (index, (now, input, taken)) in self.inputs.iter().enumerate() {
             let mut octets = Vec::new();
-            encode_outputs(&mut octets, &core.apply(*now, input));
-            core.take_page_orders();
+            let own_input = messages.put_into(input);
+            encode_outputs(&mut octets, &core.apply(*now, &own_input));
+            messages.note(core.take_page_orders());
             if *taken {
                 encode_records(&mut octets, &core.take_records());
             }
@@ -337,6 +342,60 @@ impl Journal {
         }
         assert!(rest.is_empty(), "the second time less comes out");
     }
+}
+
+/// The messages of a virtual host that lives the life of another again.
+///
+/// why: a message knows how many queues have it, so that no two virtual hosts can have the same.
+#[derive(Default)]
+struct OwnMessages {
+    paged_out: BTreeMap<(PageOwner, Position), Message>,
+}
+
+impl OwnMessages {
+    /// Takes what is paged out, which may come back.
+    fn note(&mut self, orders: Vec<PageOrder>) {
+        for order in orders {
+            let PageOrder::Out { owner, messages } = order else { continue };
+            let messages = messages.into_iter();
+            self.paged_out.extend(messages.map(|it| ((owner, it.position), it.message)));
+        }
+    }
+
+    /// The same input with other messages.
+    fn put_into(&self, input: &Input) -> Input {
+        let mut input = input.clone();
+        match &mut input {
+            Input::Publish(_, _, _, message) => *message = copy(message),
+            Input::Page(page) => {
+                page.messages.iter_mut().for_each(|it| it.message = copy(&it.message));
+            }
+            Input::PageRefused(owner, messages) => {
+                for refused in messages {
+                    refused.message = self.paged_out[&(*owner, refused.position)].clone();
+                }
+            }
+            Input::Recover(recovered, ..) => {
+                let mut copies = BTreeMap::new();
+                for it in recovered.queues.iter_mut().flat_map(|queue| &mut queue.messages) {
+                    let original = it.message.as_bytes().as_ptr();
+                    it.message =
+                        copies.entry(original).or_insert_with(|| copy(&it.message)).clone();
+                }
+            }
+            _ => {}
+        }
+        input
+    }
+}
+
+fn copy(message: &Message) -> Message {
+    let (exchange, routing_key) = (message.exchange(), message.routing_key());
+    let copy = Message::new(exchange, routing_key, message.properties(), message.body());
+    if message.is_shared() {
+        copy.share();
+    }
+    copy
 }
 
 fn encode_outputs(octets: &mut Vec<u8>, outputs: &[Output]) {

@@ -19,6 +19,7 @@ use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, R
 use leveret::broker::command::{Handled, Outgoing, Wait};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::{Checked, Fault};
+use leveret::broker::limits::DefinitionLimits;
 use leveret::broker::paging::{MemoryShare, PageOrder};
 use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
@@ -102,6 +103,14 @@ impl World {
         World::on(MemoryDisk::default(), Options::default(), START, Arc::default())
     }
 
+    /// One with other limits of what clients may define.
+    pub(crate) fn with_limits(limits: DefinitionLimits) -> Self {
+        let world = World::new();
+        let settings = VhostSettings { seed: 7, limits, ..Default::default() };
+        world.inner.borrow_mut().vhost = Vhost::new("/", &settings);
+        world
+    }
+
     /// One whose store has small files, so that little is enough to make it move messages.
     pub(crate) fn with_small_files() -> Self {
         World::with_files_of(1000)
@@ -109,16 +118,18 @@ impl World {
 
     /// One whose store has files of about so many bytes, and two of them for the log.
     pub(crate) fn with_files_of(bytes: u64) -> Self {
-        let options = Options { log_file_bytes: bytes, log_files: 2, segment_bytes: bytes };
+        let (log_file_bytes, segment_bytes) = (bytes, bytes);
+        let options = Options { log_file_bytes, log_files: 2, segment_bytes, ..Options::default() };
         World::on(MemoryDisk::default(), options, START, Arc::default())
     }
 
     fn on(disk: MemoryDisk, options: Options, now: Time, policies: Arc<PolicySet>) -> Self {
         let (store, recovered, _) =
             Store::open(Arc::new(disk.clone()), options).expect("the store opens");
-        let mut vhost = Vhost::new("/", &VhostSettings { seed: 7, policies });
+        let mut vhost = Vhost::new("/", &VhostSettings { seed: 7, policies, ..Default::default() });
         if pages_everything() {
-            let share = MemoryShare { before_paging: 0, before_starving: u64::MAX };
+            let share =
+                MemoryShare { before_paging: 0, before_consumers_wait: u64::MAX, whole: u64::MAX };
             vhost.handle_memory_share(now, Some(share));
         }
         let left_out = vhost.recover(now, recovered);
@@ -261,14 +272,14 @@ impl World {
 
     /// From now on messages that weigh more than this go to the disk, in octets.
     pub(crate) fn memory_share(&self, before_paging: u64) {
-        let share = MemoryShare { before_paging, before_starving: u64::MAX };
+        let share = MemoryShare { before_paging, before_consumers_wait: u64::MAX, whole: u64::MAX };
         self.input(|vhost, now| vhost.handle_memory_share(now, Some(share)));
     }
 
     /// From now on a queue with unacknowledged deliveries gets nothing from the disk while messages
     /// weigh more than the second of these, in octets.
-    pub(crate) fn memory_shares(&self, before_paging: u64, before_starving: u64) {
-        let share = MemoryShare { before_paging, before_starving };
+    pub(crate) fn memory_shares(&self, before_paging: u64, before_consumers_wait: u64) {
+        let share = MemoryShare { before_paging, before_consumers_wait, whole: u64::MAX };
         self.input(|vhost, now| vhost.handle_memory_share(now, Some(share)));
     }
 
@@ -328,6 +339,16 @@ impl World {
     pub(crate) fn policies(&self, policies: &PolicySet) {
         let policies = Arc::new(policies.clone());
         self.input(|vhost, now| vhost.handle_policies(now, policies));
+    }
+
+    /// From now on exchanges, queues, bindings and clients may take so much memory, in bytes.
+    pub(crate) fn max_definitions(&self, bytes: u64) {
+        self.input(|vhost, now| vhost.handle_max_definitions(now, bytes));
+    }
+
+    /// What exchanges, queues, bindings and clients take, in bytes.
+    pub(crate) fn definition_memory(&self) -> u64 {
+        self.inner.borrow().vhost.definition_memory()
     }
 
     /// From now on there may be so many queues.
@@ -1156,6 +1177,11 @@ impl Channel<'_> {
     /// Refuses one delivery.
     pub(crate) fn reject(&self, delivery_tag: u64, requeue: bool) {
         self.send(basic::Reject { delivery_tag, requeue });
+    }
+
+    /// Gives back all that is delivered and not settled.
+    pub(crate) fn recover(&self) {
+        assert_eq!(self.call(basic::Recover { requeue: true }), "basic.recover-ok");
     }
 
     /// Selects confirm mode.

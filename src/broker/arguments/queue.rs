@@ -100,7 +100,9 @@ impl QueueArguments {
             },
             dead_letter_exchange,
             dead_letter_routing_key: text(b"x-dead-letter-routing-key").map(ShortString::truncated),
-            max_priority: number(b"x-max-priority").and_then(|value| u8::try_from(value).ok()),
+            max_priority: number(b"x-max-priority")
+                .and_then(|value| u8::try_from(value).ok())
+                .filter(|max| *max > 0),
             single_active_consumer: table.find(b"x-single-active-consumer")
                 == Some(Value::Bool(true)),
             queue_type,

@@ -117,6 +117,18 @@ faults! {
         /// The virtual host has as many queues as it may have.
         #[error("cannot declare queue '{name}': queue limit in vhost '{vhost}' ({max}) is reached")]
         QueueLimit { name: ShortString, vhost: String, max: u64 },
+        /// The channel has as many consumers as it may have.
+        #[error("the channel has {0} consumers, as many as --max-consumers-per-channel allows")]
+        ConsumerLimit(usize),
+        /// The arguments are longer than they may be.
+        #[error("the arguments take {length} bytes, more than the {max} that --max-arguments-size allows")]
+        ArgumentsTooLong { length: usize, max: usize },
+        /// What is defined takes as much memory as it may take.
+        #[error(
+            "exchanges, queues, bindings, consumers and connections of vhost '{vhost}' take all the \
+             memory that --memory-limit leaves for them ({max} bytes)"
+        )]
+        DefinitionLimit { vhost: String, max: u64 },
         /// Only a client may leave the name of a queue to the server.
         #[error("a queue in definitions has a name")]
         UnnamedDefinition,

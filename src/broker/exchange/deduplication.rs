@@ -2,14 +2,17 @@
 //! of the same `x-deduplication-header` came before.
 //!
 //! rabbitmq: a community plugin. What it has seen is forgotten after `x-cache-ttl`, a message's
-//! own `x-cache-ttl` first, and when more than `x-cache-size` have come since.
+//! own `x-cache-ttl` first, and when more than `x-cache-size` have come since. Here also when what came since
+//! takes more than [`limits::DEDUPLICATION_BYTES`].
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use leveret_codec::{Table, Value};
 
 use crate::broker::error::{Checked, Fault};
+use crate::broker::limits;
 use crate::broker::time::Time;
 
 const HEADER: &[u8] = b"x-deduplication-header";
@@ -20,14 +23,19 @@ const PERSISTENCE: &[u8] = b"x-cache-persistence";
 /// What has been seen lately.
 ///
 /// invariant: `order` has every key of `seen` with the time it is remembered until, the oldest first,
-/// and perhaps entries of before; those are swept, so that `size` bounds both.
+/// and perhaps entries of before; those are swept, so that `size` bounds both. A key is the same in both.
 #[derive(Debug)]
 pub(super) struct Seen {
     size: usize,
     ttl_ms: Option<u64>,
-    seen: HashMap<Vec<u8>, Time>,
-    order: VecDeque<(Vec<u8>, Time)>,
+    seen: HashMap<Arc<[u8]>, Time>,
+    order: VecDeque<(Arc<[u8]>, Time)>,
+    /// What the entries of `order` take, each alone, in bytes.
+    bytes: usize,
 }
+
+/// What a key takes beside its own bytes, in bytes.
+const KEY_BYTES: usize = 96;
 
 impl Seen {
     /// Reads what an exchange's arguments say of it.
@@ -42,7 +50,12 @@ impl Seen {
             Some(_) => return Err(Fault::CachePersistence.into()),
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        Ok(Seen { size, ttl_ms, seen: HashMap::new(), order: VecDeque::new() })
+        Ok(Seen { size, ttl_ms, seen: HashMap::new(), order: VecDeque::new(), bytes: 0 })
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(super) fn weight(&self) -> u64 {
+        self.bytes as u64
     }
 
     /// Whether a message of these headers is the first of its kind. It is remembered.
@@ -61,16 +74,21 @@ impl Seen {
         }
         let ttl_ms = headers.find(TTL).and_then(positive).or(self.ttl_ms);
         let until = ttl_ms.map_or(Time::NEVER, |ttl_ms| now.plus_millis(ttl_ms));
-        self.seen.insert(key.to_vec(), until);
-        self.order.push_back((key.to_vec(), until));
+        // why: what is known and forgotten only now keeps its place in memory.
+        let known = self.seen.get_key_value(key).map(|(key, _)| key.clone());
+        let key = known.unwrap_or_else(|| key.into());
+        self.bytes += KEY_BYTES + key.len();
+        self.seen.insert(key.clone(), until);
+        self.order.push_back((key, until));
         self.forget_oldest();
         true
     }
 
     fn forget_oldest(&mut self) {
-        while self.seen.len() > self.size
+        while (self.seen.len() > self.size || self.bytes > limits::DEDUPLICATION_BYTES)
             && let Some((oldest, until)) = self.order.pop_front()
         {
+            self.bytes -= KEY_BYTES + oldest.len();
             if self.seen.get(&oldest) == Some(&until) {
                 self.seen.remove(&oldest);
             }
@@ -78,6 +96,7 @@ impl Seen {
         if self.order.len() / 2 > self.size {
             let seen = &self.seen;
             self.order.retain(|(key, until)| seen.get(key) == Some(until));
+            self.bytes = self.order.iter().map(|(key, _)| KEY_BYTES + key.len()).sum();
         }
     }
 }
@@ -130,6 +149,22 @@ mod tests {
         assert!(seen.order.len() <= 5, "{} in order", seen.order.len());
         assert!(!is_new(&mut seen, 0, 99));
         assert!(is_new(&mut seen, 0, 97));
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound_in_bytes() {
+        let arguments = table(&[(SIZE, Value::I64(i64::MAX))]);
+        let mut seen = Seen::new(arguments.as_table()).expect("good arguments");
+        let id = |number: u32| [&number.to_be_bytes()[..], &[0; 100_000]].concat();
+        let is_new = |seen: &mut Seen, number: u32| {
+            let headers = table(&[(HEADER, Value::LongStr(&id(number)))]);
+            seen.is_new(Time::EPOCH, Some(headers.as_table()))
+        };
+        let fit = (limits::DEDUPLICATION_BYTES / 101_000) as u32;
+        assert!((0..1000).all(|number| is_new(&mut seen, number)));
+        assert!(seen.weight() <= limits::DEDUPLICATION_BYTES as u64);
+        assert!(!is_new(&mut seen, 1000 - fit), "the latest are known");
+        assert!(is_new(&mut seen, 0), "the oldest are forgotten");
     }
 
     #[test]

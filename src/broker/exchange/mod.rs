@@ -105,6 +105,15 @@ pub struct Binding {
     pub arguments: TableBuf,
 }
 
+impl Binding {
+    /// About how much memory it takes at both of its ends and in the store, in bytes.
+    fn weight(&self) -> u64 {
+        const BINDING_BYTES: usize = 450;
+        let arguments = self.arguments.as_table().as_bytes().len();
+        (BINDING_BYTES + 3 * self.key.len() + arguments) as u64
+    }
+}
+
 /// A set of bindings, each with the exchange it leads from: what a destination knows of them.
 pub type BindingSet = BTreeSet<(ExchangeId, ShortString, TableBuf)>;
 
@@ -205,6 +214,8 @@ pub struct Exchange {
     pub delayed: Option<Delayed>,
     bindings: BTreeSet<Binding>,
     table: RoutingTable,
+    /// What its bindings take, in bytes.
+    bound: u64,
     /// The last round of routing in which it was met.
     met_in: u64,
 }
@@ -238,8 +249,24 @@ impl Exchange {
             delayed,
             bindings: BTreeSet::new(),
             table,
+            bound: 0,
             met_in: 0,
         })
+    }
+
+    /// About how much memory it takes with its bindings and what it remembers, in bytes.
+    fn weight(&self) -> u64 {
+        const EXCHANGE_BYTES: usize = 900;
+        let arguments = self.arguments.raw.as_table().as_bytes().len();
+        (EXCHANGE_BYTES + self.name.len() + arguments) as u64 + self.bound + self.remembered()
+    }
+
+    /// What it remembers of the messages that went through it, in bytes.
+    fn remembered(&self) -> u64 {
+        match &self.table {
+            RoutingTable::Deduplication(seen, _) => seen.weight(),
+            _ => 0,
+        }
     }
 
     /// The bindings that lead from it, in a fixed order.
@@ -263,7 +290,7 @@ impl Exchange {
     }
 
     /// Adds a binding; false when it is there already.
-    pub fn bind(&mut self, binding: Binding) -> Checked<bool> {
+    fn bind(&mut self, binding: Binding) -> Checked<bool> {
         let matcher = match &self.table {
             RoutingTable::Headers(_) => Some(HeadersMatch::parse(&binding.arguments)?),
             _ => None,
@@ -298,15 +325,17 @@ impl Exchange {
             }
             _ => {}
         }
+        self.bound += binding.weight();
         self.bindings.insert(binding);
         Ok(true)
     }
 
     /// Removes a binding; false when it is not there.
-    pub fn unbind(&mut self, binding: &Binding) -> bool {
+    fn unbind(&mut self, binding: &Binding) -> bool {
         if !self.bindings.remove(binding) {
             return false;
         }
+        self.bound -= binding.weight();
         let last_of_its_key = !self.routes_alike(binding);
         match &mut self.table {
             RoutingTable::Direct(keys) if last_of_its_key => {
@@ -418,12 +447,15 @@ pub struct Exchanges {
     met: Vec<ExchangeId>,
     /// How many messages have been routed.
     round: u64,
+    /// What all of them take with their bindings and what they remember, in bytes.
+    definitions: u64,
 }
 
 impl Exchanges {
     /// Adds an exchange; none of its name may be there.
     pub fn insert(&mut self, exchange: Exchange) -> ExchangeId {
         let name = exchange.name.clone();
+        self.definitions += exchange.weight();
         let id = self.arena.insert(exchange);
         self.names.insert(name, id);
         id
@@ -432,8 +464,41 @@ impl Exchanges {
     /// Takes an exchange out. Its bindings are the caller's business.
     pub fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
         let exchange = self.arena.remove(id)?;
+        self.definitions -= exchange.weight();
         self.names.remove(exchange.name.as_bytes());
         Some(exchange)
+    }
+
+    /// Adds a binding to an exchange; false when it is there already, or the exchange is not.
+    pub fn bind(&mut self, source: ExchangeId, binding: Binding) -> Checked<bool> {
+        let Some(exchange) = self.arena.get_mut(source) else { return Ok(false) };
+        let before = exchange.bound;
+        let is_new = exchange.bind(binding)?;
+        self.definitions += exchange.bound - before;
+        Ok(is_new)
+    }
+
+    /// Removes a binding from an exchange; false when either is not there.
+    pub fn unbind(&mut self, source: ExchangeId, binding: &Binding) -> bool {
+        let Some(exchange) = self.arena.get_mut(source) else { return false };
+        let before = exchange.bound;
+        let was_there = exchange.unbind(binding);
+        self.definitions -= before - exchange.bound;
+        was_there
+    }
+
+    /// What all of them take with their bindings and what they remember, in bytes.
+    pub fn definition_weight(&self) -> u64 {
+        self.definitions
+    }
+
+    /// The same, counted again: for tests.
+    pub fn counted_definition_weight(&self) -> u64 {
+        let weight = |exchange: &Exchange| {
+            assert_eq!(exchange.bindings.iter().map(Binding::weight).sum::<u64>(), exchange.bound);
+            exchange.weight()
+        };
+        self.iter().map(|(_, exchange)| weight(exchange)).sum()
     }
 
     /// The exchange of this name.
@@ -492,6 +557,7 @@ impl Exchanges {
                 continue;
             }
             let (first, mut found_any) = (met.len(), false);
+            let remembered = exchange.remembered();
             steps += exchange.route(message, |destination| {
                 found_any = true;
                 match destination {
@@ -499,6 +565,7 @@ impl Exchanges {
                     Destination::Exchange(other) => met.push(other),
                 }
             });
+            self.definitions = self.definitions - remembered + exchange.remembered();
             if !found_any
                 && let Some(name) = exchange.alternate.clone()
                 && let Some(alternate) = self.find(name.as_bytes())

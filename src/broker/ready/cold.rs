@@ -1,33 +1,39 @@
-//! The cold part of a queue: how it grows, shrinks and ends.
+//! The cold part of a queue: which of its messages are on the disk alone.
 //!
-//! invariant: between its first and its last position lies nothing that is in memory, but for what
-//! `in_memory` knows; the store may have that too.
+//! Most of them have places of their own, and go by position. Those that came back behind all others have
+//! given up their places: they stand in sections, each before the position that was to be given next then,
+//! and go by position within it.
+//!
+//! invariant: a message is in memory or in here. What the store has beside those in here is no business of
+//! this queue: it may be delivered, or in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Entry, Ready};
+use super::{Entry, Place};
 use crate::broker::ids::Position;
 use crate::broker::paging::{Cold, PagedMessage};
+use crate::broker::range_set::RangeSet;
 use crate::broker::time::Time;
 
 /// What is on the disk alone, and what came after it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ColdPart {
-    /// Where it begins and ends.
-    pub(super) first: Position,
-    pub(super) last: Position,
-    pub(super) messages: u64,
+    /// The positions of those that have places of their own. After a start there are more in it than live.
+    own: RangeSet,
+    /// The positions of those that came back behind others, by the place of the first of each section.
+    sections: BTreeMap<Place, RangeSet>,
+    messages: u64,
     /// Sum of the body sizes, in octets.
-    pub(super) octets: u64,
-    /// What is known of its first message; none when it has to be read for that.
+    octets: u64,
+    /// What is known of the one that goes first; none when it has to be read for that.
     pub(super) head: Option<ColdHead>,
     /// Messages behind it, by position.
     pub(super) tail: VecDeque<Entry>,
     pub(super) tail_weight: u64,
-    /// The end of what was asked for, while the answer is due.
-    pub(super) asked: Option<Position>,
+    /// What was asked for, while the answer is due.
+    pub(super) asked: Option<Asked>,
     /// About how much is asked for at once, in octets; zero when nothing is asked for ahead.
-    window: usize,
+    pub(super) window: usize,
 }
 
 /// What is known of the first message of a cold part.
@@ -39,280 +45,254 @@ pub(super) struct ColdHead {
     pub(super) timestamp: Option<u64>,
 }
 
-/// What is asked for at first; a queue that nobody reads from needs no more than its head.
-const SMALLEST_WINDOW: usize = 4 * 1024;
-/// What is asked for at most while memory is short.
-const SMALL_WINDOW: usize = 64 * 1024;
-/// What is asked for at most: large enough to keep the disk busy, small enough to be taken in at once.
-const LARGEST_WINDOW: usize = 1024 * 1024;
-
-/// What a queue is to have in memory after a page-out, and what may go.
-#[derive(Clone, Copy, Debug)]
-pub struct PageOut {
-    /// What stays of the head, in octets.
-    pub keep: u64,
-    /// Nothing goes if it would be less than so many octets.
-    pub least: u64,
-    /// About how many octets go at most.
-    pub at_most: u64,
-    /// Whether what goes next may go as well.
-    pub takes_head: bool,
-}
-
-/// What of a queue's cold part is wanted back.
+/// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Where to begin.
-    pub first: Position,
-    /// The end of the cold part.
-    pub last: Position,
-    /// About how much, in octets.
-    pub octets: usize,
+pub(super) struct Asked {
+    /// The section, or none for those with places of their own.
+    section: Option<Place>,
+    pub(super) first: Position,
+    pub(super) last: Position,
 }
 
-impl Ready {
-    /// What a restart found on the disk. Only for a queue without messages and with one lane.
-    pub fn restore_cold(&mut self, found: Cold) {
-        self.messages += found.messages as usize;
-        self.octets += found.octets;
-        self.cold = Some(Box::new(ColdPart::new(found)));
+impl ColdPart {
+    /// What a restart found: so many of the positions between two live.
+    pub(super) fn restored(found: Cold) -> Self {
+        let Cold { first, last, messages, octets } = found;
+        let mut cold = ColdPart { messages, octets, ..ColdPart::default() };
+        cold.own.insert(first, last);
+        cold
     }
 
-    /// Adds a message that a restart found in the log. Those in the midst of the cold part, and those
-    /// that were delivered, come before the rest; the cold part may grow beyond any of them.
-    pub fn restore(&mut self, entry: Entry) {
-        let is_amidst = self.cold.as_ref().is_some_and(|cold| entry.position < cold.last);
-        if is_amidst || entry.redelivered {
-            self.in_memory.insert(entry.position);
-            self.put_back(entry);
-        } else {
-            self.push_back(entry);
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    pub(super) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Where the first of those with places of their own is.
+    fn own_begin(&self) -> Option<Place> {
+        self.own.first().map(place_of)
+    }
+
+    /// The place of the one that goes first.
+    pub(super) fn first(&self) -> Option<Place> {
+        let section = self.sections.first_key_value().map(|(place, _)| *place);
+        section.into_iter().chain(self.own_begin()).min()
+    }
+
+    /// Where it begins: what is in memory and has a lower place goes before it.
+    pub(super) fn begin(&self) -> Option<Place> {
+        let tail = self.tail.front().map(|entry| place_of(entry.position));
+        self.first().or(tail)
+    }
+
+    /// Takes in messages at the end of those in memory, in the order in which they go.
+    pub(super) fn put(&mut self, entries: &[(Place, Entry)]) {
+        let (Some((first, head)), before) = (entries.first(), self.first()) else { return };
+        if before.is_none_or(|before| *first < before) {
+            self.head = Some(ColdHead::of(head));
+        }
+        let mut section: Option<(Place, RangeSet)> = None;
+        for (place, entry) in entries {
+            let position = entry.position;
+            self.messages += 1;
+            self.octets += entry.body_octets();
+            if place.0 == position {
+                self.own.insert(position, position);
+                continue;
+            }
+            match &mut section {
+                Some((begin, positions))
+                    if begin.0 == place.0 && positions.last() < Some(position) =>
+                {
+                    positions.insert(position, position);
+                }
+                _ => {
+                    let mut positions = RangeSet::default();
+                    positions.insert(position, position);
+                    let ended = section.replace((*place, positions));
+                    self.sections.extend(ended);
+                }
+            }
+        }
+        if let Some((place, positions)) = section {
+            self.put_section(place, positions);
         }
     }
 
-    /// Whether its messages may go to the disk.
-    pub fn can_page(&self) -> bool {
-        self.lanes.len() == 1
+    /// Adds a section, which becomes one with the next if that goes on where it ends.
+    fn put_section(&mut self, place: Place, mut positions: RangeSet) {
+        let next = self.sections.range(place..).next().map(|(next, _)| *next);
+        if let Some(next) = next.filter(|next| next.0 == place.0)
+            && let Some(found) = self.sections.get(&next)
+            && positions.last() < found.first()
+            && let Some(found) = self.sections.remove(&next)
+        {
+            positions.append(found);
+        }
+        self.sections.insert(place, positions);
     }
 
-    /// Takes messages out of memory for the disk: those behind the cold part, or else the last of
-    /// those before it. What came back stays in memory.
-    pub fn page_out(&mut self, wanted: PageOut) -> Vec<PagedMessage> {
-        if !self.can_page() {
-            return Vec::new();
+    /// A message was found in memory by a restart that lies among those in here.
+    pub(super) fn leave_out(&mut self, position: Position) {
+        self.own.remove(position, position);
+    }
+
+    /// The highest position of those that have places of their own.
+    pub(super) fn last_own(&self) -> Option<Position> {
+        self.own.last()
+    }
+
+    /// What is to be asked for next.
+    pub(super) fn next_wanted(&self) -> Option<Asked> {
+        let section = self.sections.first_key_value();
+        let first_own = self.own.first();
+        let before_own = |place: Place| first_own.is_none_or(|first| place < place_of(first));
+        if let Some((&place, positions)) = section
+            && before_own(place)
+        {
+            let (first, last) = (positions.first()?, positions.last()?);
+            return Some(Asked { section: Some(place), first, last });
         }
-        let tail_weight = self.cold.as_ref().map_or(0, |cold| cold.tail_weight);
-        let is_asked = self.cold.as_ref().is_some_and(|cold| cold.asked.is_some());
-        let entries = if tail_weight >= wanted.least.max(1) {
-            self.take_tail(wanted.at_most)
-        } else if is_asked {
-            VecDeque::new()
-        } else {
-            self.take_end_of_fresh(wanted)
+        // why: those behind a section go after it.
+        let end = section.map_or(Position::MAX, |(place, _)| place.0 - 1);
+        Some(Asked { section: None, first: first_own?, last: self.own.last()?.min(end) })
+    }
+
+    /// Whether what is to be asked for next stands in a section.
+    pub(super) fn next_is_section(&self) -> bool {
+        self.next_wanted().is_some_and(|wanted| wanted.section.is_some())
+    }
+
+    /// Takes out what came of what was asked for, with the place of each; what lies before `next` and did
+    /// not come is lost.
+    pub(super) fn take(
+        &mut self,
+        messages: Vec<PagedMessage>,
+        next: Option<Position>,
+    ) -> Vec<(Place, PagedMessage)> {
+        let Some(asked) = self.asked.take() else { return Vec::new() };
+        let end = next.map_or(asked.last.saturating_add(1), |next| next.min(asked.last + 1));
+        self.head = None;
+        let taken: Vec<_> = match asked.section {
+            None => {
+                let is_here =
+                    |it: &PagedMessage| it.position < end && self.own.contains(it.position);
+                let messages = messages.into_iter().filter(is_here);
+                let taken = messages.map(|it| (place_of(it.position), it)).collect();
+                self.own.remove(0, end - 1);
+                taken
+            }
+            Some(place) => self.take_of_section(place, messages, end),
         };
-        entries.into_iter().map(paged).collect()
+        for (_, message) in &taken {
+            self.forget(message);
+        }
+        taken
     }
 
-    /// Takes messages from behind the cold part, which grows by them.
-    fn take_tail(&mut self, at_most: u64) -> VecDeque<Entry> {
-        let Some(cold) = &mut self.cold else { return VecDeque::new() };
+    fn take_of_section(
+        &mut self,
+        place: Place,
+        messages: Vec<PagedMessage>,
+        end: Position,
+    ) -> Vec<(Place, PagedMessage)> {
+        let Some(mut positions) = self.sections.remove(&place) else { return Vec::new() };
+        let is_here = |it: &PagedMessage| it.position < end && positions.contains(it.position);
+        let messages = messages.into_iter().filter(is_here);
+        let places = (0..).map(|index| (place.0, place.1 + index));
+        let taken: Vec<_> = places.zip(messages).collect();
+        positions.remove(0, end - 1);
+        if !positions.is_empty() {
+            self.sections.insert((place.0, place.1 + taken.len() as u64), positions);
+        }
+        taken
+    }
+
+    /// Takes out a message that the store did not take, and says where it belongs.
+    pub(super) fn take_back(&mut self, message: &PagedMessage) -> Option<Place> {
+        let position = message.position;
+        let place = if self.own.remove(position, position) > 0 {
+            place_of(position)
+        } else {
+            self.take_back_of_section(position)?
+        };
+        self.head = None;
+        self.forget(message);
+        Some(place)
+    }
+
+    fn take_back_of_section(&mut self, position: Position) -> Option<Place> {
+        let found = self.sections.iter().find(|(_, positions)| positions.contains(position));
+        let place = *found?.0;
+        let mut before = self.sections.remove(&place)?;
+        // why: one after the other comes back, and to divide the set at each would be slow.
+        let mut behind = match before.first() == Some(position) {
+            true => std::mem::take(&mut before),
+            false => before.split_off(position),
+        };
+        behind.remove(position, position);
+        let own = (place.0, place.1 + before.len());
+        for (place, positions) in [(place, before), ((own.0, own.1 + 1), behind)] {
+            if !positions.is_empty() {
+                self.sections.insert(place, positions);
+            }
+        }
+        Some(own)
+    }
+
+    fn forget(&mut self, message: &PagedMessage) {
+        self.messages = self.messages.saturating_sub(1);
+        let octets = message.message.body().len() as u64;
+        self.octets = self.octets.saturating_sub(octets);
+    }
+
+    /// Takes messages from behind it in, about so many octets of them.
+    pub(super) fn take_tail(&mut self, at_most: u64) -> VecDeque<Entry> {
         let mut weight = 0;
-        let count = cold.tail.iter().take_while(|entry| {
+        let count = self.tail.iter().take_while(|entry| {
             let goes = weight < at_most;
             weight += if goes { entry.weight() } else { 0 };
             goes
         });
         let count = count.count();
-        let rest = cold.tail.split_off(count);
-        let entries = std::mem::replace(&mut cold.tail, rest);
-        cold.tail_weight -= weight;
-        self.weight -= weight;
-        cold.last = entries.back().map_or(cold.last, |entry| entry.position);
-        cold.grow(&entries);
+        let rest = self.tail.split_off(count);
+        let entries = std::mem::replace(&mut self.tail, rest);
+        self.tail_weight -= weight;
+        for entry in &entries {
+            self.own.insert(entry.position, entry.position);
+            self.messages += 1;
+            self.octets += entry.body_octets();
+        }
         entries
     }
 
-    /// Takes the last of the messages before the cold part, which begins with them then.
-    fn take_end_of_fresh(&mut self, wanted: PageOut) -> VecDeque<Entry> {
-        let PageOut { keep, least, at_most, takes_head } = wanted;
-        let fresh_weight = self.fresh_weight();
-        // What came back goes before what is fresh, if there is any.
-        let keep = match self.lanes[0].next_is_returned(None) {
-            Some(true) => keep.saturating_sub(self.returned_weight),
-            _ => keep,
-        };
-        if fresh_weight <= keep || fresh_weight - keep < least.max(1) {
-            return VecDeque::new();
-        }
-        let fresh = &self.lanes[0].fresh;
-        let wanted = (fresh_weight - keep).min(at_most);
-        let mut weight = 0;
-        let taken = fresh.iter().rev().take_while(|entry| {
-            let goes = weight < wanted;
-            weight += if goes { entry.weight() } else { 0 };
-            goes
-        });
-        let taken = taken.count();
-        let next_is_returned = self.lanes[0].next_is_returned(None) == Some(true);
-        let stays = usize::from(!takes_head && !next_is_returned);
-        let fresh = &mut self.lanes[0].fresh;
-        let taken = taken.min(fresh.len() - stays);
-        // why: a queue of which nothing stays in memory gives back the memory of the list as well.
-        let entries = match fresh.len() - taken {
-            0 => std::mem::take(fresh),
-            kept => fresh.split_off(kept),
-        };
-        self.weight -= entries.iter().map(Entry::weight).sum::<u64>();
-        self.put_before_cold(&entries);
-        entries
+    /// Whether nothing is left, or all that is left is lost.
+    pub(super) fn is_over(&self) -> bool {
+        self.messages == 0 || self.first().is_none()
     }
 
-    /// The cold part begins with these from now on.
-    fn put_before_cold(&mut self, entries: &VecDeque<Entry>) {
-        let (Some(first), Some(last)) = (entries.front(), entries.back()) else { return };
-        let head = Some(ColdHead::of(first));
-        let (first, last) = (first.position, last.position);
-        let cold = self.cold.get_or_insert_with(|| {
-            Box::new(ColdPart::new(Cold { first, last, messages: 0, octets: 0 }))
-        });
-        cold.first = first;
-        cold.head = head;
-        // What goes out again need not have been fetched.
-        cold.window = 0;
-        cold.grow(entries);
+    /// Whether a position is one of those in here.
+    pub(super) fn contains(&self, position: Position) -> bool {
+        self.own.contains(position) || self.sections.values().any(|it| it.contains(position))
     }
 
-    /// What the store could not take comes back, each to its place: before, behind or in the midst of
-    /// the cold part.
-    pub fn take_back(&mut self, messages: Vec<PagedMessage>) {
-        let entries: Vec<_> = messages.into_iter().map(|it| self.entry_of(it)).collect();
-        if let Some(cold) = &mut self.cold {
-            cold.shrink(&entries);
-            cold.head = None;
-            // They have been counted all the time.
-            self.messages -= entries.len();
-            self.octets -= entries.iter().map(Entry::body_octets).sum::<u64>();
-        }
-        for entry in entries {
-            self.in_memory.insert(entry.position);
-            self.put_back(entry);
-        }
-        if self.cold.as_ref().is_some_and(|cold| cold.messages == 0 && cold.asked.is_none()) {
-            self.end_cold();
-        }
-    }
-
-    /// What is to be asked for, if anything is: with `now`, somebody needs what goes next; with `ahead`,
-    /// somebody reads from the queue; with `room`, there is memory for more than what goes next.
-    pub fn want_page(&mut self, now: bool, ahead: bool, room: bool) -> Option<Wanted> {
-        let fresh_weight = self.fresh_weight();
-        let nothing_goes = self.front().is_none();
-        let cold = self.cold.as_mut()?;
-        let is_low =
-            if nothing_goes { now } else { ahead && room && fresh_weight < cold.window as u64 / 2 };
-        if cold.asked.is_some() || !is_low {
-            return None;
-        }
-        let window = cold.window.max(SMALLEST_WINDOW);
-        let octets = if room { window } else { window.min(SMALL_WINDOW) };
-        // why: whoever asks again has used up what came before.
-        cold.window = (4 * window).min(LARGEST_WINDOW);
-        cold.asked = Some(cold.last);
-        Some(Wanted { first: cold.first, last: cold.last, octets })
-    }
-
-    /// Takes in what was asked for; `next` is where the next order begins, none when all came that was
-    /// asked for. Says how many messages turned out to be lost.
-    pub fn take_page(&mut self, messages: Vec<PagedMessage>, next: Option<Position>) -> u64 {
-        let Some(cold) = &self.cold else { return 0 };
-        let is_cold = |it: &PagedMessage| {
-            (cold.first..=cold.last).contains(&it.position) && !self.in_memory.contains(it.position)
-        };
-        let cold_ones = messages.into_iter().filter(is_cold);
-        let entries: Vec<_> = cold_ones.map(|it| self.entry_of(it)).collect();
-        let Some(cold) = &mut self.cold else { return 0 };
-        let Some(asked) = cold.asked.take() else { return 0 };
-        cold.shrink(&entries);
-        cold.first = next.unwrap_or(asked + 1);
-        cold.head = None;
-        let is_over = cold.messages == 0 || cold.first > cold.last;
-        self.weight += entries.iter().map(Entry::weight).sum::<u64>();
-        self.lanes[0].fresh.extend(entries);
-        if is_over { self.end_cold() } else { 0 }
-    }
-
-    /// Nothing is left on the disk alone: head and tail are one again.
-    fn end_cold(&mut self) -> u64 {
-        let Some(mut cold) = self.cold.take() else { return 0 };
-        self.lanes[0].fresh.append(&mut cold.tail);
-        // What should have been there and was not: damage took it.
-        self.messages -= cold.messages as usize;
-        self.octets -= cold.octets;
-        cold.messages
-    }
-
-    fn fresh_weight(&self) -> u64 {
-        let tail = self.cold.as_ref().map_or(0, |cold| cold.tail_weight);
-        self.weight - tail - self.returned_weight
-    }
-
-    fn entry_of(&self, paged: PagedMessage) -> Entry {
-        let PagedMessage { position, expires_at, recorded, message } = paged;
-        let returns = self.known_returns(position);
-        Entry {
-            message,
-            position,
-            expires_at: expires_at.unwrap_or(Time::NEVER),
-            returns,
-            priority: 0,
-            // invariant: whatever has a lower position than something delivered was delivered too.
-            redelivered: returns > 0 || position <= self.lanes[0].delivered,
-            recorded,
-            paged: !recorded,
-        }
+    /// How many positions are in here.
+    pub(super) fn positions(&self) -> u64 {
+        self.own.len() + self.sections.values().map(RangeSet::len).sum::<u64>()
     }
 }
 
-impl ColdPart {
-    fn new(cold: Cold) -> Self {
-        let Cold { first, last, messages, octets } = cold;
-        ColdPart {
-            first,
-            last,
-            messages,
-            octets,
-            head: None,
-            tail: VecDeque::new(),
-            tail_weight: 0,
-            asked: None,
-            window: SMALLEST_WINDOW,
-        }
-    }
-
-    fn grow(&mut self, entries: &VecDeque<Entry>) {
-        self.messages += entries.len() as u64;
-        self.octets += entries.iter().map(Entry::body_octets).sum::<u64>();
-    }
-
-    fn shrink(&mut self, entries: &[Entry]) {
-        self.messages = self.messages.saturating_sub(entries.len() as u64);
-        let octets: u64 = entries.iter().map(Entry::body_octets).sum();
-        self.octets = self.octets.saturating_sub(octets);
-    }
+/// The place of a message that has its own: behind what came back to it.
+pub(super) fn place_of(position: Position) -> Place {
+    (position, u64::MAX)
 }
 
 impl ColdHead {
     fn of(entry: &Entry) -> Self {
         let timestamp = entry.message.properties().timestamp();
         ColdHead { expires_at: entry.expires_at, timestamp }
-    }
-}
-
-fn paged(entry: Entry) -> PagedMessage {
-    PagedMessage {
-        position: entry.position,
-        expires_at: (entry.expires_at != Time::NEVER).then_some(entry.expires_at),
-        recorded: entry.recorded,
-        message: entry.message,
     }
 }

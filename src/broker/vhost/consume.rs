@@ -48,6 +48,8 @@ impl Vhost {
         let arguments = ConsumeArguments::parse(&of, queue_type, consume.arguments)?;
         self.check_exclusive_use(id, consume.exclusive)?;
         self.check_global_window(id, via)?;
+        self.check_consumer_limit(via)?;
+        self.check_may_define(consume.arguments)?;
 
         let tag = if tag.is_empty() { self.make_up_name("amq.ctag-") } else { tag.into() };
         let prefetch = self.sessions.channel(via.channel).map_or(0, |channel| channel.prefetch);

@@ -108,6 +108,7 @@ impl Vhost {
         } else {
             Destination::Exchange(self.existing_exchange(destination)?)
         };
+        self.check_may_define(arguments.as_table())?;
         self.bind(source, destination, routing_key, arguments.as_table())
     }
 }

@@ -71,6 +71,7 @@ impl Vhost {
         internal: bool,
         arguments: ExchangeArguments,
     ) -> Checked<()> {
+        self.check_may_define(arguments.raw.as_table())?;
         let mut exchange =
             Exchange::new(name.clone(), kind, durable, auto_delete, internal, arguments)?;
         if exchange.durable {
@@ -144,6 +145,7 @@ impl Vhost {
         let source = self.existing_exchange(&source)?;
         self.may_with_topic(via, Permission::Read, source, bind.routing_key)?;
         let destination = self.existing_exchange(&destination_name)?;
+        self.check_may_define(bind.arguments)?;
         self.bind(source, Destination::Exchange(destination), bind.routing_key, bind.arguments)?;
         if !bind.nowait {
             self.sessions.reply(via.connection, via.number, &exchange::BindOk {});
@@ -187,8 +189,7 @@ impl Vhost {
     ) -> Checked<()> {
         let binding =
             Binding { destination, key: key.into(), arguments: sorted_entries(arguments) };
-        let Some(exchange) = self.exchanges.get_mut(source) else { return Ok(()) };
-        if !exchange.bind(binding.clone())? {
+        if !self.exchanges.bind(source, binding.clone())? {
             return Ok(());
         }
         if let Some(definition) = self.durable_binding(source, &binding) {
@@ -220,8 +221,7 @@ impl Vhost {
     ) {
         let binding =
             Binding { destination, key: key.into(), arguments: sorted_entries(arguments) };
-        let removed = self.exchanges.get_mut(source).is_some_and(|it| it.unbind(&binding));
-        if !removed {
+        if !self.exchanges.unbind(source, &binding) {
             return;
         }
         if let Some(definition) = self.durable_binding(source, &binding) {

@@ -43,6 +43,7 @@ impl FanOut {
         queues: Vec<QueueId>,
         then: Then,
     ) -> Self {
+        message.share();
         FanOut {
             message,
             expiration_ms,

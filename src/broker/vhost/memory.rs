@@ -16,7 +16,7 @@ use crate::broker::ids::{Position, QueueId};
 use crate::broker::paging::{MemoryShare, PageOrder, PageOwner};
 use crate::broker::queue::Queue;
 use crate::broker::queues::Queues;
-use crate::broker::ready::PageOut;
+use crate::broker::ready::{Entry, PageOut};
 use crate::broker::time::Time;
 
 /// What one order pages out at most, in bytes: a step of the store's thread.
@@ -54,6 +54,10 @@ pub(super) struct Memory {
     /// What transactions, delayed exchanges and unacknowledged deliveries of deleted queues have in
     /// memory, in bytes.
     elsewhere: u64,
+    /// How much of both is counted more than once, in bytes: messages that several queues have.
+    repeated: i64,
+    /// What is defined takes so much, in bytes.
+    definitions: u64,
     /// How much queues may have, if there is a disk for more.
     share: Option<MemoryShare>,
     /// Whether nothing is to be paged out since the disk has no room for it.
@@ -81,13 +85,29 @@ impl Memory {
         self.share = share;
     }
 
+    /// What exchanges, queues, bindings and clients take has changed, in bytes.
+    pub(super) fn set_definitions(&mut self, bytes: u64) {
+        self.definitions = bytes;
+    }
+
+    /// The share of queues beside what is defined.
+    fn share(&self) -> Option<MemoryShare> {
+        let MemoryShare { before_paging, before_consumers_wait, whole } = self.share?;
+        let left = whole.saturating_sub(self.definitions);
+        Some(MemoryShare {
+            before_paging: before_paging.min(left / 2),
+            before_consumers_wait: before_consumers_wait.min(left),
+            whole,
+        })
+    }
+
     pub(super) fn set_disk_full(&mut self, is_full: bool) {
         self.disk_is_full = is_full;
     }
 
     /// About how much memory messages take, in bytes.
     pub(super) fn messages(&self) -> u64 {
-        self.queued + self.elsewhere
+        (self.queued + self.elsewhere).saturating_add_signed(-self.repeated)
     }
 
     /// What is held outside of queues, in bytes.
@@ -103,6 +123,27 @@ impl Memory {
     /// Something outside of queues takes so many bytes less.
     pub(super) fn release(&mut self, bytes: u64) {
         self.elsewhere -= bytes;
+    }
+
+    /// How much of it is counted more than once, in bytes.
+    pub(super) fn repeated(&self) -> i64 {
+        self.repeated
+    }
+
+    /// So many bytes more are counted more than once.
+    pub(super) fn note_repeated(&mut self, bytes: i64) {
+        self.repeated += bytes;
+    }
+
+    /// A delivery of a queue that was deleted is settled.
+    pub(super) fn release_delivery(&mut self, entry: &Entry) {
+        self.elsewhere -= entry.weight();
+        self.repeated -= entry.message.note_uncounted() as i64;
+    }
+
+    /// What queues have in memory, in bytes.
+    fn taken(&self) -> u64 {
+        self.queued.saturating_add_signed(-self.repeated)
     }
 
     /// The sum of what queues took when they were measured last, in bytes.
@@ -139,8 +180,9 @@ impl Memory {
 
     /// A queue is deleted that took so much when it was measured last: nothing of it is in memory, and its
     /// pages go.
-    pub(super) fn remove_queue(&mut self, queue: &Queue, measured: u64) {
+    pub(super) fn remove_queue(&mut self, queue: &mut Queue, measured: u64) {
         self.queued -= measured;
+        self.repeated += queue.take_repeated();
         // What is delivered stays until it is settled.
         self.elsewhere += queue.unacknowledged_weight();
         let Some(owner) = queue.pages else { return };
@@ -166,7 +208,7 @@ impl Memory {
         }
         let mut is_unfinished = false;
         let may_page = !store_failed && !self.disk_is_full;
-        let share = self.share.filter(|share| may_page && self.queued > share.before_paging);
+        let share = self.share().filter(|share| may_page && self.taken() > share.before_paging);
         if let Some(share) = share {
             is_unfinished = self.page_out(now, queues, share.before_paging, &changed);
         }
@@ -192,6 +234,7 @@ impl Memory {
     fn measure(&mut self, queues: &mut Queues, id: QueueId) {
         if let Some(measured) = queues.measure(id) {
             self.queued = self.queued + measured.now - measured.before;
+            self.repeated += measured.repeated;
         }
     }
 
@@ -200,18 +243,18 @@ impl Memory {
     fn page_out(&mut self, now: Time, queues: &mut Queues, limit: u64, grown: &[QueueId]) -> bool {
         let mut paged = 0;
         for &id in grown {
-            if self.queued <= limit || paged >= BATCH_BYTES {
+            if self.taken() <= limit || paged >= BATCH_BYTES {
                 break;
             }
             paged += self.page_out_of(now, queues, id, limit);
         }
         // why: after a round in which nothing could go, there is no use in another before something
         // has grown.
-        if paged > 0 || self.queued > self.exhausted_at + limit / 8 {
+        if paged > 0 || self.taken() > self.exhausted_at + limit / 8 {
             self.remaining = queues.end();
         }
         for _ in 0..self.remaining.min(PLACES_A_BATCH) {
-            if self.queued <= limit || paged >= BATCH_BYTES {
+            if self.taken() <= limit || paged >= BATCH_BYTES {
                 break;
             }
             let place = if self.hand < queues.end() { self.hand } else { 0 };
@@ -224,12 +267,12 @@ impl Memory {
                 self.remaining = queues.end();
             }
         }
-        if self.queued <= limit {
+        if self.taken() <= limit {
             self.exhausted_at = 0;
             return false;
         }
         if self.remaining == 0 {
-            self.exhausted_at = self.queued;
+            self.exhausted_at = self.taken();
             return false;
         }
         true
@@ -277,19 +320,19 @@ impl Memory {
         }
         let Some(queue) = queues.get_mut(id) else { return };
         let Some(owner) = queue.pages else { return };
-        let has_room = self.share.is_none_or(|share| self.queued < share.before_paging);
+        let has_room = self.share().is_none_or(|share| self.taken() < share.before_paging);
         // why: a client that acknowledges nothing must not pull a backlog into memory. Each queue may
         // have its consumers' part of what there is; it goes on when some of that is settled.
         let consumers = queue.consumers.len() as u64;
         let is_urgent = need == Need::Now || queue.must_lose_head(now);
-        let must_starve = !is_urgent
-            && self.share.is_some_and(|MemoryShare { before_starving: most, .. }| {
+        let must_wait = !is_urgent
+            && self.share().is_some_and(|MemoryShare { before_consumers_wait: most, .. }| {
                 let part = most / (all_consumers.max(1) as u64) * consumers.max(1);
-                self.queued > most && queue.unacknowledged_weight() > part
+                self.taken() > most && queue.unacknowledged_weight() > part
             });
         let needs_head = is_urgent || queue.needs_head(now);
         let is_survey = !needs_head && queue.ready.head_is_unknown();
-        if must_starve || (is_survey && self.due >= DUE_BEFORE_SURVEY) {
+        if must_wait || (is_survey && self.due >= DUE_BEFORE_SURVEY) {
             if !std::mem::replace(&mut queue.waits_for_memory, true) {
                 self.waiting.push_back(id);
             }

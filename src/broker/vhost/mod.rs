@@ -22,6 +22,7 @@ mod commit;
 mod consume;
 mod dead_letters;
 mod define;
+mod definition_limits;
 mod delay;
 mod deliver;
 mod dispatch;
@@ -70,6 +71,7 @@ use super::exchange::{Exchange, ExchangeType, Exchanges};
 use super::expiry::{Deadline, Deadlines};
 pub use super::ids::ConnectionId;
 use super::ids::{ChannelId, DurableQueueId, Lsn, QueueId};
+use super::limits::DefinitionLimits;
 pub use super::notice::Notice;
 use super::paging::PageOrder;
 use super::policy::PolicySet;
@@ -88,6 +90,8 @@ pub struct VhostSettings {
     pub seed: u64,
     /// The policies that are in force from the beginning.
     pub policies: Arc<PolicySet>,
+    /// What clients may define.
+    pub limits: DefinitionLimits,
 }
 
 /// A virtual host.
@@ -138,6 +142,9 @@ pub struct Vhost {
     unclaimed_delayed_queues: Vec<DurableQueueId>,
     /// How many queues there may be, if that is limited.
     max_queues: Option<u64>,
+    /// What clients may define, and how much memory that may take in all, in bytes.
+    limits: DefinitionLimits,
+    max_definitions: u64,
     work: Work,
     statistics: MessageStatistics,
     default_exchange_statistics: ExchangeStatistics,
@@ -162,6 +169,8 @@ impl Vhost {
             watching_unacked: false,
             unclaimed_delayed_queues: Vec::new(),
             max_queues: None,
+            limits: settings.limits,
+            max_definitions: u64::MAX,
             work: Work::default(),
             statistics: MessageStatistics::default(),
             default_exchange_statistics: ExchangeStatistics::default(),
@@ -254,6 +263,7 @@ impl Vhost {
             self.flush_confirms(channel);
         }
         self.batch.confirming = confirming;
+        self.memory.set_definitions(self.definition_memory());
         let (consumers, failed) = (self.sessions.consumer_count(), self.journal.has_failed());
         if self.memory.finish_batch(now, &mut self.queues, consumers, failed) {
             self.deadlines.add(now, Deadline::Memory);
@@ -338,6 +348,9 @@ impl Vhost {
             assert_eq!(octets as u64, known, "unacked octets of queue {}", queue.name);
         }
         assert_eq!(self.queues.check(), self.memory.queued(), "what all queues take");
+        let not_measured: i64 = self.queues.iter().map(|(_, queue)| queue.repeated()).sum();
+        let repeated = self.memory.repeated() + not_measured;
+        assert_eq!(self.repeated(), repeated, "what is counted more than once");
         let transactions =
             self.sessions.channels().iter().filter_map(|(_, it)| it.transaction.as_ref());
         let publishes = transactions.flat_map(|it| &it.publishes).map(HeldPublish::weight);
@@ -347,6 +360,9 @@ impl Vhost {
             + self.work.held_weight();
         assert_eq!(elsewhere, self.memory.elsewhere(), "what no queue holds");
         assert_eq!(self.work.counted_weight(), self.work.weight(), "what work holds");
+        let (exchanges, sessions) = (&self.exchanges, &self.sessions);
+        assert_eq!(exchanges.counted_definition_weight(), exchanges.definition_weight());
+        assert_eq!(sessions.counted_definition_weight(), sessions.definition_weight());
         for (id, consumer) in self.sessions.consumers() {
             let counted = by_consumer.get(&id).copied().unwrap_or(0);
             assert_eq!(counted, consumer.unacknowledged, "unacked of consumer {}", consumer.tag);

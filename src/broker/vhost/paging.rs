@@ -1,5 +1,6 @@
 //! Messages between memory and disk: what goes out of a queue's head and comes back, and what waits for it.
 
+use hashbrown::HashSet;
 use leveret_codec::{Method, ShortStr};
 
 use super::memory::Need;
@@ -12,7 +13,9 @@ use crate::broker::ids::{ChannelId, ConnectionId, QueueId};
 use crate::broker::limits;
 use crate::broker::paging::{Kept, MemoryShare, Page, PageOwner, PagedMessage};
 use crate::broker::queue::Queue;
+use crate::broker::ready::Entry;
 use crate::broker::time::Time;
+use crate::broker::unacked::UnackedList;
 
 impl Vhost {
     /// How much memory messages may take; `None` when there is no disk for more.
@@ -201,5 +204,27 @@ impl Vhost {
             }
             Some(Kept::Paged { owner, position }) => self.memory.order_done(owner, position),
         }
+    }
+
+    /// How many bytes of messages are counted more than once, counted again: for tests.
+    pub(super) fn repeated(&self) -> i64 {
+        let mut seen = HashSet::new();
+        let mut repeated = 0;
+        let mut see = |entry: &Entry| {
+            let bytes = entry.message.as_bytes();
+            repeated += if seen.insert(bytes.as_ptr()) { 0 } else { bytes.len() as i64 };
+        };
+        for ready in self.queues.iter().map(|(_, it)| &it.ready).chain(self.work.discarded()) {
+            ready.iter().for_each(&mut see);
+        }
+        let mut see_all =
+            |list: &UnackedList| list.iter().for_each(|(_, unacked)| see(&unacked.entry));
+        for (_, channel) in self.sessions.channels().iter() {
+            see_all(&channel.unacked);
+            let held = channel.transaction.iter().flat_map(|it| &it.settlements);
+            held.for_each(|settlement| see_all(&settlement.deliveries));
+        }
+        self.work.deliveries().for_each(|(_, list)| see_all(list));
+        repeated
     }
 }

@@ -330,6 +330,7 @@ impl Vhost {
     ) -> bool {
         self.work.take(queues.len());
         self.work.dead_letters.set_width(queues.len());
+        message.share();
         let mut accepted = true;
         let mut placements = SmallVec::<[Placement; 1]>::new();
         let mut entries = SmallVec::<[(QueueId, Entry); 8]>::new();

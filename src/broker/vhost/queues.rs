@@ -100,6 +100,7 @@ impl Vhost {
         arguments: QueueArguments,
     ) -> Checked<QueueId> {
         let exclusive = owner.is_some();
+        self.check_may_define(arguments.raw.as_table())?;
         let of = Resource::queue(&name, &self.name);
         arguments.check_properties(&of, durable, exclusive, auto_delete)?;
         if arguments.queue_type == QueueType::Stream {
@@ -210,10 +211,10 @@ impl Vhost {
 
     /// Deletes a queue with its messages and bindings; its consumers are told.
     pub(super) fn delete_queue(&mut self, id: QueueId) {
-        let Some((queue, measured)) = self.queues.remove(id) else { return };
+        let Some((mut queue, measured)) = self.queues.remove(id) else { return };
         self.batch.run.end();
         self.deadlines.remove(queue.armed, Deadline::Queue(id));
-        self.memory.remove_queue(&queue, measured);
+        self.memory.remove_queue(&mut queue, measured);
         if let Some(id) = queue.durable {
             self.journal.record(Record::QueueDeleted { id });
         }
@@ -277,6 +278,7 @@ impl Vhost {
         self.may_with_topic(via, Permission::Read, source, key)?;
         let queue = self.existing_queue(&name)?;
         self.check_access(queue, via)?;
+        self.check_may_define(bind.arguments)?;
         self.bind(source, Destination::Queue(queue), key, bind.arguments)?;
         if !bind.nowait {
             self.sessions.reply(via.connection, via.number, &queue::BindOk {});

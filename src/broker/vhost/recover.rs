@@ -119,7 +119,7 @@ impl Vhost {
         for message in recovered.messages {
             let priority = queue.priority_of(&message.message);
             let delivered = recovered.delivered.iter().find(|(of, _)| *of == priority);
-            let returns = queue.ready.known_returns(message.position);
+            let returns = queue.ready.take_known_returns(message.position);
             let redelivered =
                 returns > 0 || delivered.is_some_and(|(_, through)| message.position <= *through);
             let entry = Entry {

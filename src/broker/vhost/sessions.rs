@@ -29,6 +29,8 @@ pub(super) struct Sessions {
     reply_addresses: HashMap<ShortString, ChannelId>,
     /// How many channels each user has open, those that have any.
     channels_of_users: HashMap<String, usize>,
+    /// What clients, channels and consumers take without messages, in bytes.
+    definitions: u64,
 }
 
 /// A channel of a client, found for a command.
@@ -41,11 +43,26 @@ pub(super) struct ChannelRef {
 
 impl Sessions {
     pub(super) fn insert_client(&mut self, client: Client) -> ConnectionId {
+        self.definitions += client.weight();
         self.clients.insert(client)
     }
 
     pub(super) fn remove_client(&mut self, id: ConnectionId) {
-        self.clients.remove(id);
+        if let Some(client) = self.clients.remove(id) {
+            self.definitions -= client.weight();
+        }
+    }
+
+    /// What clients, channels and consumers take without messages, in bytes.
+    pub(super) fn definition_weight(&self) -> u64 {
+        self.definitions
+    }
+
+    /// The same, counted again: for tests.
+    pub(super) fn counted_definition_weight(&self) -> u64 {
+        let clients = self.clients.iter().map(|(_, client)| client.weight());
+        let consumers = self.consumers.iter().map(|(_, consumer)| consumer.weight());
+        clients.chain(consumers).sum::<u64>() + self.channels.len() as u64 * Channel::BYTES
     }
 
     pub(super) fn client(&self, id: ConnectionId) -> Option<&Client> {
@@ -78,6 +95,7 @@ impl Sessions {
     pub(super) fn insert_channel(&mut self, connection: ConnectionId, number: u16) {
         let Some(client) = self.clients.get_mut(connection) else { return };
         let channel = self.channels.insert(Channel::new(connection, number));
+        self.definitions += Channel::BYTES;
         client.channels.insert(number, channel);
         match self.channels_of_users.get_mut(&client.user().name) {
             Some(channels) => *channels += 1,
@@ -120,7 +138,9 @@ impl Sessions {
     }
 
     pub(super) fn remove_channel(&mut self, id: ChannelId) -> Option<Channel> {
-        self.channels.remove(id)
+        let channel = self.channels.remove(id)?;
+        self.definitions -= Channel::BYTES;
+        Some(channel)
     }
 
     pub(super) fn channel(&self, id: ChannelId) -> Option<&Channel> {
@@ -152,6 +172,7 @@ impl Sessions {
     pub(super) fn insert_consumer(&mut self, consumer: Consumer) -> Option<ConsumerId> {
         let channel = self.channels.get_mut(consumer.channel)?;
         let tag = consumer.tag.clone();
+        self.definitions += consumer.weight();
         let id = self.consumers.insert(consumer);
         channel.consumers.insert(tag, id);
         Some(id)
@@ -160,6 +181,7 @@ impl Sessions {
     /// Takes a consumer out; its channel knows it no longer.
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {
         let consumer = self.consumers.remove(id)?;
+        self.definitions -= consumer.weight();
         if let Some(channel) = self.channels.get_mut(consumer.channel) {
             channel.consumers.remove(consumer.tag.as_bytes());
             if let Standing::BehindChannel(place) = consumer.standing {

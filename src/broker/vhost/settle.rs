@@ -215,7 +215,7 @@ impl Vhost {
     ) -> Option<QueueId> {
         let Unacked { queue: id, mut entry, .. } = delivery;
         let Some(queue) = self.queues.get_mut(id) else {
-            self.memory.release(entry.weight());
+            self.memory.release_delivery(&entry);
             return None;
         };
         queue.note_settled(&entry);

@@ -58,10 +58,8 @@ impl Vhost {
         while !self.work.is_exhausted() {
             let (source, key, arguments) = unbinding.bindings.pop_first()?;
             self.work.take(STEPS);
-            if let Some(exchange) = self.exchanges.get_mut(source) {
-                exchange.unbind(&Binding { destination, key, arguments });
-                self.auto_delete_exchange(source);
-            }
+            self.exchanges.unbind(source, &Binding { destination, key, arguments });
+            self.auto_delete_exchange(source);
         }
         (!unbinding.bindings.is_empty()).then_some(unbinding)
     }
@@ -81,11 +79,10 @@ impl Vhost {
                 if let Some((source, key, arguments)) = deleted.incoming.pop_first() {
                     let destination = Destination::Exchange(id);
                     let binding = Binding { destination, key, arguments };
-                    if let Some(exchange) = self.exchanges.get_mut(source) {
-                        exchange.unbind(&binding);
-                        if exchange.auto_delete && exchange.is_unused() {
-                            deleted.going.push(source);
-                        }
+                    self.exchanges.unbind(source, &binding);
+                    let other = self.exchanges.get(source);
+                    if other.is_some_and(|it| it.auto_delete && it.is_unused()) {
+                        deleted.going.push(source);
                     }
                     continue;
                 }

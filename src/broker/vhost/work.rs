@@ -147,12 +147,17 @@ impl Work {
         self.weight -= bytes;
     }
 
+    /// What is left of queues that were deleted: for tests.
+    pub(super) fn discarded(&self) -> impl Iterator<Item = &Ready> {
+        self.tasks.iter().filter_map(|(task, _)| match task {
+            Task::Discard(ready) => Some(&**ready),
+            _ => None,
+        })
+    }
+
     /// What the messages in it weigh that it is to count, in bytes: for tests.
     pub(super) fn counted_weight(&self) -> u64 {
-        let discarded = self.tasks.iter().map(|(task, _)| match task {
-            Task::Discard(ready) => ready.weight(),
-            _ => 0,
-        });
+        let discarded = self.discarded().map(Ready::weight);
         let fan_outs = self.fan_outs.iter().map(FanOut::weight);
         discarded.chain(fan_outs).sum::<u64>() + self.dead_letters.weight()
     }
@@ -283,12 +288,17 @@ impl Vhost {
 
     /// Frees the messages of a queue that was deleted.
     fn discard_on(&mut self, mut ready: Box<Ready>) -> Option<Box<Ready>> {
+        let mut is_done = false;
         while !self.work.is_exhausted() {
-            let entry = ready.pop_any()?;
+            let Some(entry) = ready.pop_any() else {
+                is_done = true;
+                break;
+            };
             self.work.remove_weight(entry.weight());
             self.work.take(1);
         }
-        Some(ready)
+        self.memory.note_repeated(ready.take_repeated());
+        (!is_done).then_some(ready)
     }
 }
 

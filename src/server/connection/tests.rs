@@ -14,6 +14,7 @@ use super::*;
 use crate::broker::time::Time;
 use crate::broker::vhost::Vhost;
 use crate::clock::ManualClock;
+use crate::handle::VhostHandle;
 use crate::store::MemoryDisk;
 use crate::vhosts::MemoryPlan;
 
@@ -44,7 +45,8 @@ impl Broker {
     fn with(max_connections: Option<usize>, max_pending: usize) -> Self {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000_000)));
         let disk = Arc::new(MemoryDisk::default());
-        let memory = MemoryPlan { limit: u64::MAX, has_disk: false };
+        let memory =
+            MemoryPlan { limit: u64::MAX, has_disk: false, definitions: Default::default() };
         let (vhosts, _) =
             Vhosts::start(disk, memory, clock.clone(), Some(1), &[], &[], false).unwrap();
         let (stopping, stopped) = watch::channel(false);
@@ -323,7 +325,9 @@ async fn what_a_client_has_got_takes_no_memory() {
         readers.push(reader);
     }
     // Each has less than the core is told of at once.
-    assert_eq!(broker.context.vhosts.memory_used(), 0);
+    let defined = |handle: &VhostHandle| handle.read(Vhost::definition_memory);
+    let defined: u64 = broker.context.vhosts.running().iter().map(|(_, it)| defined(it)).sum();
+    assert_eq!(broker.context.vhosts.memory_used(), defined);
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,6 +383,29 @@ async fn when_the_broker_holds_too_many_unfinished_messages_the_largest_goes() {
     small.send(&part).await;
     sleep(Duration::from_secs(1)).await;
     assert!(poll!(Box::pin(small.frame())).is_pending(), "the small one is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_holds_the_most_goes_though_it_asks_for_no_more() {
+    let broker = Broker::with(None, 1 << 20);
+    let mut begun = encoded(1, &to_q());
+    encode::content_header(&mut begun, 1, 100 << 20, &[0, 0]);
+    let mut part = Vec::new();
+    encode::body(&mut part, 1, &[0; 100_000], 131_072);
+    let mut idle = broker.client(0).await;
+    idle.send(&begun).await;
+    for _ in 0..7 {
+        idle.send(&part).await;
+    }
+    let mut others = Vec::new();
+    for _ in 0..7 {
+        let mut other = broker.client(0).await;
+        other.send(&[begun.clone(), part.clone()].concat()).await;
+        others.push(other);
+    }
+    let told = idle.method().await;
+    assert_eq!(told, "506 RESOURCE_ERROR - too many octets of unfinished messages");
+    assert!(broker.context.partial_messages.bytes() <= 1 << 20);
 }
 
 #[tokio::test(start_paused = true)]

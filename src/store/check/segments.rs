@@ -8,9 +8,9 @@ use crate::broker::record::Position;
 use super::super::files::Files;
 use super::super::format::{Fields, Malformed, parse_message};
 use super::super::framing::{Gap, HEADER_LENGTH, Item};
-use super::super::range_set::RangeSet;
 use super::super::report::Damage;
 use super::super::segment::{Segment, header};
+use crate::broker::range_set::RangeSet;
 
 /// What was found of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,13 +9,13 @@ use super::super::error::StoreError;
 use super::super::files::Files;
 use super::super::format::{Fields, Malformed, parse_message, payload_body_length};
 use super::super::framing::Item;
-use super::super::range_set::RangeSet;
 use super::super::report::Report;
 use super::super::segment::{self, Kind, QUEUES, Segment};
 use super::super::segment_reader::SegmentReader;
 use super::super::state::{Queue, State};
 use super::Meter;
 use super::settlements::{self, Settlements};
+use crate::broker::range_set::RangeSet;
 
 /// Notes which queues have a directory.
 pub(super) fn find_directories(files: &Files, state: &mut State) -> Result<(), StoreError> {
@@ -184,14 +184,34 @@ pub(super) fn sort_out_directories(
             report.damaged(&directory, 0, 0, "belongs to no queue; left alone");
             continue;
         };
-        for name in files.list(&directory)? {
-            let Some(number) = segment::parse_file_name(&name) else { continue };
-            if queue.segments.iter().all(|segment| segment.number != number) {
-                files.remove(&format!("{directory}/{name}"))?;
-            }
-        }
+        remove_unnamed(files, &directory, queue)?;
     }
     state.doomed.retain(|id| state.directories.contains(id));
+    Ok(())
+}
+
+/// Removes the files of a queue that are none of its segments, if it has a directory.
+pub(super) fn clear_directory(
+    files: &Files,
+    state: &State,
+    id: DurableQueueId,
+) -> Result<(), StoreError> {
+    match state.queues.get(&id) {
+        Some(queue) if state.directories.contains(&id) => {
+            let directory = segment::directory(files, PageOwner::Durable(id), Kind::Durable);
+            remove_unnamed(files, &directory, queue)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_unnamed(files: &Files, directory: &str, queue: &Queue) -> Result<(), StoreError> {
+    for name in files.list(directory)? {
+        let Some(number) = segment::parse_file_name(&name) else { continue };
+        if queue.segments.iter().all(|segment| segment.number != number) {
+            files.remove(&format!("{directory}/{name}"))?;
+        }
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::broker::record::{Lsn, Placement, Record, RecoveredMessage};
 
+use super::super::appending::Unsynced;
 use super::super::disk::VERSION;
 use super::super::error::{During, StoreError};
 use super::super::files::Files;
@@ -12,7 +13,8 @@ use super::super::framing::{Gap, GapEnd, HEADER_LENGTH, Header, Item, frame_leng
 use super::super::log::{self, LOG, Log, LogFile, MAGIC};
 use super::super::report::Report;
 use super::super::state::State;
-use super::{Messages, Meter};
+use super::Meter;
+use super::in_log::MessagesInLog;
 
 /// What the catalog covers.
 #[derive(Clone, Copy)]
@@ -27,11 +29,10 @@ pub(super) struct Known {
 pub(super) fn replay(
     files: &Files,
     state: &mut State,
-    messages: &mut Messages,
     report: &mut Report,
     meter: &mut Meter<'_>,
     known: Known,
-) -> Result<Log, StoreError> {
+) -> Result<Replayed, StoreError> {
     let names = files.list(LOG)?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| log::parse_file_name(name)).collect();
     for &number in &numbers {
@@ -40,7 +41,8 @@ pub(super) fn replay(
     let mut replay = Replay {
         files,
         state,
-        messages,
+        messages: MessagesInLog::new(files.options.start_bytes),
+        unsynced: Unsynced::default(),
         report,
         meter,
         known,
@@ -52,24 +54,34 @@ pub(super) fn replay(
         replay.file(number, numbers.get(index + 1).copied())?;
     }
     let last = replay.reached.max(known.defined);
-    let kept = replay.kept;
-    match kept.back() {
-        Some(file) if replay.can_go_on && file.last == last => {
-            Log::resume(files, kept, last, known.moved)
+    let Replay { kept, can_go_on, messages, unsynced, .. } = replay;
+    let log = match kept.back() {
+        Some(file) if can_go_on && file.last == last => {
+            Log::resume(files, kept, last, known.moved)?
         }
         // why: records behind damage, or with numbers missing before them, are easier to tell
         // from it in a file of their own.
         _ => {
             let number = numbers.last().map_or(1, |number| number + 1);
-            Log::begin(files, kept, number, last, known.moved)
+            Log::begin(files, kept, number, last, known.moved)?
         }
-    }
+    };
+    Ok(Replayed { log, messages, unsynced })
+}
+
+/// What the log has.
+pub(super) struct Replayed {
+    pub(super) log: Log,
+    pub(super) messages: MessagesInLog,
+    /// Segments that messages were moved to.
+    pub(super) unsynced: Unsynced,
 }
 
 struct Replay<'a, 'b> {
     files: &'a Files,
     state: &'a mut State,
-    messages: &'a mut Messages,
+    messages: MessagesInLog,
+    unsynced: Unsynced,
     report: &'a mut Report,
     meter: &'a mut Meter<'b>,
     known: Known,
@@ -147,6 +159,7 @@ impl Replay<'_, '_> {
                     }
                     file.last = Lsn(key);
                     self.record(path, offset, file, payload);
+                    self.messages.make_room(self.files, self.state, &mut self.unsynced)?;
                 }
                 Item::Damage(found) => gap = Some(found),
                 Item::End => break,
@@ -199,8 +212,11 @@ impl Replay<'_, '_> {
                     Some(message) => message,
                     None => message.insert(parse_message(enqueued.message)?),
                 };
+                if enqueued.placements.len() > 1 {
+                    message.share();
+                }
                 let message = RecoveredMessage { position, expires_at, message: message.clone() };
-                self.messages.entry(id).or_default().insert(position, message);
+                self.messages.insert(id, message);
             }
             queue.enqueue(position, log_file);
         }
@@ -212,12 +228,11 @@ impl Replay<'_, '_> {
         self.state.apply(record, log_file);
         match record {
             Record::Settled { queue, first, last } if first <= last => {
-                if let Some(messages) = self.messages.get_mut(queue) {
-                    messages.extract_if(first..=last, |_, _| true).for_each(drop);
-                }
+                self.messages.settle(*queue, *first, *last);
             }
             Record::QueueDeleted { id } => {
-                self.messages.remove(id);
+                self.messages.remove(*id);
+                self.unsynced.forget_queue(*id);
             }
             _ => {}
         }

@@ -5,7 +5,8 @@ use crate::broker::record::DurableQueueId;
 use super::model::{assert_same, declared_queue, enqueued, page_in_all, unrecorded};
 use super::*;
 
-const SMALL: Options = Options { log_file_bytes: 8192, log_files: 2, segment_bytes: 4096 };
+const SMALL: Options =
+    Options { log_file_bytes: 8192, log_files: 2, segment_bytes: 4096, start_bytes: u64::MAX };
 
 /// How many bytes the disk may have beside a small factor of what lives: the log and a file of it
 /// to come, as much waste as begins a compaction, a catalog twice, and segments being written.

@@ -370,7 +370,8 @@ fn another_format_is_refused() {
 /// segment is settled. Returns the positions that live.
 fn with_gaps(disk: &MemoryDisk) -> Vec<Position> {
     let owner = PageOwner::Durable(QUEUE);
-    let options = Options { log_file_bytes: 1000, log_files: 2, segment_bytes: 10_000 };
+    let options =
+        Options { log_file_bytes: 1000, log_files: 2, segment_bytes: 10_000, ..Options::default() };
     let (mut store, ..) = Store::open(Arc::new(disk.clone()), options).unwrap();
     let queues = [QUEUE, OTHER].map(|id| Record::QueueDeclared(declared_queue(id.0)));
     store.write(&queues).unwrap();

@@ -65,7 +65,7 @@ impl Disk for CountingDisk {
 }
 
 fn options(log_file_bytes: u64, segment_bytes: u64) -> Options {
-    Options { log_file_bytes, log_files: 2, segment_bytes }
+    Options { log_file_bytes, log_files: 2, segment_bytes, ..Options::default() }
 }
 
 /// A store with one queue on a disk, and what is read from the disk.
@@ -428,4 +428,38 @@ fn a_start_reads_nothing_of_what_lies_whole_in_segments() {
     assert_eq!(report.messages, 20_000 - 50);
     let end = told.last().unwrap();
     assert!(end.total_bytes >= in_log && end.done_bytes == end.total_bytes, "{told:?}");
+}
+
+#[test]
+fn a_start_holds_no_more_of_the_log_than_it_may_and_loses_nothing() {
+    let mut disk = MemoryDisk::default();
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    let (queue, other) = (declared_queue(1), declared_queue(2));
+    let declared = [&queue, &other].map(|queue| Record::QueueDeclared(queue.clone()));
+    store.write(&declared).unwrap();
+    for position in 1..=200 {
+        store.write(&[enqueued(&[(QUEUE, position)], 100)]).unwrap();
+        if position % 50 == 0 {
+            store.write(&[enqueued(&[(other.id, position)], 100)]).unwrap();
+        }
+    }
+    store.write(&[Record::Settled { queue: QUEUE, first: 20, last: 29 }]).unwrap();
+    drop(store);
+    let options = Options { start_bytes: 10_000, ..Options::default() };
+    for _ in 0..3 {
+        let (mut store, mut recovered, report) =
+            Store::open(Arc::new(disk.clone()), options).unwrap();
+        assert!(report.cuts.is_empty(), "{report}");
+        assert_eq!(report.messages, 194);
+        let held = recovered.queues.iter().map(|queue| queue.messages.len()).sum::<usize>();
+        assert!((1..40).contains(&held), "{held} messages");
+        super::model::warm_up(&mut store, &mut recovered);
+        let positions = |queue: usize| -> Vec<_> {
+            recovered.queues[queue].messages.iter().map(|message| message.position).collect()
+        };
+        assert_eq!(positions(0), (1..20).chain(30..=200).collect::<Vec<_>>());
+        assert_eq!(positions(1), [50, 100, 150, 200]);
+        // What was moved is not synced.
+        disk = disk.crash(|path, most| if path.ends_with('/') { most } else { 0 });
+    }
 }

@@ -7,7 +7,8 @@ use super::*;
 
 const QUEUE: DurableQueueId = DurableQueueId(1);
 const OWNER: PageOwner = PageOwner::Durable(QUEUE);
-const OPTIONS: Options = Options { log_file_bytes: 2000, log_files: 2, segment_bytes: 1000 };
+const OPTIONS: Options =
+    Options { log_file_bytes: 2000, log_files: 2, segment_bytes: 1000, start_bytes: u64::MAX };
 
 fn is_no_room<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::NoRoom { .. }))

@@ -40,6 +40,7 @@ fn live(seed: u64) {
         log_file_bytes: 100 + dice.below(1500),
         log_files: dice.below(4) as usize,
         segment_bytes: if dice.one_in(2) { 3000 } else { 100 + dice.below(1500) },
+        start_bytes: if dice.one_in(2) { u64::MAX } else { dice.below(3000) },
     };
     let mut life = Life {
         options,

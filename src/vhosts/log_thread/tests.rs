@@ -18,7 +18,12 @@ use crate::outbox::Outbox;
 use crate::store::{MemoryDisk, Options};
 
 const SEGMENT: u64 = 64 * 1024;
-const OPTIONS: Options = Options { log_file_bytes: SEGMENT, log_files: 1, segment_bytes: SEGMENT };
+const OPTIONS: Options = Options {
+    log_file_bytes: SEGMENT,
+    log_files: 1,
+    segment_bytes: SEGMENT,
+    start_bytes: u64::MAX,
+};
 const Q: ShortStr<'static> = ShortStr::from_static("q");
 /// Delivery-mode 2 alone.
 const PERSISTENT: &[u8] = &[0x10, 0, 2];

@@ -6,11 +6,11 @@
 
 use roaring::RoaringTreemap;
 
-use crate::broker::record::Position;
+use super::ids::Position;
 
 /// A set of positions.
 #[derive(Clone, Debug)]
-pub(super) struct RangeSet {
+pub struct RangeSet {
     shape: Shape,
     count: u64,
 }
@@ -30,16 +30,17 @@ impl Default for RangeSet {
 
 impl RangeSet {
     /// How many positions are in it.
-    pub(super) fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         self.count
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// The lowest position.
-    pub(super) fn first(&self) -> Option<Position> {
+    pub fn first(&self) -> Option<Position> {
         match &self.shape {
             _ if self.count == 0 => None,
             Shape::Run(first, _) => Some(*first),
@@ -48,7 +49,7 @@ impl RangeSet {
     }
 
     /// The highest position.
-    pub(super) fn last(&self) -> Option<Position> {
+    pub fn last(&self) -> Option<Position> {
         match &self.shape {
             _ if self.count == 0 => None,
             Shape::Run(_, last) => Some(*last),
@@ -56,7 +57,8 @@ impl RangeSet {
         }
     }
 
-    pub(super) fn contains(&self, position: Position) -> bool {
+    /// Whether it has this position.
+    pub fn contains(&self, position: Position) -> bool {
         match &self.shape {
             _ if self.count == 0 => false,
             Shape::Run(first, last) => (*first..=*last).contains(&position),
@@ -65,11 +67,7 @@ impl RangeSet {
     }
 
     /// Those of its positions that lie from `first` to `last`, rising.
-    pub(super) fn within(
-        &self,
-        first: Position,
-        last: Position,
-    ) -> impl Iterator<Item = Position> + '_ {
+    pub fn within(&self, first: Position, last: Position) -> impl Iterator<Item = Position> + '_ {
         let (run, bitmap) = match &self.shape {
             _ if self.count == 0 => (None, None),
             Shape::Run(run_first, run_last) => {
@@ -85,7 +83,7 @@ impl RangeSet {
     }
 
     /// Adds the positions from `first` to `last`; returns how many were not in it before.
-    pub(super) fn insert(&mut self, first: Position, last: Position) -> u64 {
+    pub fn insert(&mut self, first: Position, last: Position) -> u64 {
         if first > last {
             return 0;
         }
@@ -108,7 +106,7 @@ impl RangeSet {
     }
 
     /// Takes out the positions from `first` to `last`; returns how many were in it.
-    pub(super) fn remove(&mut self, first: Position, last: Position) -> u64 {
+    pub fn remove(&mut self, first: Position, last: Position) -> u64 {
         let before = self.count;
         if first > last || before == 0 {
             return 0;
@@ -134,6 +132,32 @@ impl RangeSet {
             }
         }
         before - self.count
+    }
+
+    /// Takes out the positions from `first` on, which are given back.
+    pub fn split_off(&mut self, first: Position) -> RangeSet {
+        let mut upper = self.clone();
+        if let Some(before) = first.checked_sub(1) {
+            upper.remove(0, before);
+        }
+        self.remove(first, Position::MAX);
+        upper
+    }
+
+    /// Adds all positions of another set.
+    pub fn append(&mut self, other: RangeSet) {
+        match other.shape {
+            _ if other.count == 0 => {}
+            _ if self.count == 0 => *self = other,
+            Shape::Run(first, last) => {
+                self.insert(first, last);
+            }
+            Shape::Bitmap(bitmap) => {
+                let positions = self.bitmap();
+                *positions |= *bitmap;
+                self.count = positions.len();
+            }
+        }
     }
 
     fn bitmap(&mut self) -> &mut RoaringTreemap {
@@ -183,6 +207,13 @@ mod tests {
                 for position in 0..60 {
                     prop_assert_eq!(set.contains(position), model.contains(&position));
                 }
+                let (mut lower, upper) = (set.clone(), model.split_off(&(first + 3)));
+                let mut split = lower.split_off(first + 3);
+                prop_assert_eq!((lower.len(), split.len()), (model.len() as u64, upper.len() as u64));
+                prop_assert_eq!(split.first(), upper.first().copied());
+                split.append(lower);
+                model.extend(upper);
+                prop_assert_eq!(split.within(0, 60).collect::<Vec<_>>(), Vec::from_iter(model.iter().copied()));
                 let within: Vec<_> = set.within(first, first + 9).collect();
                 let expected: Vec<_> = model.range(first..=first + 9).copied().collect();
                 prop_assert_eq!(within, expected);
