@@ -132,7 +132,7 @@ impl Model {
                 self.let_expire(name);
             }
             // rabbitmq: an expired message that becomes the head expires then and there. Here that is
-            // seen at the end of the input, and a limit may take it before.
+            // seen once a limit has taken what is too much, or at the end of the input.
             self.keep_limit(name);
         }
     }
@@ -165,8 +165,11 @@ impl Model {
         let (Some(max), false) = (queue.rules.max_length, queue.rules.rejects) else { return };
         let excess = queue.ready.len().saturating_sub(max);
         let dropped: Vec<_> = queue.ready.drain(..excess).collect();
-        for copy in dropped {
-            self.dead_letter(name, &copy, "maxlen");
+        for copy in &dropped {
+            self.dead_letter(name, copy, "maxlen");
+        }
+        if !dropped.is_empty() {
+            self.let_expire(name);
         }
     }
 
