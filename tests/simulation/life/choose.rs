@@ -177,6 +177,7 @@ impl Life {
         }
         let shared = self.model.queues.values().filter(|queue| queue.owner.is_none());
         let shared = shared.filter(|queue| !takes_dead_letters(queue.kind.name));
+        let shared = shared.filter(|queue| self.may_expire_in(queue.kind.name));
         let queues: Vec<&'static str> = shared.map(|queue| queue.kind.name).collect();
         (!queues.is_empty()).then(|| Destination::Queue(*self.dice.pick(&queues)))
     }
@@ -203,6 +204,14 @@ impl Life {
         (!from.is_empty()).then(|| self.dice.pick(&from).clone())
     }
 
+    /// Whether messages with a time to expire may come to a queue.
+    ///
+    /// why: when the consumer that is served alone goes with its client, the next one is served before what came
+    /// back. Whether one on the disk has expired by then, before others come in front of it, depends on its page.
+    fn may_expire_in(&self, queue: &str) -> bool {
+        self.memory.is_none() || !kind(queue).single_active
+    }
+
     fn choose_publish(&mut self, at: At, queue: &'static str) -> Request {
         self.next_body += 1;
         let mut content = Content { body: format!("m{}", self.next_body), ..Content::default() };
@@ -214,7 +223,9 @@ impl Life {
             // Now and then one that may not be there.
             let other = self.dice.one_in(15).then(|| *self.dice.pick(&self.world.queues));
             let other = other.filter(|name| !takes_dead_letters(name));
-            content.key = other.unwrap_or(queue).to_owned();
+            let queue = other.unwrap_or(queue);
+            content.key = queue.to_owned();
+            content.expiration_ms = content.expiration_ms.filter(|_| self.may_expire_in(queue));
             if self.dice.one_in(20) {
                 // A few of these fill an outbox.
                 content.body.push_str(&"x".repeat(400_000));
