@@ -13,7 +13,8 @@ use hashbrown::HashMap;
 pub struct Bag<T> {
     values: Vec<T>,
     /// Where each stands, in a long list.
-    places: HashMap<T, usize>,
+    // why: boxed, since most lists are short, and many of them are passed on the way to one.
+    places: Option<Box<HashMap<T, usize>>>,
 }
 
 /// A list of no more than this is searched.
@@ -21,7 +22,7 @@ const SHORT: usize = 32;
 
 impl<T> Default for Bag<T> {
     fn default() -> Self {
-        Bag { values: Vec::new(), places: HashMap::new() }
+        Bag { values: Vec::new(), places: None }
     }
 }
 
@@ -31,13 +32,13 @@ impl<T: Clone + Eq + Hash> Bag<T> {
         if self.place(&value).is_some() {
             return false;
         }
+        if let Some(places) = &mut self.places {
+            places.insert(value.clone(), self.values.len());
+        }
         self.values.push(value);
-        if self.values.len() == SHORT + 1 {
-            self.places =
-                self.values.iter().cloned().enumerate().map(|(at, it)| (it, at)).collect();
-        } else if self.values.len() > SHORT {
-            let last = self.values.len() - 1;
-            self.places.insert(self.values[last].clone(), last);
+        if self.places.is_none() && self.values.len() > SHORT {
+            let places = self.values.iter().cloned().enumerate().map(|(at, it)| (it, at));
+            self.places = Some(Box::new(places.collect()));
         }
         true
     }
@@ -47,21 +48,20 @@ impl<T: Clone + Eq + Hash> Bag<T> {
         let Some(place) = self.place(value) else { return false };
         self.values.swap_remove(place);
         if self.values.len() <= SHORT {
-            self.places = HashMap::new();
-            return true;
-        }
-        self.places.remove(value);
-        if let Some(moved) = self.values.get(place) {
-            self.places.insert(moved.clone(), place);
+            self.places = None;
+        } else if let Some(places) = &mut self.places {
+            places.remove(value);
+            if let Some(moved) = self.values.get(place) {
+                places.insert(moved.clone(), place);
+            }
         }
         true
     }
 
     fn place(&self, value: &T) -> Option<usize> {
-        if self.values.len() <= SHORT {
-            self.values.iter().position(|other| other == value)
-        } else {
-            self.places.get(value).copied()
+        match &self.places {
+            Some(places) => places.get(value).copied(),
+            None => self.values.iter().position(|other| other == value),
         }
     }
 }

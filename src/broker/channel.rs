@@ -17,8 +17,8 @@ use super::confirm::Confirms;
 use super::ids::{ConnectionId, ConsumerId, QueueId};
 use super::line::Line;
 use super::statistics::MessageStatistics;
-use super::transaction::Transaction;
-use super::unacked::UnackedList;
+use super::transaction::{Outcome, Transaction};
+use super::unacked::{Unacked, UnackedList};
 
 /// Whether a channel is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,12 @@ impl Channel {
 
     /// About how much memory one takes without what it has, with its places among others, in bytes.
     pub const BYTES: u64 = 600;
+
+    /// A delivery is settled.
+    pub fn note_settled(&mut self, delivery: &Unacked, outcome: Outcome) {
+        self.unacked_of_consumers -= usize::from(delivery.consumer.is_some());
+        self.statistics.ack += u64::from(outcome == Outcome::Done);
+    }
 
     /// The tag of the next delivery, counted from 1.
     pub fn next_delivery_tag(&mut self) -> u64 {

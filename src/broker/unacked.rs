@@ -32,21 +32,27 @@ pub struct Unacked {
 pub struct UnackedList {
     chunks: VecDeque<Chunk>,
     live: usize,
+    /// The places of a chunk that is gone, for the next one; none while there are no deliveries.
+    spare: VecDeque<Slot>,
 }
+
+/// A tag and its delivery, until that is taken.
+type Slot = (u64, Option<Unacked>);
 
 /// How many places a chunk has at most.
 const CHUNK: usize = 512;
 
 #[derive(Debug, Default)]
 struct Chunk {
-    slots: VecDeque<(u64, Option<Unacked>)>,
+    slots: VecDeque<Slot>,
     live: usize,
 }
 
 impl UnackedList {
     /// One delivery.
     pub fn of(tag: u64, delivery: Unacked) -> Self {
-        UnackedList { chunks: VecDeque::from([Chunk::of(tag, delivery)]), live: 1 }
+        let chunks = VecDeque::from([Chunk::of(tag, delivery)]);
+        UnackedList { chunks, live: 1, spare: VecDeque::new() }
     }
 
     /// How many there are.
@@ -59,13 +65,24 @@ impl UnackedList {
         self.live == 0
     }
 
+    /// The tag of the last one, or a higher one.
+    pub fn last_tag(&self) -> Option<u64> {
+        self.chunks.back().and_then(Chunk::last_tag)
+    }
+
     /// Adds a delivery; its tag must be higher than all before.
     pub fn push(&mut self, tag: u64, delivery: Unacked) {
         debug_assert!(self.last_tag().is_none_or(|last| last < tag), "tags only rise");
         self.live += 1;
         match self.chunks.back_mut() {
             Some(chunk) if chunk.slots.len() < CHUNK => chunk.push_back(tag, delivery),
-            _ => self.chunks.push_back(Chunk::of(tag, delivery)),
+            Some(_) => {
+                let mut slots = std::mem::take(&mut self.spare);
+                slots.reserve_exact(CHUNK);
+                slots.push_back((tag, Some(delivery)));
+                self.chunks.push_back(Chunk { slots, live: 1 });
+            }
+            None => self.chunks.push_back(Chunk::of(tag, delivery)),
         }
     }
 
@@ -82,6 +99,25 @@ impl UnackedList {
             chunk.sweep();
         }
         Some(delivery)
+    }
+
+    /// How many there are at most of this tag and lower ones; none unless the tag itself is there.
+    pub fn count_through(&self, tag: u64) -> Option<usize> {
+        let (index, slot) = self.find(tag)?;
+        self.chunks[index].slots[slot].1.as_ref()?;
+        let before: usize = self.chunks.iter().take(index).map(|chunk| chunk.live).sum();
+        Some(before + slot + 1)
+    }
+
+    /// Takes the first one if it has this tag or a lower one.
+    pub fn pop_through(&mut self, tag: u64) -> Option<Unacked> {
+        let first = loop {
+            match self.chunks.front_mut()?.slots.front()? {
+                (first, Some(_)) => break *first,
+                (_, None) => self.chunks.front_mut()?.slots.pop_front(),
+            };
+        };
+        if first <= tag { self.pop_front().map(|(_, delivery)| delivery) } else { None }
     }
 
     /// Takes the first one, with its tag.
@@ -115,7 +151,7 @@ impl UnackedList {
         }
         let live = chunks.iter().map(|chunk| chunk.live).sum();
         self.live -= live;
-        Some(UnackedList { chunks, live })
+        Some(UnackedList { chunks, live, spare: VecDeque::new() })
     }
 
     /// Takes all.
@@ -212,17 +248,18 @@ impl UnackedList {
         if self.chunks.len() == 1 && self.chunks[index].slots.capacity() <= CHUNK {
             self.chunks[index].slots.clear();
             self.chunks[index].live = 0;
-        } else {
-            self.chunks.remove(index);
+            self.spare = VecDeque::new();
+        } else if let Some(Chunk { mut slots, .. }) = self.chunks.remove(index) {
+            slots.clear();
+            // why: where a client keeps many deliveries, chunks come and go all the time.
+            if slots.capacity() == CHUNK && !self.chunks.is_empty() {
+                self.spare = slots;
+            }
         }
     }
 
     fn first_tag(&self) -> Option<u64> {
         self.chunks.front().and_then(Chunk::first_tag)
-    }
-
-    fn last_tag(&self) -> Option<u64> {
-        self.chunks.back().and_then(Chunk::last_tag)
     }
 }
 
@@ -345,6 +382,7 @@ mod tests {
         Push(usize),
         Take(usize),
         TakeThrough(usize),
+        PopThrough(usize),
         PopFront,
         Hold(usize),
         HoldThrough(usize),
@@ -356,6 +394,7 @@ mod tests {
             (1_usize..700).prop_map(Step::Push),
             (0_usize..3000).prop_map(Step::Take),
             (0_usize..3000).prop_map(Step::TakeThrough),
+            (0_usize..3000).prop_map(Step::PopThrough),
             Just(Step::PopFront),
             (0_usize..3000).prop_map(Step::Hold),
             (0_usize..3000).prop_map(Step::HoldThrough),
@@ -388,6 +427,17 @@ mod tests {
                         let rest = model.split_off(&(tag + 1));
                         let taken = list.take_through(tag).expect("it is there");
                         prop_assert_eq!(tags(&taken), Vec::from_iter(model));
+                        model = rest;
+                    }
+                    Step::PopThrough(place) => {
+                        let tag = nth(place).unwrap_or(last + 1);
+                        let count = list.count_through(tag);
+                        let rest = model.split_off(&(tag + 1));
+                        prop_assert_eq!(count.is_some(), model.contains(&tag));
+                        prop_assert!(count.is_none_or(|count| count >= model.len()));
+                        let popped = std::iter::from_fn(|| list.pop_through(tag));
+                        let popped: Vec<_> = popped.map(|it| it.entry.position).collect();
+                        prop_assert_eq!(popped, Vec::from_iter(model));
                         model = rest;
                     }
                     Step::PopFront => {

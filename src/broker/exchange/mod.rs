@@ -544,13 +544,11 @@ impl Exchanges {
         met.push(from);
         self.round += 1;
         let round = self.round;
-        if let Some(exchange) = self.arena.get_mut(from) {
-            exchange.met_in = round;
-        }
         let (mut next, mut steps) = (0, 0);
         while let Some(&id) = met.get(next) {
             next += 1;
             let Some(exchange) = self.arena.get_mut(id) else { continue };
+            exchange.met_in = round;
             // rabbitmq: wherever it is met, be it first or on the way.
             if exchange.delayed.is_some() && is_delayed(message.properties) {
                 routes.delaying.push(id);

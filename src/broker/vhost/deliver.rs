@@ -66,12 +66,16 @@ impl Vhost {
     /// Gives the messages of a queue to the consumers that can take them. Says whether that is all for now.
     fn deliver_ready(&mut self, id: QueueId) -> bool {
         loop {
-            self.expire_head(id, limits::EXPIRED_A_TURN);
-            let front = self.queues.get(id).and_then(|queue| queue.ready.front());
-            let Some(front) = front else { return true };
-            if front.is_expired(self.now) {
-                // why: the timer goes on with them in its next turn, and with this queue then.
-                return true;
+            match self.has_expired_head(id) {
+                None => return true,
+                Some(false) => {}
+                Some(true) => {
+                    self.expire_head(id, limits::EXPIRED_A_TURN);
+                    if self.has_expired_head(id) != Some(false) {
+                        // why: the timer goes on with them in its next turn, and with this queue then.
+                        return true;
+                    }
+                }
             }
             let Some(consumer) = self.next_consumer(id) else { return true };
             if self.work.is_exhausted() {
@@ -82,6 +86,11 @@ impl Vhost {
             self.work.take(1);
             self.deliver(id, consumer, entry);
         }
+    }
+
+    /// Whether the message that goes next has expired, if there is one.
+    fn has_expired_head(&self, id: QueueId) -> Option<bool> {
+        self.queues.get(id)?.ready.front().map(|front| front.is_expired(self.now))
     }
 
     /// The consumer of a queue whose turn it is; those that cannot take a message leave the round.
