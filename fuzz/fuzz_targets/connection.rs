@@ -12,6 +12,12 @@ mod machine;
 #[path = "../src/script.rs"]
 #[allow(dead_code)]
 mod script;
+#[path = "../../tests/support/steps.rs"]
+mod steps;
+/// Where the machine looks for it.
+mod support {
+    pub(crate) use crate::steps;
+}
 
 use libfuzzer_sys::fuzz_target;
 use machine::Machine;

@@ -9,6 +9,12 @@ mod dialogue;
 #[path = "../../tests/hostile/machine.rs"]
 #[allow(dead_code)]
 mod machine;
+#[path = "../../tests/support/steps.rs"]
+mod steps;
+/// Where the machine looks for it.
+mod support {
+    pub(crate) use crate::steps;
+}
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -26,7 +32,8 @@ use libfuzzer_sys::fuzz_target;
 use machine::Machine;
 
 /// Small files, so that there are several of each kind.
-const OPTIONS: Options = Options { log_file_bytes: 500, log_files: 2, segment_bytes: 1000 };
+const OPTIONS: Options =
+    Options { log_file_bytes: 500, log_files: 2, segment_bytes: 1000, start_bytes: 2000 };
 
 /// Where a file's frames begin, and in a frame: its length, its checksum, what is counted.
 const HEADER: usize = 32;
