@@ -4,21 +4,26 @@
 //! rabbitmq: adds `all-with-x` and `any-with-x`. Values are compared as the Erlang terms that they
 //! become, with `==`: the width of a number does not matter, and 1 equals 1.0.
 
+mod table;
+
+use hashbrown::HashMap;
 use leveret_codec::table::{Entry, TableBuilder};
 use leveret_codec::{Table, TableBuf, Value};
+use smallvec::SmallVec;
 
+pub use self::table::HeadersTable;
 use super::arguments::term::{self, Numbers, Term};
 use super::error::{Checked, Fault};
 
 /// What a binding to a headers exchange asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeadersMatch {
     quantifier: Quantifier,
     /// The arguments that are compared; the others are gone.
     criteria: TableBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Quantifier {
     All,
     Any,
@@ -49,7 +54,10 @@ impl HeadersMatch {
     /// Whether a message with these headers is for the binding. Without a criterion, `all` takes
     /// every message and `any` none.
     pub fn matches(&self, headers: Option<Table<'_>>) -> bool {
-        let headers = headers.unwrap_or(Table::EMPTY);
+        self.is_met(&Headers::of(headers))
+    }
+
+    fn is_met(&self, headers: &Headers<'_>) -> bool {
         let mut criteria = self.criteria.as_table().iter();
         match self.quantifier {
             Quantifier::All => criteria.all(|criterion| is_met(&criterion, headers)),
@@ -58,11 +66,59 @@ impl HeadersMatch {
     }
 }
 
-/// Of a header that is there twice, the first one counts.
-fn is_met(criterion: &Entry<'_>, headers: Table<'_>) -> bool {
+fn is_met(criterion: &Entry<'_>, headers: &Headers<'_>) -> bool {
     let Some(value) = headers.find(criterion.name.as_bytes()) else { return false };
     // spec: a field without a value only has to be there.
-    criterion.value == Value::Void || term::equal(&criterion.value, &value, Numbers::ByValue)
+    criterion.value == Value::Void || term::equal(&criterion.value, value, Numbers::ByValue)
+}
+
+/// The headers of a message. Of one that is there twice, the first one counts.
+struct Headers<'a> {
+    list: SmallVec<[(&'a [u8], Value<'a>); 8]>,
+    /// Where each is, if there are many.
+    places: HashMap<&'a [u8], usize>,
+}
+
+impl<'a> Headers<'a> {
+    /// A list of no more than this is searched.
+    const FEW: usize = 16;
+
+    fn of(headers: Option<Table<'a>>) -> Self {
+        let mut found = Headers { list: SmallVec::new(), places: HashMap::new() };
+        for Entry { name, value, .. } in headers.unwrap_or(Table::EMPTY).iter() {
+            found.add(name.as_bytes(), value);
+        }
+        found
+    }
+
+    fn add(&mut self, name: &'a [u8], value: Value<'a>) {
+        if self.find(name).is_some() {
+            return;
+        }
+        self.list.push((name, value));
+        if self.list.len() > Self::FEW {
+            let first = if self.places.is_empty() { 0 } else { self.list.len() - 1 };
+            let places = self.list.iter().enumerate().skip(first);
+            self.places.extend(places.map(|(place, (name, _))| (*name, place)));
+        }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&Value<'a>> {
+        let place = if self.list.len() > Self::FEW {
+            *self.places.get(name)?
+        } else {
+            self.list.iter().position(|(other, _)| *other == name)?
+        };
+        self.list.get(place).map(|(_, value)| value)
+    }
+
+    fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'a [u8], &Value<'a>)> {
+        self.list.iter().map(|(name, value)| (*name, value))
+    }
 }
 
 #[cold]

@@ -6,6 +6,7 @@ use leveret::broker::policy::{Policy, PolicyKind, PolicySet, PolicyValue};
 use leveret::broker::vhost::Notice;
 use leveret_codec::Value;
 use leveret_codec::method::{basic, queue, tx};
+use leveret_codec::table::TableBuilder;
 
 use crate::support::world::{Channel, World, pages_everything, s, text};
 
@@ -360,6 +361,35 @@ fn bindings_leave_with_their_queue_in_steps_and_lead_nowhere_meanwhile() {
     assert_eq!(client.lines(), ["basic.return 312 NO_ROUTE a"]);
     world.work_to_the_end();
     assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn a_message_asks_only_the_bindings_that_share_a_header_with_it() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    let numbered = |number: usize, kind: &'static str| {
+        let mut table = TableBuilder::default();
+        table.push(b"x-match", &text(kind));
+        table.push(b"alike", &Value::Bool(kind == "all"));
+        table.push(b"number", &Value::I32(number as i32));
+        table.finish()
+    };
+    world.batch(|| {
+        for number in 0..2 * MANY {
+            let arguments = numbered(number, if number % 2 == 0 { "all" } else { "any" });
+            let (queue, exchange, nowait) = (s("q"), s("amq.headers"), true);
+            let arguments = arguments.as_table();
+            ch.send(queue::Bind { queue, exchange, arguments, nowait, ..Default::default() });
+        }
+    });
+    for number in [6, 7, 2 * MANY] {
+        let headers = [("alike", Value::Bool(true)), ("number", Value::I32(number as i32))];
+        ch.publish_headers("amq.headers", "", &headers, &number.to_string());
+    }
+    assert_eq!(world.counts("q"), "2/0");
+    assert!(world.longest_hold() < 100, "{} steps", world.longest_hold());
 }
 
 #[test]

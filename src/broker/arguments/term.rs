@@ -103,6 +103,49 @@ fn equals_whole(float: f64, other: &Value<'_>) -> bool {
     float.fract() == 0.0 && whole(other) == Some(float as i128)
 }
 
+/// Appends octets that any two values have alike that are equal by value, and others mostly do not.
+pub(in crate::broker) fn put_key(value: &Value<'_>, key: &mut impl Extend<u8>) {
+    let is_whole = |float: &f64| float.fract() == 0.0;
+    // As in `equals_whole`.
+    let whole = whole(value).or_else(|| float(value).filter(is_whole).map(|float| float as i128));
+    if let Some(number) = whole {
+        key.extend([b'n']);
+        key.extend(number.to_be_bytes());
+        return;
+    }
+    match *value {
+        Value::LongStr(octets) | Value::Bytes(octets) => {
+            key.extend([b'b']);
+            key.extend((octets.len() as u32).to_be_bytes());
+            key.extend(octets.iter().copied());
+        }
+        Value::Bool(value) => key.extend([b'o', u8::from(value)]),
+        Value::Decimal { scale, value } => {
+            key.extend([b'd', scale]);
+            key.extend(value.to_be_bytes());
+        }
+        Value::Array(array) => {
+            key.extend([b'a']);
+            array.iter().for_each(|value| put_key(&value, key));
+            key.extend([b'z']);
+        }
+        Value::Table(table) => {
+            key.extend([b't']);
+            for entry in table.iter() {
+                let name = entry.name.as_bytes();
+                key.extend([name.len() as u8]);
+                key.extend(name.iter().copied());
+                put_key(&entry.value, key);
+            }
+            key.extend([b'z']);
+        }
+        _ => {
+            key.extend([b'f']);
+            key.extend(float(value).map_or(0, f64::to_bits).to_be_bytes());
+        }
+    }
+}
+
 impl Display for Term<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(number) = whole(self.0) {
@@ -168,6 +211,7 @@ fn plain_float(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use leveret_codec::Table;
     use leveret_codec::table::ArrayBuilder;
 
     use super::super::fixtures::{table, text};
@@ -261,5 +305,49 @@ mod tests {
         let (here, there) = (Value::Table(here.as_table()), Value::Table(there.as_table()));
         assert!(equal(&here, &here, Numbers::ByTerm));
         assert!(!equal(&here, &there, Numbers::ByTerm));
+    }
+
+    #[test]
+    fn values_that_are_equal_have_the_same_key() {
+        let (mut array, mut other) = (ArrayBuilder::default(), ArrayBuilder::default());
+        array.push(&Value::I32(1));
+        other.push(&Value::I32(2));
+        let inner = table(&[("k", Value::Array(array.as_array()))]);
+        let values = [
+            Value::I8(1),
+            Value::I64(1),
+            Value::Timestamp(1),
+            Value::F32(1.0),
+            Value::F64(1.5),
+            Value::F64(-0.0),
+            Value::U8(0),
+            Value::I64(i64::MAX),
+            Value::F64(i64::MAX as f64),
+            Value::F64(f64::INFINITY),
+            Value::F64(f64::NEG_INFINITY),
+            Value::LongStr(b"1"),
+            Value::Bytes(b"1"),
+            Value::LongStr(b""),
+            Value::Bool(true),
+            Value::Bool(false),
+            Value::Decimal { scale: 1, value: 1 },
+            Value::Decimal { scale: 0, value: 1 },
+            Value::Array(array.as_array()),
+            Value::Array(other.as_array()),
+            Value::Table(inner.as_table()),
+            Value::Table(Table::EMPTY),
+            Value::Void,
+        ];
+        let key = |value: &Value<'_>| {
+            let mut key = Vec::new();
+            put_key(value, &mut key);
+            key
+        };
+        for left in &values {
+            for right in &values {
+                let same = equal(left, right, Numbers::ByValue);
+                assert_eq!(key(left) == key(right), same, "{left:?} and {right:?}");
+            }
+        }
     }
 }

@@ -8,17 +8,17 @@ mod consistent_hash;
 mod deduplication;
 pub mod delayed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use hashbrown::HashMap;
-use leveret_codec::{Properties, ShortString, Table, TableBuf};
+use leveret_codec::{Properties, ShortString, Table, TableBuf, Value};
 
 use super::arena::Arena;
 use super::arguments::ExchangeArguments;
 use super::bag::Bag;
 use super::error::Checked;
-use super::headers::HeadersMatch;
+use super::headers::HeadersTable;
 use super::ids::{ExchangeId, QueueId, kind};
 use super::statistics::ExchangeStatistics;
 use super::time::Time;
@@ -106,11 +106,18 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// About how much memory it takes at both of its ends and in the store, in bytes.
+    /// About how much memory it takes at both of its ends, in the routing table and in the store, in bytes.
     fn weight(&self) -> u64 {
         const BINDING_BYTES: usize = 450;
-        let arguments = self.arguments.as_table().as_bytes().len();
-        (BINDING_BYTES + 3 * self.key.len() + arguments) as u64
+        const CRITERION_BYTES: usize = 160;
+        let arguments = self.arguments.as_table();
+        // Under each of these a headers exchange lists it.
+        let criteria = match arguments.find(b"x-match") {
+            Some(Value::LongStr(kind)) if kind.starts_with(b"any") => arguments.iter().count(),
+            _ => 0,
+        };
+        let octets = arguments.as_bytes().len();
+        (BINDING_BYTES + 3 * self.key.len() + 3 * octets + CRITERION_BYTES * criteria) as u64
     }
 }
 
@@ -122,7 +129,7 @@ enum RoutingTable {
     Direct(HashMap<ShortString, Bag<Destination>>),
     Fanout(Bag<Destination>),
     Topic(TopicTable<Destination>),
-    Headers(BTreeMap<Binding, HeadersMatch>),
+    Headers(HeadersTable<Destination>),
     ConsistentHash(Ring),
     Random(Bag<Destination>),
     Deduplication(Seen, Bag<Destination>),
@@ -134,7 +141,7 @@ impl RoutingTable {
             ExchangeType::Direct => RoutingTable::Direct(HashMap::new()),
             ExchangeType::Fanout => RoutingTable::Fanout(Bag::default()),
             ExchangeType::Topic => RoutingTable::Topic(TopicTable::default()),
-            ExchangeType::Headers => RoutingTable::Headers(BTreeMap::new()),
+            ExchangeType::Headers => RoutingTable::Headers(HeadersTable::default()),
             ExchangeType::ConsistentHash => RoutingTable::ConsistentHash(Ring::new(arguments)?),
             ExchangeType::Random => RoutingTable::Random(Bag::default()),
             ExchangeType::Delayed => RoutingTable::new(delayed_type(arguments)?, arguments)?,
@@ -291,10 +298,6 @@ impl Exchange {
 
     /// Adds a binding; false when it is there already.
     fn bind(&mut self, binding: Binding) -> Checked<bool> {
-        let matcher = match &self.table {
-            RoutingTable::Headers(_) => Some(HeadersMatch::parse(&binding.arguments)?),
-            _ => None,
-        };
         let weight = match &self.table {
             RoutingTable::ConsistentHash(_) => Ring::weight(binding.key.as_bytes())?,
             _ => 0,
@@ -320,8 +323,8 @@ impl Exchange {
             RoutingTable::Topic(patterns) if first_of_its_key => {
                 patterns.insert(binding.key.as_bytes(), binding.destination);
             }
-            RoutingTable::Headers(list) => {
-                list.extend(matcher.map(|matcher| (binding.clone(), matcher)));
+            RoutingTable::Headers(rules) => {
+                rules.insert(&binding.arguments, binding.destination)?;
             }
             _ => {}
         }
@@ -359,8 +362,8 @@ impl Exchange {
             RoutingTable::Topic(patterns) if last_of_its_key => {
                 patterns.remove(binding.key.as_bytes(), &binding.destination);
             }
-            RoutingTable::Headers(list) => {
-                list.remove(binding);
+            RoutingTable::Headers(rules) => {
+                rules.remove(&binding.arguments, &binding.destination);
             }
             _ => {}
         }
@@ -405,11 +408,8 @@ impl Exchange {
                 }
                 0
             }
-            RoutingTable::Headers(list) => {
-                let headers = message.properties.headers();
-                let matching = list.iter().filter(|(_, matcher)| matcher.matches(headers));
-                matching.for_each(|(binding, _)| found(binding.destination));
-                list.len()
+            RoutingTable::Headers(rules) => {
+                rules.for_each_match(message.properties.headers(), |to| found(*to))
             }
         }
     }
