@@ -3,26 +3,25 @@
 # Targets: connection, recovery; decoder, table (of the codec). Needs no nightly compiler: the passes
 # that libFuzzer wants are there in every rustc.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/.."
 target=$1
 shift
 case $target in
-    decoder | table) home=../codec/fuzz ;;
-    *) home=. ;;
+    decoder | table) home=codec/fuzz package=leveret-codec-fuzz ;;
+    *) home=fuzz package=leveret-fuzz ;;
 esac
 host=$(rustc -vV | sed -n 's/^host: //p')
-directory=${CARGO_TARGET_DIR:-$PWD/target}
-flags=(--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1)
+directory=${CARGO_TARGET_DIR:-target}
+flags=(--cfg fuzzing -Cpasses=sancov-module)
 for flag in level=4 inline-8bit-counters pc-table trace-compares; do
     flags+=("-Cllvm-args=-sanitizer-coverage-$flag")
 done
 corpus=$home/corpus/$target
 mkdir -p "$corpus" "$home/artifacts"
 if [ "$target" = connection ]; then
-    CARGO_TARGET_DIR=$directory cargo run --quiet --manifest-path ../codec/fuzz/Cargo.toml \
-        --bin seeds -- "$corpus"
+    cargo run --quiet -p leveret-codec-fuzz --bin seeds -- "$corpus"
 fi
 # Naming the host keeps the flags from build scripts and macros, which could not be linked with them.
-RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR=$directory \
-    cargo build --release --manifest-path "$home/Cargo.toml" --target "$host" --bin "$target"
-exec "$directory/$host/release/$target" "$corpus" -artifact_prefix="$home/artifacts/$target-" "$@"
+RUSTFLAGS="${flags[*]}" \
+    cargo build --profile fuzz -p "$package" --target "$host" --bin "$target"
+exec "$directory/$host/fuzz/$target" "$corpus" -artifact_prefix="$home/artifacts/$target-" "$@"

@@ -1,7 +1,7 @@
 //! Two clients of a virtual host that send anything, from the handshake on, in any pieces: nothing
 //! panics, what comes out are whole frames, and everything adds up.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../../tests/hostile/dialogue.rs"]
 #[allow(dead_code)]
@@ -19,7 +19,7 @@ mod support {
     pub(crate) use crate::steps;
 }
 
-use libfuzzer_sys::fuzz_target;
+use leveret_codec_fuzz::fuzz_target;
 use machine::Machine;
 use script::Deed;
 

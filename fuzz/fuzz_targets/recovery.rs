@@ -1,7 +1,7 @@
 //! A data directory that was damaged, or written by somebody who knows the checksums: it is opened
 //! or refused, never with a panic, and what was opened once is the same the next time.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../../tests/hostile/dialogue.rs"]
 #[allow(dead_code)]
@@ -28,7 +28,7 @@ use leveret::broker::time::Time;
 use leveret::broker::vhost::{Vhost, VhostSettings};
 use leveret::store::{MemoryDisk, Options, Store, StoreError};
 use leveret_codec::{Properties, ShortStr};
-use libfuzzer_sys::fuzz_target;
+use leveret_codec_fuzz::fuzz_target;
 use machine::Machine;
 
 /// Small files, so that there are several of each kind.

@@ -1,10 +1,10 @@
 //! A stream of frames, each taken apart as far as it goes: `fuzz/run.sh decoder`.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use leveret_codec::method::basic;
 use leveret_codec::{ContentHeader, Decoder, Frame, Method, Properties, frame};
-use libfuzzer_sys::fuzz_target;
+use leveret_codec_fuzz::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let decoder = Decoder::new(frame::MIN_SIZE);

@@ -1,9 +1,9 @@
 //! A field table, checked, read to its end and put together again: `fuzz/run.sh table`.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use leveret_codec::table::{MAX_DEPTH, Table, TableBuilder, Value};
-use libfuzzer_sys::fuzz_target;
+use leveret_codec_fuzz::fuzz_target;
 
 fuzz_target!(|entries: &[u8]| {
     match Table::parse(entries) {
