@@ -96,19 +96,19 @@ impl Vhost {
     /// The consumer of a queue whose turn it is; those that cannot take a message leave the round.
     pub(super) fn next_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
         loop {
-            let next = self.queues.get(id)?.consumers.next()?;
-            let Some(obstacle) = self.obstacle(next) else { return Some(next) };
+            let consumers = &self.queues.get(id)?.consumers;
+            let next = consumers.next()?;
+            let is_active = consumers.is_active(next);
+            let Some(obstacle) = self.obstacle(next, is_active) else { return Some(next) };
             self.work.take(1);
             self.leave_round(id, next);
             self.step_aside(next, obstacle);
         }
     }
 
-    /// Why a consumer cannot take a message now, if it cannot.
-    fn obstacle(&self, id: ConsumerId) -> Option<Obstacle> {
+    /// Why a consumer cannot take a message now, if it cannot; whether its queue serves it is known.
+    fn obstacle(&self, id: ConsumerId, is_active: bool) -> Option<Obstacle> {
         let Some(consumer) = self.sessions.consumer(id) else { return Some(Obstacle::Own) };
-        let is_active =
-            self.queues.get(consumer.queue).is_some_and(|queue| queue.consumers.is_active(id));
         let Some(channel) = self.sessions.channel(consumer.channel) else {
             return Some(Obstacle::Own);
         };
@@ -145,10 +145,13 @@ impl Vhost {
     /// Lets a consumer stand in the round of its queue if it can take a message, and where it is found
     /// later if not. Says whether its queue is to be evaluated.
     pub(super) fn resume(&mut self, id: ConsumerId) -> Option<QueueId> {
-        if self.sessions.consumer(id)?.standing != Standing::Idle {
+        let consumer = self.sessions.consumer(id)?;
+        if consumer.standing != Standing::Idle {
             return None;
         }
-        if let Some(obstacle) = self.obstacle(id) {
+        let queue = self.queues.get(consumer.queue);
+        let is_active = queue.is_some_and(|queue| queue.consumers.is_active(id));
+        if let Some(obstacle) = self.obstacle(id, is_active) {
             self.step_aside(id, obstacle);
             return None;
         }
