@@ -183,6 +183,11 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
+    /// How many policies there are.
+    pub fn len(&self) -> usize {
+        self.user.len() + self.operator.len()
+    }
+
     /// Sets a policy in place of the one of its name, which is given back.
     pub fn set(&mut self, kind: PolicyKind, policy: Policy) -> Option<Policy> {
         self.of_mut(kind).insert(policy.name.clone(), policy)

@@ -79,6 +79,25 @@ impl<T> TopicTable<T> {
     ///
     /// Says how many nodes that took.
     pub fn for_each_match(&self, key: &[u8], mut each: impl FnMut(&T)) -> usize {
+        self.walk(key, |place| self.nodes[place].values.iter().for_each(&mut each))
+    }
+
+    /// The same for several keys; a pattern that several of them match counts once.
+    pub fn for_each_match_of<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        each: impl FnMut(&T),
+    ) -> usize {
+        let mut ends = Vec::new();
+        let steps = keys.map(|key| self.walk(key, |place| ends.push(place))).sum();
+        ends.sort_unstable();
+        ends.dedup();
+        ends.into_iter().flat_map(|place| self.nodes[place].values.iter()).for_each(each);
+        steps
+    }
+
+    /// Calls `end` for the node of every pattern that matches `key`. Says how many nodes that took.
+    fn walk(&self, key: &[u8], end: impl FnMut(usize)) -> usize {
         let mut steps = 0;
         // Reached by a word or `*`, each from its only parent: none is here twice.
         let mut reached: Places = smallvec![ROOT];
@@ -99,9 +118,7 @@ impl<T> TopicTable<T> {
                 self.open_below(place, &mut open);
             }
         }
-        for &place in reached.iter().chain(&open) {
-            self.nodes[place].values.iter().for_each(&mut each);
-        }
+        reached.iter().chain(&open).copied().for_each(end);
         steps
     }
 
@@ -191,6 +208,11 @@ impl<T> Node<T> {
 }
 
 /// The words of a key or a pattern; the empty one has none.
+/// How many words a key or a pattern has.
+pub fn word_count(key: &[u8]) -> usize {
+    words(key).count()
+}
+
 fn words(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     key.split(|octet| *octet == b'.').skip(usize::from(key.is_empty()))
 }

@@ -5,8 +5,8 @@ use leveret::broker::limits::{AT_ONCE, DEAD_LETTER_QUEUES, STEPS_A_HOLD, most_st
 use leveret::broker::policy::{Policy, PolicyKind, PolicySet, PolicyValue};
 use leveret::broker::vhost::Notice;
 use leveret_codec::Value;
-use leveret_codec::method::{basic, queue, tx};
-use leveret_codec::table::TableBuilder;
+use leveret_codec::method::{basic, channel, queue, tx};
+use leveret_codec::table::{ArrayBuilder, TableBuilder};
 
 use crate::support::world::{Channel, World, pages_everything, s, text};
 
@@ -361,6 +361,55 @@ fn bindings_leave_with_their_queue_in_steps_and_lead_nowhere_meanwhile() {
     assert_eq!(client.lines(), ["basic.return 312 NO_ROUTE a"]);
     world.work_to_the_end();
     assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn delayed_messages_for_many_queues_come_in_steps() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.exchange_with("x", "x-delayed-message", &[("x-delayed-type", text("fanout"))]);
+    world.batch(|| {
+        for number in 0..2 * AT_ONCE {
+            let name = format!("q{number}");
+            ch.send(queue::Declare { queue: s(&name), nowait: true, ..Default::default() });
+            let (queue, exchange, nowait) = (s(&name), s("x"), true);
+            ch.send(queue::Bind { queue, exchange, nowait, ..Default::default() });
+        }
+    });
+    let delayed = [("x-delay", Value::I32(100))];
+    (0..20).for_each(|number| ch.publish_headers("x", "", &delayed, &number.to_string()));
+    world.pass_ms(100);
+    world.work_to_the_end();
+    for name in ["q0", &format!("q{}", 2 * AT_ONCE - 1)] {
+        assert_eq!(world.counts(name), "20/0");
+        assert_eq!(ch.get(name), "basic.get-ok 1 0 left=19");
+        ch.call(channel::Close::default());
+        ch.call(channel::Open::default());
+    }
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
+fn many_copies_of_a_message_to_the_same_queues_are_one() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    for number in 0..50 {
+        let name = format!("q{number}");
+        ch.declare(&name);
+        ch.bind(&name, "amq.topic", "#");
+        ch.bind(&name, "amq.direct", "k");
+    }
+    let (mut alike, mut others) = (ArrayBuilder::default(), ArrayBuilder::default());
+    for number in 0..2000 {
+        alike.push(&text("k"));
+        others.push(&text(&number.to_string()));
+    }
+    ch.publish_headers("amq.direct", "k", &[("CC", Value::Array(alike.as_array()))], "m");
+    ch.publish_headers("amq.topic", "k", &[("CC", Value::Array(others.as_array()))], "m");
+    assert_eq!(world.counts("q49"), "2/0");
+    assert!(world.longest_hold() < 2000, "{} steps", world.longest_hold());
 }
 
 #[test]

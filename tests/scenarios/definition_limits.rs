@@ -179,3 +179,45 @@ fn what_a_deduplicating_exchange_remembers_is_weighed() {
     ch.call(exchange::Delete { exchange: s("x"), ..Default::default() });
     assert_eq!(world.definition_memory(), first);
 }
+
+#[test]
+fn channels_are_opened_until_they_take_too_much() {
+    let world = World::new();
+    let (client, other) = (world.client(), world.client());
+    client.channel(1).declare("q");
+    world.max_definitions(world.definition_memory() + 100_000);
+    let refused = (2..1000).find_map(|number| {
+        client.closed_channel(number).send(channel::Open::default());
+        let answers = client.lines();
+        (answers != ["channel.open-ok"]).then_some(answers)
+    });
+    let refused = refused.expect("not all are opened").concat();
+    assert!(
+        refused.starts_with("connection.close 506 20,10 RESOURCE_ERROR - no memory"),
+        "{refused}"
+    );
+    client.vanish();
+    other.channel(1).declare("other");
+}
+
+#[test]
+fn what_all_exchanges_remember_leaves_room_for_definitions() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    let arguments = [("x-cache-size", Value::I64(i64::MAX))];
+    for name in ["a", "b", "c"] {
+        ch.exchange_with(name, "x-message-deduplication", &arguments);
+    }
+    let first = world.definition_memory();
+    world.max_definitions(2 * first);
+    for number in 0..1000 {
+        let id = number.to_string();
+        for name in ["a", "b", "c"] {
+            ch.publish_headers(name, "", &[("x-deduplication-header", text(&id))], "m");
+        }
+    }
+    let remembered = world.definition_memory() - first;
+    assert!(remembered < first + 500, "{remembered} of {first}");
+    ch.declare("q");
+}

@@ -1,5 +1,6 @@
 //! What the broker reads in a published message's properties.
 
+use hashbrown::HashSet;
 use leveret_codec::table::TableBuilder;
 use leveret_codec::{Properties, ShortString, Table, Value};
 
@@ -79,7 +80,10 @@ fn add_keys<'a>(
     match value {
         None => Ok(()),
         Some(Value::Array(array)) => {
-            keys.extend(array.iter().filter_map(|key| key.as_bytes()));
+            // why: named a thousand times, a key leads nowhere else, and would be looked up as often.
+            let mut named = HashSet::new();
+            let all = array.iter().filter_map(|key| key.as_bytes());
+            keys.extend(all.filter(|key| named.insert(*key)));
             Ok(())
         }
         Some(other) => Err(Fault::InvalidCopyKeys { name, type_name: other.type_name() }.into()),
@@ -184,6 +188,17 @@ mod tests {
         assert_eq!(copy_keys(other.as_table()), Ok(CopyKeys::default()));
         let empty = table(&[("BCC", Value::Array(array(&[]).as_array()))]);
         assert!(copy_keys(empty.as_table()).unwrap().has_bcc);
+    }
+
+    #[test]
+    fn a_copy_key_counts_once() {
+        let mut keys = ArrayBuilder::default();
+        for key in ["a", "b", "a", "", "b"] {
+            keys.push(&text(key));
+        }
+        let headers = table(&[("CC", Value::Array(keys.as_array()))]);
+        let copies = copy_keys(headers.as_table()).unwrap();
+        assert_eq!((copies.keys, copies.visible), (vec![&b"a"[..], b"b", b""], 3));
     }
 
     #[test]

@@ -302,6 +302,12 @@ faults! {
         /// The partial messages of the connection, or of all, take too much memory.
         #[error("too many octets of unfinished messages")]
         TooManyPartialMessages,
+        /// What is defined takes as much memory as it may take.
+        #[error(
+            "no memory for more channels in vhost '{vhost}': what is defined takes all that \
+             --memory-limit leaves for it ({max} bytes)"
+        )]
+        NoMemoryForChannel { vhost: String, max: u64 },
     }
     NotAllowed {
         /// There is no such virtual host.

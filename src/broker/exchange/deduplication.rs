@@ -84,14 +84,26 @@ impl Seen {
         true
     }
 
+    /// Forgets a few of those that came first, more than one that has come.
+    pub(super) fn forget_some(&mut self) {
+        for _ in 0..4 {
+            let Some((oldest, until)) = self.order.pop_front() else { return };
+            self.forget(&oldest, until);
+        }
+    }
+
+    fn forget(&mut self, oldest: &Arc<[u8]>, until: Time) {
+        self.bytes -= KEY_BYTES + oldest.len();
+        if self.seen.get(oldest) == Some(&until) {
+            self.seen.remove(oldest);
+        }
+    }
+
     fn forget_oldest(&mut self) {
         while (self.seen.len() > self.size || self.bytes > limits::DEDUPLICATION_BYTES)
             && let Some((oldest, until)) = self.order.pop_front()
         {
-            self.bytes -= KEY_BYTES + oldest.len();
-            if self.seen.get(&oldest) == Some(&until) {
-                self.seen.remove(&oldest);
-            }
+            self.forget(&oldest, until);
         }
         if self.order.len() / 2 > self.size {
             let seen = &self.seen;

@@ -22,7 +22,7 @@ use super::headers::HeadersTable;
 use super::ids::{ExchangeId, QueueId, kind};
 use super::statistics::ExchangeStatistics;
 use super::time::Time;
-use super::topic::TopicTable;
+use super::topic::{self, TopicTable};
 use consistent_hash::Ring;
 use deduplication::Seen;
 use delayed::{Delayed, delayed_type, is_delayed};
@@ -271,11 +271,29 @@ impl Exchange {
         (EXCHANGE_BYTES + self.name.len() + arguments) as u64 + self.bound + self.remembered()
     }
 
+    /// About how much memory a binding takes that leads from it, in bytes.
+    fn weight_of(&self, binding: &Binding) -> u64 {
+        /// A word of a topic pattern is a node, unless others begin with the same words.
+        const NODE_BYTES: u64 = 320;
+        let words = match self.table {
+            RoutingTable::Topic(_) => topic::word_count(binding.key.as_bytes()) as u64,
+            _ => 0,
+        };
+        binding.weight() + words * NODE_BYTES
+    }
+
     /// What it remembers of the messages that went through it, in bytes.
     fn remembered(&self) -> u64 {
         match &self.table {
             RoutingTable::Deduplication(seen, _) => seen.weight(),
             _ => 0,
+        }
+    }
+
+    /// Forgets some of what it has remembered longest.
+    fn forget_some(&mut self) {
+        if let RoutingTable::Deduplication(seen, _) = &mut self.table {
+            seen.forget_some();
         }
     }
 
@@ -331,7 +349,7 @@ impl Exchange {
             }
             _ => {}
         }
-        self.bound += binding.weight();
+        self.bound += self.weight_of(&binding);
         self.bindings.insert(binding);
         Ok(true)
     }
@@ -341,7 +359,7 @@ impl Exchange {
         if !self.bindings.remove(binding) {
             return false;
         }
-        self.bound -= binding.weight();
+        self.bound -= self.weight_of(binding);
         let last_of_its_key = !self.routes_alike(binding);
         match &mut self.table {
             RoutingTable::Direct(keys) if last_of_its_key => {
@@ -392,8 +410,12 @@ impl Exchange {
                 0
             }
             RoutingTable::Topic(patterns) => {
-                let nodes = message.keys().map(|key| patterns.for_each_match(key, |to| found(*to)));
-                nodes.sum::<usize>() / NODES_A_STEP
+                let nodes = if message.copies.is_empty() {
+                    patterns.for_each_match(message.key, |to| found(*to))
+                } else {
+                    patterns.for_each_match_of(message.keys(), |to| found(*to))
+                };
+                nodes / NODES_A_STEP
             }
             RoutingTable::ConsistentHash(ring) => {
                 ring.choose(message.key, &message.properties.fields()).into_iter().for_each(found);
@@ -452,6 +474,10 @@ pub struct Exchanges {
     round: u64,
     /// What all of them take with their bindings and what they remember, in bytes.
     definitions: u64,
+    /// What all of them remember of messages, in bytes.
+    remembered: u64,
+    /// How much that may be, if it is limited.
+    max_remembered: Option<u64>,
 }
 
 impl Exchanges {
@@ -468,6 +494,7 @@ impl Exchanges {
     pub fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
         let exchange = self.arena.remove(id)?;
         self.definitions -= exchange.weight();
+        self.remembered -= exchange.remembered();
         self.names.remove(exchange.name.as_bytes());
         Some(exchange)
     }
@@ -490,6 +517,11 @@ impl Exchanges {
         was_there
     }
 
+    /// What all of them remember of messages may take so much, in bytes.
+    pub fn set_max_remembered(&mut self, max: u64) {
+        self.max_remembered = Some(max);
+    }
+
     /// What all of them take with their bindings and what they remember, in bytes.
     pub fn definition_weight(&self) -> u64 {
         self.definitions
@@ -498,7 +530,8 @@ impl Exchanges {
     /// The same, counted again: for tests.
     pub fn counted_definition_weight(&self) -> u64 {
         let weight = |exchange: &Exchange| {
-            assert_eq!(exchange.bindings.iter().map(Binding::weight).sum::<u64>(), exchange.bound);
+            let bindings = exchange.bindings.iter().map(|binding| exchange.weight_of(binding));
+            assert_eq!(bindings.sum::<u64>(), exchange.bound);
             exchange.weight()
         };
         self.iter().map(|(_, exchange)| weight(exchange)).sum()
@@ -565,7 +598,14 @@ impl Exchanges {
                     Destination::Exchange(other) => met.push(other),
                 }
             });
-            self.definitions = self.definitions - remembered + exchange.remembered();
+            if exchange.remembered() != remembered {
+                if self.max_remembered.is_some_and(|max| self.remembered > max) {
+                    exchange.forget_some();
+                }
+                let now = exchange.remembered();
+                self.remembered = self.remembered - remembered + now;
+                self.definitions = self.definitions - remembered + now;
+            }
             if !found_any
                 && let Some(name) = exchange.alternate.clone()
                 && let Some(alternate) = self.find(name.as_bytes())

@@ -43,6 +43,14 @@ impl Batch {
         is_new
     }
 
+    /// Takes back where a message went, for the next one.
+    pub(super) fn keep_routes(&mut self, routes: Routes) {
+        // why: one that went very far is rare, and would keep its memory for ever.
+        if routes.queues.capacity() <= 4 * limits::AT_ONCE {
+            self.routes = routes;
+        }
+    }
+
     /// Takes what an operator should hear of.
     pub(super) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)

@@ -120,6 +120,7 @@ impl Vhost {
                 return Err(Fault::UserChannelLimit { user: user.clone(), max }.into());
             }
         }
+        self.check_may_open_channel()?;
         self.sessions.insert_channel(id, number);
         self.sessions.reply(id, number, &channel::OpenOk { channel_id: b"" });
         Ok(())

@@ -277,7 +277,7 @@ impl Vhost {
         let copies = origin.copies.saturating_mul(routes.queues.len().max(1) as u64);
         // why: the first time any number is meant so.
         if origin.copies > 1 && copies > limits::DEAD_LETTER_COPIES {
-            self.batch.routes = routes;
+            self.batch.keep_routes(routes);
             self.end_dead_letter(&death, kept);
             return;
         }
@@ -293,7 +293,7 @@ impl Vhost {
             // than lost.
             self.release_from_store(kept);
         }
-        self.batch.routes = routes;
+        self.batch.keep_routes(routes);
     }
 
     /// A message is not routed on, for good.

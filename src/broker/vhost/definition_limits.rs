@@ -13,6 +13,8 @@ impl Vhost {
     pub fn handle_max_definitions(&mut self, now: Time, max: u64) {
         self.now = now;
         self.max_definitions = max;
+        // why: what is remembered grows with every message, and must not keep others from defining anything.
+        self.exchanges.set_max_remembered(max / 2);
     }
 
     /// About how much memory exchanges, queues, bindings, consumers, channels and connections take without
@@ -34,9 +36,21 @@ impl Vhost {
         if length > max {
             return Err(Fault::ArgumentsTooLong { length, max }.into());
         }
-        if self.definition_memory() >= self.max_definitions {
-            let (vhost, max) = (self.name.clone(), self.max_definitions);
-            return Err(Fault::DefinitionLimit { vhost, max }.into());
+        let max = self.max_definitions;
+        if self.definition_memory() >= max {
+            return Err(Fault::DefinitionLimit { vhost: self.name.clone(), max }.into());
+        }
+        Ok(())
+    }
+
+    /// Whether there may be one channel more.
+    ///
+    /// why: somewhat longer than other things. Who is refused one of those loses a channel, and needs another to
+    /// delete what is there.
+    pub(super) fn check_may_open_channel(&self) -> Checked<()> {
+        let max = self.max_definitions.saturating_add(self.max_definitions / 8);
+        if self.definition_memory() >= max {
+            return Err(Fault::NoMemoryForChannel { vhost: self.name.clone(), max }.into());
         }
         Ok(())
     }

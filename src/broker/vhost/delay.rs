@@ -4,6 +4,7 @@ use leveret_codec::ShortString;
 use smallvec::smallvec;
 
 use super::Vhost;
+use super::fan_out::{FanOut, Then};
 use super::publish::without_bcc;
 use crate::broker::arguments;
 use crate::broker::exchange::Exchange;
@@ -12,6 +13,7 @@ use crate::broker::expiry::Deadline;
 use crate::broker::ids::{DurableQueueId, ExchangeId, Position};
 use crate::broker::limits;
 use crate::broker::message::Message;
+use crate::broker::paging::Kept;
 use crate::broker::record::{Placement, QueueDefinition, Record, RecoveredMessage};
 use crate::broker::time::Time;
 
@@ -55,21 +57,24 @@ impl Vhost {
             delayed.note_alarm(now);
         }
         for _ in 0..limits::EXPIRED_A_TURN {
+            if self.work.is_exhausted() {
+                break;
+            }
             let Some(delayed) = self.delayed(id) else { return };
             let delayed_queue = delayed.durable;
             let Some((position, held)) = delayed.take_due(now) else { break };
             self.memory.release(held.weight());
-            self.route_released(id, held.message);
-            // why: only now. Should the broker die in between, the message is there twice rather
-            // than lost.
-            if let Some(queue) = delayed_queue.filter(|_| held.recorded) {
-                self.journal.record_settled(queue, position);
-            }
+            let queue = delayed_queue.filter(|_| held.recorded);
+            let kept = queue.map(|queue| Kept::Recorded { queue, position });
+            self.work.take(1);
+            self.route_released(id, held.message, kept);
         }
         self.arm_delayed(id);
     }
 
-    fn route_released(&mut self, id: ExchangeId, message: Message) {
+    /// why: it leaves its place in the store only when its queues have it. Should the broker die in between,
+    /// the message is there twice rather than lost.
+    fn route_released(&mut self, id: ExchangeId, message: Message, kept: Option<Kept>) {
         let fields = message.properties().fields();
         // invariant: both were checked when it was published.
         let expiration_ms =
@@ -78,10 +83,17 @@ impl Vhost {
         let copies = copies.unwrap_or_default();
         let blind = copies.has_bcc;
         let copies: Vec<_> = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
-        let routes = self.route(Some(id), &message, &copies);
+        let mut routes = self.route(Some(id), &message, &copies);
         let message = if blind { without_bcc(&message) } else { message };
-        self.enqueue(message, expiration_ms, &routes.queues);
-        self.batch.routes = routes;
+        if routes.queues.len() > limits::AT_ONCE {
+            let queues = std::mem::take(&mut routes.queues);
+            let fan_out = FanOut::new(message, expiration_ms, queues, Then::Release(kept));
+            self.add_fan_out(fan_out, None);
+        } else {
+            self.enqueue(message, expiration_ms, &routes.queues);
+            self.release_from_store(kept);
+        }
+        self.batch.keep_routes(routes);
     }
 
     /// What the store kept for a delayed exchange.

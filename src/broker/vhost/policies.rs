@@ -19,8 +19,10 @@ pub(super) struct PolicyPass {
     queue: usize,
 }
 
-/// How many steps it takes to match the patterns of all policies with a name, about.
+/// How many steps it takes to apply what matches a queue or an exchange, about.
 const STEPS: usize = 4;
+/// How many policies are matched with a name in a step, about.
+const POLICIES_A_STEP: usize = 2;
 
 impl Vhost {
     /// The policies have changed.
@@ -63,6 +65,7 @@ impl Vhost {
 
     /// Lets the policies that match a queue apply to it.
     pub(super) fn apply_queue_policy(&mut self, id: QueueId) {
+        self.work.take(self.policies.len() / POLICIES_A_STEP);
         let Some(queue) = self.queues.get_mut(id) else { return };
         let (policy, operator) =
             self.policies.for_queue(queue.name.as_bytes(), queue.declared.queue_type);
@@ -79,6 +82,7 @@ impl Vhost {
 
     /// Lets the policy that matches an exchange apply to it.
     pub(super) fn apply_exchange_policy(&mut self, id: ExchangeId) {
+        self.work.take(self.policies.len() / POLICIES_A_STEP);
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let (policy, _) = self.policies.for_exchange(exchange.name.as_bytes());
         exchange.policy = policy.map(|policy| policy.name.clone());

@@ -71,7 +71,7 @@ impl Vhost {
             routes.delaying.iter().map(|exchange| (*exchange, message.clone())).collect();
         let message = if options.blind { without_bcc(&message) } else { message };
         if self.is_transactional(via) {
-            self.batch.routes = routes;
+            self.batch.keep_routes(routes);
             let expiration_ms = options.expiration_ms;
             self.hold_publish(via, mandatory, message, delayed_by, expiration_ms, &options.copies);
             return Ok(());
@@ -83,13 +83,13 @@ impl Vhost {
         let expiration_ms = options.expiration_ms;
         if routes.queues.len() > limits::AT_ONCE {
             let queues = std::mem::take(&mut routes.queues);
-            self.batch.routes = routes;
+            self.batch.keep_routes(routes);
             self.publish_to_many(via, message, delayed_by, expiration_ms, queues);
             return Ok(());
         }
         let accepted =
             self.pass_on(via, mandatory, message, delayed_by, expiration_ms, &routes.queues);
-        self.batch.routes = routes;
+        self.batch.keep_routes(routes);
         self.note_published(via, accepted, self.journal.since(before));
         Ok(())
     }

@@ -11,6 +11,9 @@ use crate::broker::ids::{ChannelId, ExchangeId};
 use crate::broker::message::Message;
 use crate::broker::transaction::{HeldPublish, Transaction};
 
+/// How many names of queues that a publish goes to are kept in a step.
+const NAMES_A_STEP: usize = 8;
+
 impl Vhost {
     pub(super) fn tx_select(&mut self, via: ChannelRef) -> Checked<()> {
         let Some(channel) = self.sessions.channel_mut(via.channel) else { return Ok(()) };
@@ -52,6 +55,7 @@ impl Vhost {
         if let Some(transaction) = transaction {
             let publish = HeldPublish { message, mandatory, expiration_ms, queues, delayed_by };
             self.memory.hold(publish.weight());
+            self.work.take(publish.queues.len() / NAMES_A_STEP);
             transaction.publishes.push(publish);
         }
     }
