@@ -391,6 +391,31 @@ fn delayed_messages_for_many_queues_come_in_steps() {
 }
 
 #[test]
+fn a_delayed_message_does_not_overtake_one_that_is_on_its_way_to_many_queues() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.exchange_with("x", "x-delayed-message", &[("x-delayed-type", text("direct"))]);
+    world.batch(|| {
+        for number in 0..MANY {
+            let name = format!("q{number}");
+            ch.send(queue::Declare { queue: s(&name), nowait: true, ..Default::default() });
+            let (queue, exchange, nowait) = (s(&name), s("x"), true);
+            let routing_key = s("all");
+            ch.send(queue::Bind { queue, exchange, routing_key, nowait, ..Default::default() });
+        }
+    });
+    let last = format!("q{}", MANY - 1);
+    ch.bind(&last, "x", "one");
+    ch.publish_headers("x", "all", &[("x-delay", Value::I32(100))], "first");
+    ch.publish_headers("x", "one", &[("x-delay", Value::I32(100))], "second");
+    world.pass_ms(100);
+    world.work_to_the_end();
+    assert_eq!(ch.get(&last), "basic.get-ok 1 first left=1");
+    assert_holds_are_bounded(&world);
+}
+
+#[test]
 fn many_copies_of_a_message_to_the_same_queues_are_one() {
     let world = World::new();
     let client = world.client();

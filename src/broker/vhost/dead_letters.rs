@@ -228,7 +228,7 @@ impl Vhost {
     fn process_dead_letters_of(&mut self, client: Option<ConnectionId>, at_most: usize) {
         let mut done = 0;
         while done < at_most
-            && !self.work.is_exhausted()
+            && self.finish_fan_outs()
             && let Some(dead) = self.work.dead_letters.pop(client)
         {
             done += 1;

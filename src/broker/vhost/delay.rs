@@ -57,7 +57,7 @@ impl Vhost {
             delayed.note_alarm(now);
         }
         for _ in 0..limits::EXPIRED_A_TURN {
-            if self.work.is_exhausted() {
+            if !self.finish_fan_outs() {
                 break;
             }
             let Some(delayed) = self.delayed(id) else { return };
