@@ -3,6 +3,8 @@
 //! Takes orders one at a time; an order that cannot be fulfilled becomes a dead letter.
 //! Run `cargo run --example producer` first, then: `cargo run --example consumer` (Ctrl-C ends it)
 
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
 use futures::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,

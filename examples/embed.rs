@@ -3,6 +3,8 @@
 //! Starts one in memory on a free port, sends a message through it with lapin and stops it:
 //! `cargo run --example embed`
 
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
 use futures::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions,

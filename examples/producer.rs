@@ -3,6 +3,8 @@
 //! Declares an exchange and a queue, publishes one order and waits until the broker has it on disk.
 //! Start a broker (`cargo run --release`), then: `cargo run --example producer`
 
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
+
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
     QueueDeclareOptions,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use leveret::cli::{self, Limits, Options, Perf, Task};
+use leveret::cli::{self, Limits, Options, Output, Perf, Task};
 use leveret::config::Storage;
 use leveret::perf::{self, Stop};
 use leveret::{Broker, BrokerBuilder};
@@ -17,18 +17,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let options = Options::from_process();
-    cli::start_logging(&options.log);
+    let output = match Output::start(&options.log) {
+        Ok(output) => output,
+        Err(error) => {
+            // Who does not read it has the exit code.
+            let _ = writeln!(std::io::stderr(), "leveret: cannot start a thread: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     cli::raise_open_files();
     let ended = match (&options.task, &options.storage) {
         (Task::Check, Storage::Directory(path)) => check(path),
         (Task::Perf(perf), _) => measure(perf),
         (Task::ExportDefinitions, Storage::Directory(path)) => export_definitions(path),
-        _ => run(options),
+        _ => run(options, &output),
     };
-    ended.unwrap_or_else(|error| {
-        eprintln!("leveret: {error}");
+    let code = ended.unwrap_or_else(|error| {
+        output.complain(&error.to_string());
         ExitCode::FAILURE
-    })
+    });
+    output.flush();
+    code
 }
 
 /// Prints what is in a data directory; a success when all of it is whole.
@@ -81,11 +90,11 @@ async fn export_definitions(path: &Path) -> Result<ExitCode, Box<dyn std::error:
 }
 
 /// Runs a broker until it ends.
-fn run(options: Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn run(options: Options, output: &Output) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let management = if options.management_tls { "https" } else { "http" };
     let builder = builder(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match runtime.block_on(serve(builder, management))? {
+    match runtime.block_on(serve(builder, management, output))? {
         Ended::InOrder => Ok(ExitCode::SUCCESS),
         Ended::Failed => {
             // why: what still runs is not waited for, since it may be what has failed. What clients were told
@@ -109,6 +118,7 @@ enum Ended {
 async fn serve(
     builder: BrokerBuilder,
     management: &str,
+    output: &Output,
 ) -> Result<Ended, Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
     let mut hang_ups = signal(SignalKind::hangup())?;
@@ -116,7 +126,7 @@ async fn serve(
         broker = builder.start() => broker?,
         () = signals.next() => return Ok(Ended::InOrder),
     };
-    announce(&broker, management);
+    announce(&broker, management, output);
 
     loop {
         tokio::select! {
@@ -192,7 +202,7 @@ async fn reload(broker: &Broker) {
 
 /// Says on standard output that clients can connect, and where: for people, and for scripts that
 /// wait for it.
-fn announce(broker: &Broker, management: &str) {
+fn announce(broker: &Broker, management: &str, output: &Output) {
     let mut lines = String::new();
     let mut addresses = Vec::new();
     for address in broker.addresses() {
@@ -208,10 +218,7 @@ fn announce(broker: &Broker, management: &str) {
         lines.push_str(&format!("leveret management on {management}://{address}/api\n"));
     }
     lines.push_str(&format!("Server startup complete; listening on {}\n", addresses.join(", ")));
-    let mut output = std::io::stdout().lock();
-    if let Err(error) = output.write_all(lines.as_bytes()).and_then(|()| output.flush()) {
-        tracing::debug!(%error, "nobody reads the standard output");
-    }
+    output.print(&lines);
 }
 
 /// The signals that ask a program to end.
@@ -269,7 +276,8 @@ mod tests {
             .listen("127.0.0.1:0".parse().expect("an address"))
             .definitions(definitions)
             .clock(Arc::new(BrokenClock(ManualClock::new(Time::from_millis(1)))));
-        let ended = serve(builder, "http").await.expect("it starts");
+        let output = Output::start("off").expect("a thread can be started");
+        let ended = serve(builder, "http", &output).await.expect("it starts");
         assert_eq!(ended, Ended::Failed);
     }
 }

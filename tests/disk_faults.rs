@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, PERSISTENT, short};
 use crate::support::process::{self, Process};
+use crate::support::small_disk::SmallDisk;
 use crate::support::{PATIENCE, eventually};
 use leveret_codec::Method;
 use leveret_codec::method::{basic, confirm};
@@ -107,54 +108,10 @@ fn check_contents(command: Command, first: u64, confirmed: u64) {
     }
 }
 
-/// A file system of its own, in memory, whose size can be changed.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// None where mounting is not allowed.
-    fn mount(size: &str) -> Option<SmallDisk> {
-        let home = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "leveret-test"])
-            .arg(home.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(SmallDisk(home)),
-            _ => {
-                println!("skipped: a file system cannot be mounted here");
-                None
-            }
-        }
-    }
-
-    /// Leaves so much room and no more.
-    fn leave_kib(&self, room: u64) {
-        let found = rustix::fs::statvfs(self.0.path()).unwrap();
-        let used = (found.f_blocks - found.f_bfree) * found.f_frsize / 1024;
-        self.resize(&format!("{}k", used + room));
-    }
-
-    fn resize(&self, size: &str) {
-        let output = Command::new("mount")
-            .args(["-o", &format!("remount,size={size}")])
-            .arg(self.0.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // What is left mounted would be told by the removal of the directory.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn on_a_full_disk_publishers_wait_consumers_go_on_and_nothing_confirmed_is_lost() {
     let Some(disk) = SmallDisk::mount("1g") else { return };
-    let data_dir = disk.0.path().join("data");
+    let data_dir = disk.path().join("data");
     let (broker, address) = start(command(&data_dir));
     let mut client = publisher(address);
     let mut answers = Answers::default();
@@ -219,7 +176,7 @@ fn a_write_that_fails_refuses_publishers_and_loses_nothing_confirmed() {
 #[test]
 fn a_data_directory_on_a_read_only_file_system_is_refused_by_name() {
     let Some(disk) = SmallDisk::mount("1g") else { return };
-    let data_dir = disk.0.path().join("data");
+    let data_dir = disk.path().join("data");
     let (broker, address) = start(command(&data_dir));
     let mut client = publisher(address);
     client.publish_safely(1, ("", "q"), PERSISTENT, &body(0));

@@ -6,6 +6,7 @@
 //! changes it, runs in a child process (`support::own_process`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a test says why it fails")]
 
 mod architecture;
 mod cases;
@@ -13,6 +14,7 @@ mod cli;
 mod crash;
 mod disk_faults;
 mod examples;
+mod faults;
 mod hostile;
 mod interop;
 mod lapin;

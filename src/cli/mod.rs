@@ -1,15 +1,16 @@
-//! The command line of the program `leveret`: what may be said there, and the log on standard
+//! The command line of the program `leveret`: what may be said there, and standard output and standard
 //! error.
 //!
 //! Nothing is started here; `main` does that with the library's public interface.
 
 mod limits;
+mod line_queue;
+mod output;
 mod perf;
 mod task;
 mod tls;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::limits::LimitArguments;
 pub use self::limits::{Limits, raise_open_files};
+pub use self::output::Output;
 pub use self::perf::Perf;
 pub use self::task::Task;
 use self::task::TaskArguments;
@@ -289,16 +291,6 @@ fn users(list: &str) -> Vec<String> {
 fn parse_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
-}
-
-/// Sends the log to standard error, filtered as asked.
-pub fn start_logging(filter: &str) {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        // Colours are for people: a file or a collector gets plain text.
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub(crate) mod embedded;
 pub(crate) mod http;
 pub(crate) mod own_process;
 pub(crate) mod process;
+pub(crate) mod small_disk;
 pub(crate) mod steps;
 pub(crate) mod venv;
 pub(crate) mod world;

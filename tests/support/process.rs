@@ -73,11 +73,15 @@ fn durable(data_dir: &Path, address: &str) -> Command {
 
 impl Process {
     /// Starts it and does not wait for it.
-    pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn start(command: Command) -> Self {
+        Process::start_with_log(command, Stdio::piped())
+    }
+
+    /// The same with another standard error; what goes to one that is not piped is not kept.
+    pub(crate) fn start_with_log(mut command: Command, stderr: Stdio) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the program can be run");
         let stdout = child.stdout.take().expect("it is piped");
-        let mut pipe = BufReader::new(child.stderr.take().expect("it is piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
@@ -88,16 +92,19 @@ impl Process {
         });
         let stderr = Arc::new(Mutex::new(String::new()));
         let kept = stderr.clone();
-        let reading = std::thread::spawn(move || {
-            let mut line = Vec::new();
-            // What came before the pipe broke is all that can be shown.
-            while pipe.read_until(b'\n', &mut line).is_ok_and(|octets| octets > 0) {
-                let text = String::from_utf8_lossy(&line);
-                kept.lock().expect("nobody panics with it").push_str(&text);
-                line.clear();
-            }
+        let reading = child.stderr.take().map(|pipe| {
+            std::thread::spawn(move || {
+                let mut pipe = BufReader::new(pipe);
+                let mut line = Vec::new();
+                // What came before the pipe broke is all that can be shown.
+                while pipe.read_until(b'\n', &mut line).is_ok_and(|octets| octets > 0) {
+                    let text = String::from_utf8_lossy(&line);
+                    kept.lock().expect("nobody panics with it").push_str(&text);
+                    line.clear();
+                }
+            })
         });
-        Process { child, lines, stdout: String::new(), stderr, reading: Some(reading) }
+        Process { child, lines, stdout: String::new(), stderr, reading }
     }
 
     /// Waits until clients can connect and returns the first address; if the program ends instead,

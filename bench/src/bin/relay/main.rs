@@ -11,6 +11,8 @@
 //! consumer, so that a slow consumer slows its publishers down, and a client that publishes to itself
 //! has to read meanwhile.
 
+#![allow(clippy::print_stderr, reason = "it is for a terminal")]
+
 mod client;
 mod consumers;
 

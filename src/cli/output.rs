@@ -1,0 +1,75 @@
+//! Standard output and standard error, neither of which ever makes the program wait or fail.
+
+use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::line_queue::LineQueue;
+
+/// How long the end of the program waits for what was said last.
+///
+/// why: a pipe that nobody reads must not hold the end; a reader that is slow for a moment should get it all.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Standard output and standard error of the program.
+#[derive(Clone, Debug)]
+pub struct Output {
+    stdout: LineQueue,
+    stderr: LineQueue,
+}
+
+impl Output {
+    /// Sends the log to standard error from now on, filtered as asked, and what a panic says.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(log_filter: &str) -> io::Result<Self> {
+        let output = Output {
+            stdout: LineQueue::start("standard output", io::stdout())?,
+            stderr: LineQueue::start("standard error", io::stderr())?,
+        };
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(log_filter))
+            .with_writer(output.stderr.clone())
+            // Colours are for people: a file or a collector gets plain text.
+            .with_ansi(io::stderr().is_terminal())
+            // why: they would go to standard error by another way, which waits and fails.
+            .log_internal_errors(false)
+            .init();
+        let stderr = output.stderr.clone();
+        // why: as above; the panic may be in a thread that holds a lock that all wait for.
+        std::panic::set_hook(Box::new(move |panic| stderr.push(text_of(panic).as_bytes())));
+        Ok(output)
+    }
+
+    /// Says something on standard output, in whole lines.
+    pub fn print(&self, lines: &str) {
+        self.stdout.push(lines.as_bytes());
+    }
+
+    /// Says in one line on standard error why the program ends.
+    pub fn complain(&self, what: &str) {
+        self.stderr.push(format!("leveret: {what}\n").as_bytes());
+    }
+
+    /// Waits until all was written, but not for long.
+    pub fn flush(&self) {
+        self.stdout.flush(LAST_LINES);
+        self.stderr.flush(LAST_LINES);
+    }
+}
+
+/// What a panic says, as without a hook of ours: where it was, and the way there if `RUST_BACKTRACE` asks for it.
+fn text_of(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name").to_owned();
+    let backtrace = std::backtrace::Backtrace::capture();
+    match backtrace.status() {
+        std::backtrace::BacktraceStatus::Captured => {
+            format!("thread '{name}' {panic}\n{backtrace}\n")
+        }
+        _ => format!("thread '{name}' {panic}\n"),
+    }
+}

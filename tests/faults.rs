@@ -1,0 +1,3 @@
+//! What goes wrong around a broker, and the mistakes of those who start it: each is survived and told.
+
+mod output;
