@@ -75,6 +75,11 @@ impl ConnectionSlots {
         ConnectionSlots { max_sockets, max_open, taken: Mutex::default() }
     }
 
+    /// How many sockets, and how many open connections, there may be.
+    pub(crate) fn limits(&self) -> (usize, Option<usize>) {
+        (self.max_sockets, self.max_open)
+    }
+
     /// How many connections are open.
     pub(crate) fn open_count(&self) -> usize {
         self.taken.lock().open

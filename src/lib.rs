@@ -30,6 +30,7 @@ mod connection_slots;
 pub mod definitions;
 mod handle;
 mod log_buffer;
+mod log_text;
 mod login_throttle;
 mod management;
 pub mod memory;
@@ -488,6 +489,9 @@ impl BrokerBuilder {
                 .map_err(|source| StartError::Listen { address, source })
         };
         let management = listener.map(start).transpose()?;
+        if let Some(address) = management.as_ref().map(Management::address) {
+            tracing::info!(%address, "the management API is listening");
+        }
         Ok(Broker { server, management })
     }
 }

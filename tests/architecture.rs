@@ -16,6 +16,7 @@ const RANKS: [&[&str]; 7] = [
         "clock",
         "outbox",
         "log_buffer",
+        "log_text",
         "auth",
         "config",
         "connection_slots",

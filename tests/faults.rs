@@ -1,3 +1,4 @@
 //! What goes wrong around a broker, and the mistakes of those who start it: each is survived and told.
 
+mod log;
 mod output;

@@ -74,6 +74,16 @@ macro_rules! any_method {
                 }
             }
 
+            /// The name of the method with these ids, if there is one.
+            pub const fn name_of(class_id: u16, method_id: u16) -> Option<&'static str> {
+                match (class_id, method_id) {
+                    $(($class::$method::CLASS_ID, $class::$method::METHOD_ID) => {
+                        Some($class::$method::NAME)
+                    })+
+                    _ => None,
+                }
+            }
+
             /// Whether a content header and a body follow.
             pub const fn has_content(&self) -> bool {
                 match self {

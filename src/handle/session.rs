@@ -108,6 +108,11 @@ impl Session {
         self.slot.outbox.has_ended()
     }
 
+    /// Whether the end of the connection is expected, as a close was asked for or sent.
+    pub(crate) async fn is_closing(&self) -> bool {
+        self.handle.read_as_task(|vhost| vhost.is_closing(self.slot.connection)).await
+    }
+
     /// Notes how many bytes the client has sent since the beginning.
     pub(crate) fn note_received(&self, bytes: u64) {
         self.slot.peer.received.store(bytes, Ordering::Relaxed);

@@ -16,12 +16,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leveret_codec::frame;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
+use super::connection_log::{ConnectionLog, ConnectionLogLimits, End};
 use super::heartbeat_monitor::HeartbeatMonitor;
 use super::incoming::Incoming;
 use super::partial_messages::{ConnectionShare, PartialMessages};
@@ -62,6 +64,7 @@ pub(super) struct Context {
     pub(super) handshake_timeout: Duration,
     pub(super) connection_slots: Arc<ConnectionSlots>,
     pub(super) partial_messages: Arc<PartialMessages>,
+    pub(super) log_limits: Arc<ConnectionLogLimits>,
     /// True once the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -87,6 +90,7 @@ where
     let outbox = Arc::new(Outbox::default());
     let mut stopping = context.stopping.clone();
     let Arrival { peer, deadline, .. } = arrival;
+    let log_limits = context.log_limits.clone();
     let leave = arrival.slot.leave();
     let mut reader = Reader::new(context, socket, arrival);
     let handshake = timeout_at(deadline, reader.shake_hands(&mut writing, &outbox));
@@ -97,16 +101,20 @@ where
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
     match opened {
-        Ok(Ok(Opened::Session(session))) => {
-            reader.run(session, outbox, writing).await;
-            tracing::info!(%peer, "connection closed");
-        }
+        Ok(Ok(Opened::Session(session, log))) => reader.run(session, outbox, writing, log).await,
         Ok(Ok(Opened::Refused { delay })) => tokio::select! {
             () = reader.dismiss(&mut writing, delay) => {}
             () = leave.notified() => {}
         },
-        Ok(Ok(Opened::Gone)) => tracing::debug!(%peer, "client left during the handshake"),
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "socket failed during the handshake"),
+        // why: a program that checks whether the port is open ends like this.
+        Ok(Ok(Opened::Gone) | Err(_)) if reader.received == 0 => {
+            tracing::debug!(%peer, "client left before it said anything");
+        }
+        Ok(Ok(Opened::Gone) | Err(_)) => {
+            if log_limits.handshakes.allows() {
+                tracing::warn!(%peer, "handshake: client unexpectedly closed TCP connection");
+            }
+        }
         // rabbitmq: no reply, the socket is closed.
         Err(_) => {
             if let Some(count) = reader.slot.note_slow() {
@@ -119,7 +127,7 @@ where
 /// How a handshake ended.
 enum Opened {
     /// The connection is open.
-    Session(Session),
+    Session(Session, Arc<ConnectionLog>),
     /// The client is to be dismissed after a delay.
     Refused { delay: Duration },
     /// The client went.
@@ -156,6 +164,8 @@ struct Reader<R> {
     buffer: ReadBuffer,
     /// Bytes since the beginning.
     received: u64,
+    /// Whether it is logged why the handshake fails.
+    is_told: bool,
 }
 
 impl<R: Incoming> Reader<R> {
@@ -180,6 +190,7 @@ impl<R: Incoming> Reader<R> {
             share,
             buffer,
             received: 0,
+            is_told: false,
         }
     }
 
@@ -196,8 +207,14 @@ impl<R: Incoming> Reader<R> {
                 self.connection.handle_input(self.buffer.filled(), &mut commands);
             debug_assert!(commands.is_empty(), "nothing can be commanded before the open");
             drop(commands);
+            let output = self.connection.take_output();
+            if output == frame::PROTOCOL_HEADER && self.told_once() {
+                let header = self.buffer.filled()[..frame::PROTOCOL_HEADER.len()].escape_ascii();
+                // rabbitmq: this word.
+                tracing::warn!(peer = %self.peer, "handshake: bad_header {header}");
+            }
             self.buffer.consume(used);
-            writing.write_all(&self.connection.take_output()).await?;
+            writing.write_all(&output).await?;
             writing.flush().await?;
             match progress {
                 Progress::More => {
@@ -205,7 +222,7 @@ impl<R: Incoming> Reader<R> {
                     if !self.read().await? {
                         return Ok(Opened::Gone);
                     }
-                    if is_first && tls::begins_tls(self.buffer.filled()) {
+                    if is_first && tls::begins_tls(self.buffer.filled()) && self.told_once() {
                         let peer = self.peer;
                         tracing::warn!(%peer, "client speaks TLS, and this port does not");
                     }
@@ -216,20 +233,29 @@ impl<R: Incoming> Reader<R> {
                     self.connection.handle_authenticated(result);
                 }
                 Progress::Open(request) => match self.open(*request, outbox).await {
-                    Ok(session) => {
+                    Ok((session, log)) => {
                         self.connection.handle_opened(Ok(()));
                         self.buffer.may_grow();
                         writing.write_all(&self.connection.take_output()).await?;
                         writing.flush().await?;
-                        return Ok(Opened::Session(session));
+                        return Ok(Opened::Session(session, log));
                     }
                     Err(fault) => self.connection.handle_opened(Err(fault)),
                 },
                 Progress::End { delay_ms } => {
+                    if self.told_once() {
+                        let peer = self.peer;
+                        tracing::warn!(%peer, "handshake: the client does not keep to the protocol");
+                    }
                     return Ok(Opened::Refused { delay: Duration::from_millis(delay_ms) });
                 }
             }
         }
+    }
+
+    /// Whether to log why this handshake fails: once, and if the log has room for it.
+    fn told_once(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true) && self.context.log_limits.handshakes.allows()
     }
 
     /// Enters a virtual host, if there is room.
@@ -239,9 +265,17 @@ impl<R: Incoming> Reader<R> {
         &mut self,
         OpenRequest { vhost, info }: OpenRequest,
         outbox: &Arc<Outbox>,
-    ) -> Checked<Session> {
+    ) -> Checked<(Session, Arc<ConnectionLog>)> {
+        let log = Arc::new(ConnectionLog::new(
+            self.context.log_limits.clone(),
+            (self.peer, self.local),
+            info.client_properties.as_table(),
+            &info.user.name,
+            &vhost,
+        ));
+        // What refuses it from here on is logged here, or with a count.
+        self.is_told = true;
         self.slot.open().map_err(Fault::NodeConnectionLimit)?;
-        let user = info.user.name.clone();
         let end = ConnectionEnd {
             address: self.peer,
             local: self.local,
@@ -250,19 +284,19 @@ impl<R: Incoming> Reader<R> {
         };
         match self.context.vhosts.open(&vhost, info, end, outbox.clone()).await {
             Ok(session) => {
-                tracing::info!(peer = %self.peer, user, vhost, "connection opened");
-                Ok(session)
+                log.opened();
+                Ok((session, log))
             }
             Err(fault) => {
                 self.slot.close();
-                tracing::warn!(peer = %self.peer, user, vhost, reason = %fault, "open refused");
+                log.refused(&fault);
                 Err(fault)
             }
         }
     }
 
     async fn authenticate(
-        &self,
+        &mut self,
         mut credentials: Credentials,
     ) -> Result<User, AuthenticationFailure> {
         let named = credentials.is_external().then(|| self.user_of_certificate());
@@ -273,7 +307,9 @@ impl<R: Incoming> Reader<R> {
             }
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = &result {
+        if let Err(failure) = &result
+            && self.told_once()
+        {
             let Credentials { user, mechanism, .. } = &credentials;
             tracing::warn!(peer = %self.peer, user, mechanism, %failure, "login refused");
         }
@@ -287,8 +323,13 @@ impl<R: Incoming> Reader<R> {
     }
 
     /// From the open connection to its end. The core gets the disconnect when `session` is dropped.
-    async fn run<W>(&mut self, session: Session, outbox: Arc<Outbox>, socket: W)
-    where
+    async fn run<W>(
+        &mut self,
+        session: Session,
+        outbox: Arc<Outbox>,
+        socket: W,
+        log: Arc<ConnectionLog>,
+    ) where
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let writer = Writer {
@@ -297,16 +338,19 @@ impl<R: Incoming> Reader<R> {
             write_receipts: session.write_receipts(),
             frame_max: self.connection.frame_max(),
             heartbeat_secs: self.connection.heartbeat_secs(),
+            log: log.clone(),
         };
         // A set, since it ends its task when it is dropped: no writer outlives its reader.
         let mut writing = JoinSet::new();
         writing.spawn(writer.run());
         let ended = self.read_until_end(&session, &outbox, &mut writing).await;
+        let end = match ended {
+            Ended::Silent => End::Silent,
+            Ended::Gone | Ended::WriteFailed if !session.is_closing().await => End::Vanished,
+            _ => End::InOrder,
+        };
         match ended {
-            Ended::Gone | Ended::WriteFailed => {}
-            Ended::Silent => {
-                tracing::warn!(peer = %self.peer, "client sent no heartbeats, connection closed");
-            }
+            Ended::Gone | Ended::WriteFailed | Ended::Silent => {}
             Ended::Written => {
                 drop(session);
                 self.discard(LINGER).await;
@@ -320,6 +364,7 @@ impl<R: Incoming> Reader<R> {
                 }
             }
         }
+        log.ended(end, self.connection.heartbeat_secs());
     }
 
     async fn read_until_end(

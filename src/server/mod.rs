@@ -5,8 +5,10 @@
 
 mod buffer;
 mod connection;
+mod connection_log;
 mod heartbeat_monitor;
 mod incoming;
+mod log_limit;
 mod partial_messages;
 mod resources;
 mod writer;
@@ -26,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use self::connection::{Arrival, Context};
 use self::partial_messages::PartialMessages;
 use crate::auth::Authenticator;
+use crate::broker::connection::ConnectionSettings;
 use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, Storage};
@@ -119,6 +122,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
+        log_start(&config);
         let allow_unknown_users = authenticator.is_some();
         let (vhosts, reports, disk) = open(&config, clock.clone(), allow_unknown_users).await?;
         if config.storage != Storage::Memory {
@@ -152,6 +156,7 @@ impl Server {
             handshake_timeout: config.handshake_timeout,
             connection_slots: Arc::new(ConnectionSlots::new(config.max_connections, http)),
             partial_messages,
+            log_limits: Arc::default(),
             stopping: stopped,
         });
         let mut listening = Vec::new();
@@ -167,8 +172,11 @@ impl Server {
             };
             listeners.into_iter().map(start).collect()
         };
-        let addresses = start(listeners, None);
+        log_limits(&context, &vhosts, max_message_size);
+        let addresses: Vec<SocketAddr> = start(listeners, None);
         let tls_addresses = start(tls_listeners, acceptor.as_ref());
+        addresses.iter().for_each(|address| tracing::info!(%address, "listening"));
+        tls_addresses.iter().for_each(|address| tracing::info!(%address, "listening for TLS"));
         Ok(Server {
             vhosts,
             addresses,
@@ -297,6 +305,35 @@ async fn open(
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
+/// Logs which leveret starts, and where its data is.
+fn log_start(config: &Config) {
+    let version = env!("CARGO_PKG_VERSION");
+    match &config.storage {
+        Storage::Memory => tracing::info!(version, "leveret starts, with everything in memory"),
+        Storage::Directory(path) => {
+            // why: a path that is not absolute says nothing without the directory that it is meant from.
+            let data_dir = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            tracing::info!(version, data_dir = %data_dir.display(), "leveret starts");
+        }
+    }
+}
+
+/// Logs what clients may ask for.
+fn log_limits(context: &Context, vhosts: &Vhosts, max_message_size: u64) {
+    let ConnectionSettings { channel_max, frame_max, heartbeat_secs, .. } = context.settings;
+    let (max_sockets, max_connections) = context.connection_slots.limits();
+    tracing::info!(
+        memory_limit = vhosts.memory_limit(),
+        max_sockets,
+        max_connections,
+        channel_max,
+        frame_max,
+        heartbeat_secs,
+        max_message_size,
+        "limits"
+    );
+}
+
 fn note_recovery(vhost: &str, report: &store::Report) {
     if report.cuts.is_empty() {
         tracing::info!(vhost, "{report}");
@@ -416,21 +453,27 @@ async fn serve(
                     let (reading, writing) = tokio::io::split(socket);
                     connection::serve(context, reading, writing, arrival).await;
                 }
-                Ok(Err(error)) => note_failed_handshake(peer, &error),
-                Err(_) => tracing::warn!(%peer, "TLS handshake took too long, connection closed"),
+                Ok(Err(error)) => note_failed_handshake(&context, peer, &error),
+                Err(_) if context.log_limits.handshakes.allows() => {
+                    tracing::warn!(%peer, "TLS handshake took too long, connection closed");
+                }
+                Err(_) => {}
             }
         }
     }
 }
 
-fn note_failed_handshake(peer: SocketAddr, error: &io::Error) {
-    if tls::is_foreign(error) {
-        tracing::warn!(%peer, "client does not speak TLS, and this port does; connection closed");
-    } else if error.kind() == io::ErrorKind::InvalidData {
-        tracing::warn!(%peer, %error, "TLS handshake failed, connection closed");
-    } else {
+fn note_failed_handshake(context: &Context, peer: SocketAddr, error: &io::Error) {
+    let is_foreign = tls::is_foreign(error);
+    if !is_foreign && error.kind() != io::ErrorKind::InvalidData {
         // why: a program that checks whether the port is open ends like this, too.
         tracing::debug!(%peer, %error, "client left during the TLS handshake");
+    } else if !context.log_limits.handshakes.allows() {
+        // It is counted.
+    } else if is_foreign {
+        tracing::warn!(%peer, "client does not speak TLS, and this port does; connection closed");
+    } else {
+        tracing::warn!(%peer, %error, "TLS handshake failed, connection closed");
     }
 }
 

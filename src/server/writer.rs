@@ -12,6 +12,7 @@ use leveret_codec::encode;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use super::connection_log::ConnectionLog;
 use crate::broker::command::Outgoing;
 use crate::broker::limits::OUTBOX_OCTETS;
 use crate::handle::WriteReceipts;
@@ -39,6 +40,7 @@ pub(super) struct Writer<W> {
     pub(super) frame_max: u32,
     /// Zero for no heartbeats.
     pub(super) heartbeat_secs: u16,
+    pub(super) log: Arc<ConnectionLog>,
 }
 
 /// How a round of writing ended.
@@ -97,9 +99,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     ) -> io::Result<Round> {
         let mut round = Round::Open;
         for item in outgoing.drain(..) {
-            if item.is_end() {
-                round = Round::End;
-                break;
+            match &item {
+                Outgoing::End => {
+                    round = Round::End;
+                    break;
+                }
+                Outgoing::Close { channel, at_fault } => self.log.closes(*channel, at_fault),
+                _ => {}
             }
             progress.encoded += item.size();
             item.encode(buffer, self.frame_max);

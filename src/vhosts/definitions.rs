@@ -60,6 +60,7 @@ impl Vhosts {
         for binding in &definitions.bindings {
             self.define(binding.vhost.as_deref(), &binding_definition(binding)?)?;
         }
+        log_import(definitions);
         Ok(())
     }
 
@@ -111,6 +112,19 @@ fn what(definition: &Definition) -> String {
             format!("binding '{source}' to '{destination}'")
         }
     }
+}
+
+fn log_import(definitions: &Definitions) {
+    tracing::info!(
+        users = definitions.users.len(),
+        vhosts = definitions.vhosts.len(),
+        permissions = definitions.permissions.len(),
+        policies = definitions.policies.len(),
+        exchanges = definitions.exchanges.len(),
+        queues = definitions.queues.len(),
+        bindings = definitions.bindings.len(),
+        "definitions were imported"
+    );
 }
 
 fn import_registry(registry: &mut Registry, definitions: &Definitions) -> Result<(), ImportError> {

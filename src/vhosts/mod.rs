@@ -35,7 +35,7 @@ pub(crate) use self::check::check;
 pub use self::check::{DataDirCheck, VhostCheck};
 pub use self::definitions::ImportError;
 pub use self::registry::RegistryError;
-use self::registry::{FoundRegistry, RegistryFile, VhostRecord};
+use self::registry::{Changes, FoundRegistry, RegistryFile, VhostRecord};
 pub(crate) use self::registry::{
     PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord,
 };
@@ -55,6 +55,9 @@ use crate::supervisor::Supervisor;
 
 /// How often a long recovery says how far it is, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
+
+/// How many changes of users, virtual hosts and permissions that are made at once are logged one by one.
+const CHANGES_LOGGED: usize = 100;
 
 /// A virtual host at work.
 struct RunningVhost {
@@ -194,7 +197,7 @@ impl Vhosts {
         }
         let mut registry = found.clone();
         registry.add_first_users(is_new, users);
-        file.keep(&found, &registry)?;
+        log_changes(&file.keep(&found, &registry)?, &found);
         if allow_unknown_users {
             registry.allow_unknown_users();
         }
@@ -314,7 +317,7 @@ impl Vhosts {
         let before = self.registry();
         let mut registry = Registry::clone(&before);
         let result = write(&mut registry);
-        file.keep(&before, &registry)?;
+        log_changes(&file.keep(&before, &registry)?, &before);
         let registry = Arc::new(registry);
         *self.inner.registry.write() = registry.clone();
         let of_all = registry.has_other_limits_than(&before);
@@ -366,8 +369,9 @@ impl Vhosts {
         if !registry.add_vhost(name) {
             return Ok(false);
         }
-        file.keep(&before, &registry)?;
+        let changes = file.keep(&before, &registry)?;
         self.run(&registry, name)?;
+        log_changes(&changes, &before);
         *self.inner.registry.write() = Arc::new(registry);
         Ok(true)
     }
@@ -380,7 +384,7 @@ impl Vhosts {
             let before = self.registry();
             let mut registry = Registry::clone(&before);
             let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
-            file.keep(&before, &registry)?;
+            log_changes(&file.keep(&before, &registry)?, &before);
             *self.inner.registry.write() = Arc::new(registry);
             (record, self.inner.running.write().remove(name))
         };
@@ -477,6 +481,15 @@ impl Authenticator for Vhosts {
         peer: SocketAddr,
     ) -> Result<User, AuthenticationFailure> {
         self.look_up(credentials, peer)
+    }
+}
+
+/// Logs what was changed of users, virtual hosts and permissions.
+fn log_changes(changes: &Changes, before: &Registry) {
+    let lines = changes.describe(before);
+    lines.iter().take(CHANGES_LOGGED).for_each(|line| tracing::info!("{line}"));
+    if let Some(more @ 1..) = lines.len().checked_sub(CHANGES_LOGGED) {
+        tracing::info!(more, "more was changed at once");
     }
 }
 

@@ -19,6 +19,7 @@ use crate::passwords::PasswordHash;
 use crate::shared_map::SharedMap;
 use crate::store::StoreError;
 
+pub(super) use changes::Changes;
 pub(super) use file::{FILE, FoundRegistry, RegistryFile};
 pub(crate) use records::{
     PermissionRecord, PolicyRecord, TopicPermissionRecord, UserRecord, VhostRecord,

@@ -88,7 +88,7 @@ impl Client {
         Client::open(address, 131_072, 0, Table::EMPTY).1
     }
 
-    fn open(
+    pub(crate) fn open(
         address: SocketAddr,
         frame_max: u32,
         heartbeat: u16,

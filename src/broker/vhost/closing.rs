@@ -29,6 +29,11 @@ impl Vhost {
         self.sessions.client(id).is_none_or(|client| client.state == ClientState::Ended)
     }
 
+    /// Whether a close was asked for or sent, so that the end of the connection is expected.
+    pub fn is_closing(&self, id: ConnectionId) -> bool {
+        self.sessions.client(id).is_none_or(|client| client.state != ClientState::Open)
+    }
+
     /// What a connection that is not open any more may still say.
     pub(super) fn handle_while_closing(&mut self, id: ConnectionId, command: &Command<'_>) {
         let Some(client) = self.sessions.client(id) else { return };

@@ -57,6 +57,7 @@ impl Broker {
             handshake_timeout: Duration::from_secs(10),
             connection_slots: Arc::new(ConnectionSlots::new(max_connections, 0)),
             partial_messages: Arc::new(PartialMessages::new(max_pending)),
+            log_limits: Arc::default(),
             stopping: stopped,
         };
         Broker { context: Arc::new(context), clock, _stopping: stopping }

@@ -7,14 +7,16 @@ use serde_json::Value;
 
 use super::file::SavedUser;
 use super::{
-    PermissionRecord, PolicyRecord, Registry, RegistryError, TopicPermissionRecord, VhostRecord,
+    PermissionRecord, PolicyRecord, Registry, RegistryError, TopicPermissionRecord, UserRecord,
+    VhostRecord,
 };
 use crate::broker::policy::PolicyKind;
+use crate::log_text::printable;
 use crate::shared_map::SharedMap;
 
 /// All that one write changed.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Changes {
+pub(in crate::vhosts) struct Changes {
     next_number: u64,
     changes: Vec<Change>,
 }
@@ -109,6 +111,12 @@ impl Changes {
         self.changes.is_empty()
     }
 
+    /// What was changed of users, virtual hosts, permissions and policies, in RabbitMQ's words, each in a line.
+    pub(in crate::vhosts) fn describe(&self, before: &Registry) -> Vec<String> {
+        let lines = self.changes.iter().flat_map(|change| change.describe(before));
+        lines.map(|line| printable(&line)).collect()
+    }
+
     /// Changes a registry in the same way.
     pub(super) fn apply(self, registry: &mut Registry) -> Result<(), RegistryError> {
         registry.next_number = self.next_number;
@@ -177,6 +185,46 @@ impl VhostSettings {
 }
 
 impl Change {
+    fn describe(&self, before: &Registry) -> Vec<String> {
+        match self {
+            Change::User { name, user } => describe_user(name, user.as_ref(), before.user(name)),
+            Change::Vhost { name, record } => {
+                let done = if record.is_some() { "Added" } else { "Deleted" };
+                vec![format!("{done} vhost '{name}'")]
+            }
+            Change::Permission { vhost, user, record: Some(record) } => {
+                let PermissionRecord { configure, write, read } = record;
+                let to = format!("'{configure}', '{write}', '{read}'");
+                vec![format!(
+                    "Successfully set permissions for user '{user}' in virtual host '{vhost}' to {to}"
+                )]
+            }
+            Change::Permission { vhost, user, record: None } => vec![format!(
+                "Successfully cleared permissions for user '{user}' in virtual host '{vhost}'"
+            )],
+            Change::TopicPermission { vhost, user, exchange, record: Some(record) } => {
+                let TopicPermissionRecord { write, read } = record;
+                vec![format!(
+                    "Successfully set topic permissions on exchange '{exchange}' for user '{user}' in \
+                     virtual host '{vhost}' to '{write}', '{read}'"
+                )]
+            }
+            Change::TopicPermission { vhost, user, exchange, record: None } => vec![format!(
+                "Successfully cleared topic permissions on exchange '{exchange}' for user '{user}' in \
+                 virtual host '{vhost}'"
+            )],
+            Change::Policy { vhost, name, record } => {
+                vec![describe_policy("policy", vhost, name, record.is_some())]
+            }
+            Change::OperatorPolicy { vhost, name, record } => {
+                vec![describe_policy("operator policy", vhost, name, record.is_some())]
+            }
+            Change::VhostSettings { .. }
+            | Change::Parameter { .. }
+            | Change::GlobalParameter { .. } => Vec::new(),
+        }
+    }
+
     fn apply(self, registry: &mut Registry) -> Result<(), RegistryError> {
         match self {
             Change::User { name, user: Some(user) } => {
@@ -248,4 +296,26 @@ fn set_nested<V: Clone>(
     if named.is_empty() {
         map.remove(outer);
     }
+}
+
+fn describe_user(name: &str, now: Option<&SavedUser>, before: Option<&UserRecord>) -> Vec<String> {
+    let Some(now) = now else { return vec![format!("Deleted user '{name}'")] };
+    let mut lines = Vec::new();
+    match before {
+        None => lines.push(format!("Created user '{name}'")),
+        Some(before) if !now.has_password_of(before) => {
+            lines.push(format!("Successfully changed password for user '{name}'"));
+        }
+        Some(_) => {}
+    }
+    if before.map_or(&[][..], |before| &before.tags) != now.tags() {
+        let tags = now.tags().join(",");
+        lines.push(format!("Successfully set user tags for user '{name}' to [{tags}]"));
+    }
+    lines
+}
+
+fn describe_policy(kind: &str, vhost: &str, name: &str, is_set: bool) -> String {
+    let done = if is_set { "set" } else { "cleared" };
+    format!("Successfully {done} {kind} '{name}' in virtual host '{vhost}'")
 }

@@ -101,7 +101,7 @@ impl RegistryFile {
         Ok(found.torn)
     }
 
-    /// Keeps what a registry has become, if anything was changed.
+    /// Keeps what a registry has become, if anything was changed. Gives back what that is.
     ///
     /// # Errors
     /// When the disk refuses. What was changed may be there after a restart, or not.
@@ -109,23 +109,23 @@ impl RegistryFile {
         &mut self,
         before: &Registry,
         now: &Registry,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Changes, RegistryError> {
         let changes = Changes::between(before, now);
         if changes.is_empty() {
-            return Ok(());
+            return Ok(changes);
         }
         let change =
             serde_json::to_vec(&changes).map_err(|error| damaged(CHANGES, error.to_string()))?;
         let most = self.whole_bytes.max(LEAST_BYTES);
         let log = self.log.as_mut().filter(|log| log.length_with(change.len()) <= most);
         self.last += 1;
-        let Some(log) = log else { return self.replace(now) };
+        let Some(log) = log else { return self.replace(now).map(|()| changes) };
         let appended = log.append(&change);
         if appended.is_err() {
             // why: what is behind a failed write is not known, so that nothing may be put there.
             self.log = None;
         }
-        appended.map(drop).map_err(|source| failed("write", CHANGES, source))
+        appended.map(|_| changes).map_err(|source| failed("write", CHANGES, source))
     }
 
     /// Replaces both files. What fails is done again by the next change.
@@ -217,6 +217,14 @@ impl SavedUser {
             tags: user.tags.clone(),
             limits: user.limits.clone(),
         }
+    }
+
+    pub(super) fn tags(&self) -> &[String] {
+        &self.tags
+    }
+
+    pub(super) fn has_password_of(&self, user: &UserRecord) -> bool {
+        self.password_hash == user.password.as_ref().map(PasswordHash::to_base64)
     }
 
     pub(super) fn record(self) -> Result<UserRecord, RegistryError> {
