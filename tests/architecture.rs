@@ -56,7 +56,7 @@ const PURE_STD: [&str; 19] = [
     "sync::atomic",
     "vec::IntoIter",
 ];
-const BROKER_CRATES: [&str; 11] = [
+const BROKER_CRATES: [&str; 12] = [
     "leveret_codec",
     "hashbrown",
     "smallvec",
@@ -68,6 +68,7 @@ const BROKER_CRATES: [&str; 11] = [
     "crc32fast",
     "regex",
     "roaring",
+    "chacha20",
 ];
 const CODEC_CRATES: [&str; 2] = ["nom", "thiserror"];
 

@@ -11,8 +11,8 @@
 //! [`Command`](command::Command)s. A [`Vhost`](vhost::Vhost) owns everything that clients share and
 //! turns commands into [`Outgoing`](command::Outgoing) frames for any of them.
 //!
-//! What this module deliberately is not: it does no IO, reads no clock, draws no random number and
-//! logs nothing. Input goes in with the time it happened at, output is data to be fetched.
+//! What this module deliberately is not: it does no IO, reads no clock, takes chance from nowhere but the seed that
+//! it is given and logs nothing. Input goes in with the time it happened at, output is data to be fetched.
 //!
 //! invariant: the same sequence of (now, connection, command) gives the same output.
 
@@ -20,6 +20,7 @@ pub mod access;
 pub mod arena;
 pub mod arguments;
 pub mod bag;
+pub mod chance;
 pub mod channel;
 pub mod client;
 pub mod command;

@@ -43,6 +43,7 @@ use self::resources::Alarms;
 pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
+use crate::broker::chance::Seed;
 use crate::broker::error::Fault;
 use crate::broker::record::Recovered;
 use crate::broker::time::Time;
@@ -140,6 +141,9 @@ pub enum VhostError {
     /// The system refused a thread.
     #[error("cannot start the log thread: {0}")]
     Thread(io::Error),
+    /// The system gives no random numbers, without which names could be guessed.
+    #[error("the system gives no random numbers: {0}")]
+    NoRandomNumbers(getrandom::Error),
     /// There is no virtual host of this name.
     #[error("there is no virtual host '{0}'")]
     NoVhost(String),
@@ -169,7 +173,7 @@ struct Inner {
     alarms: Mutex<Alarms>,
     memory: MemoryPlan,
     pressure: Arc<Notify>,
-    seed: u64,
+    seed: Seed,
     supervisor: Supervisor,
     /// Where the timers run, whoever makes a virtual host.
     runtime: runtime::Handle,
@@ -190,6 +194,10 @@ impl Vhosts {
         loopback_users: &[String],
         allow_unknown_users: bool,
     ) -> Result<(Self, Vec<(String, Report)>), VhostError> {
+        let seed = match seed {
+            Some(seed) => Seed::from(seed),
+            None => Seed::new(random_key()?),
+        };
         let FoundRegistry { registry: found, mut file, is_new, torn } =
             RegistryFile::read(disk.clone())?;
         if let Some(torn) = torn {
@@ -213,7 +221,7 @@ impl Vhosts {
                 alarms: Mutex::default(),
                 memory,
                 pressure: Arc::default(),
-                seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+                seed,
                 supervisor: Supervisor::default(),
                 runtime: runtime::Handle::current(),
             }),
@@ -242,7 +250,7 @@ impl Vhosts {
             (Arc::new(disk), memory.store_options(registry.vhosts().count()))
         });
         let settings = VhostSettings {
-            seed: self.inner.seed.wrapping_add(record.number()),
+            seed: self.inner.seed.stream(record.number()),
             policies: Arc::new(record.policies()),
             limits: memory.definitions,
         };
@@ -496,6 +504,13 @@ fn log_changes(changes: &Changes, before: &Registry) {
 /// Whether the peer is this machine, also when an IPv6 socket shows its IPv4 address.
 fn is_local(peer: SocketAddr) -> bool {
     peer.ip().to_canonical().is_loopback()
+}
+
+/// A key that nobody knows.
+pub(crate) fn random_key() -> Result<[u8; 32], VhostError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(VhostError::NoRandomNumbers)?;
+    Ok(key)
 }
 
 /// A new salt for a password's hash.

@@ -44,7 +44,7 @@ struct Wire {
 impl Machine {
     pub(crate) fn new() -> Self {
         Machine {
-            vhost: Vhost::new("/", &VhostSettings { seed: 1, ..Default::default() }),
+            vhost: Vhost::new("/", &VhostSettings { seed: 1.into(), ..Default::default() }),
             now: Time::from_millis(1_000_000),
             wires: Vec::new(),
             records: Vec::new(),

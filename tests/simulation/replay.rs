@@ -105,7 +105,10 @@ impl Core {
 
     fn begin(policies: Arc<PolicySet>, seed: u64) -> Self {
         Core {
-            vhost: Vhost::new("/", &VhostSettings { seed, policies, ..Default::default() }),
+            vhost: Vhost::new(
+                "/",
+                &VhostSettings { seed: seed.into(), policies, ..Default::default() },
+            ),
             ids: BTreeMap::new(),
             meter: StepMeter::default(),
             delayed: 0,

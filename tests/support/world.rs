@@ -106,7 +106,7 @@ impl World {
     /// One with other limits of what clients may define.
     pub(crate) fn with_limits(limits: DefinitionLimits) -> Self {
         let world = World::new();
-        let settings = VhostSettings { seed: 7, limits, ..Default::default() };
+        let settings = VhostSettings { seed: 7.into(), limits, ..Default::default() };
         world.inner.borrow_mut().vhost = Vhost::new("/", &settings);
         world
     }
@@ -126,7 +126,8 @@ impl World {
     fn on(disk: MemoryDisk, options: Options, now: Time, policies: Arc<PolicySet>) -> Self {
         let (store, recovered, _) =
             Store::open(Arc::new(disk.clone()), options).expect("the store opens");
-        let mut vhost = Vhost::new("/", &VhostSettings { seed: 7, policies, ..Default::default() });
+        let mut vhost =
+            Vhost::new("/", &VhostSettings { seed: 7.into(), policies, ..Default::default() });
         if pages_everything() {
             let share =
                 MemoryShare { before_paging: 0, before_consumers_wait: u64::MAX, whole: u64::MAX };

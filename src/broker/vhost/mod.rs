@@ -62,6 +62,7 @@ use self::sessions::Sessions;
 use self::work::Work;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};
+use super::chance::{Chance, Seed};
 use super::command::Outgoing;
 use super::confirm::{Confirm, Confirms};
 use super::connection::ConnectionInfo;
@@ -87,7 +88,7 @@ use super::transaction::HeldPublish;
 #[derive(Clone, Debug, Default)]
 pub struct VhostSettings {
     /// Where the names that the broker makes up start from. The same seed gives the same names.
-    pub seed: u64,
+    pub seed: Seed,
     /// The policies that are in force from the beginning.
     pub policies: Arc<PolicySet>,
     /// What clients may define.
@@ -133,7 +134,7 @@ pub struct Vhost {
     memory: Memory,
     batch: Batch,
     deadlines: Deadlines,
-    chance: fastrand::Rng,
+    chance: Chance,
     /// Why publishers are blocked, while they are.
     alarm: Option<ShortString>,
     /// Whether the timer will look for deliveries that wait too long for their acknowledgement.
@@ -164,7 +165,7 @@ impl Vhost {
             memory: Memory::default(),
             batch: Batch::default(),
             deadlines: Deadlines::default(),
-            chance: fastrand::Rng::with_seed(settings.seed),
+            chance: Chance::new(settings.seed),
             alarm: None,
             watching_unacked: false,
             unclaimed_delayed_queues: Vec::new(),
@@ -424,8 +425,7 @@ impl Vhost {
     /// A name that the broker makes up: `prefix` and 22 characters.
     fn make_up_name(&mut self, prefix: &str) -> ShortString {
         use base64::Engine as _;
-        let octets = self.chance.u128(..).to_be_bytes();
-        let random = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(octets);
+        let random = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.chance.name());
         ShortString::truncated(format!("{prefix}{random}").as_bytes())
     }
 

@@ -209,7 +209,7 @@ impl Vhost {
             }
             Some(exchange) => {
                 let properties = message.properties();
-                let chance = self.chance.u64(..);
+                let chance = self.chance.number();
                 let routed = Routed { key, copies, properties, now: self.now, chance };
                 let steps = self.exchanges.route(exchange, routed, &mut routes);
                 self.work.take(steps);
