@@ -147,18 +147,33 @@ fn the_permission_for_the_exchange_comes_first() {
 }
 
 #[test]
-fn further_keys_are_not_looked_at() {
+fn further_keys_are_looked_at_as_well() {
     use leveret_codec::Value;
     use leveret_codec::table::ArrayBuilder;
     let world = world();
     let client = world.client();
     let ch = client.channel(1);
-    ch.bind("q", "logs", "other.x");
+    ch.bind("q", "logs", "#");
     permit(&world, "^own\\.", "");
+    let publish = |number, header, key: &str| {
+        let mut keys = ArrayBuilder::default();
+        keys.push(&Value::LongStr(key.as_bytes()));
+        let ch = client.channel(number);
+        ch.publish_headers("logs", "own.x", &[(header, Value::Array(keys.as_array()))], "a");
+        ch.lines()
+    };
+    for (number, header) in [(2, "CC"), (3, "BCC")] {
+        assert_eq!(publish(number, header, "own.y"), [""; 0]);
+        assert_eq!(publish(number + 2, header, "other.x"), [refused("60,40", "other.x")]);
+    }
+    assert_eq!(world.counts("q"), "2/0");
+    // An exchange of another type takes any.
+    ch.bind("q", "amq.direct", "other.x");
     let mut keys = ArrayBuilder::default();
     keys.push(&Value::LongStr(b"other.x"));
-    ch.publish_headers("logs", "own.x", &[("CC", Value::Array(keys.as_array()))], "a");
-    assert_eq!(ch.drain_bodies("q"), ["a"]);
+    let cc = [("CC", Value::Array(keys.as_array()))];
+    ch.publish_headers("amq.direct", "own.x", &cc, "a");
+    assert_eq!(world.counts("q"), "3/0");
 }
 
 #[test]

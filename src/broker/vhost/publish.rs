@@ -57,6 +57,12 @@ impl Vhost {
             0 => PublishOptions { is_plain: true, ..PublishOptions::default() },
             _ => self.read_options(via, properties)?,
         };
+        if let Some(exchange) = exchange {
+            // rabbitmq: from 4.x on these keys are asked for as well.
+            for key in &options.copies {
+                self.may_with_topic(via, Permission::Write, exchange, key.as_short())?;
+            }
+        }
         check_delivery_mode(properties)?;
         let message =
             if options.replies { self.with_reply_address(via, &message)? } else { message };
