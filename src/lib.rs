@@ -340,8 +340,8 @@ impl BrokerBuilder {
     }
 
     /// Checks logins with this authenticator instead of the broker's own registry. Users that are not
-    /// in the registry may do everything in every virtual host. It is not asked while too
-    /// many logins from the client's address have failed.
+    /// in the registry may do everything in every virtual host. Logins of a user at an address wait for some
+    /// seconds before it is asked while too many of them have failed.
     #[must_use]
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);

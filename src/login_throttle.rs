@@ -1,21 +1,22 @@
-//! Passwords cannot be tried out faster by trying many at once.
+//! Passwords cannot be tried out faster by trying many at once, and nobody is held for the guesses of another.
 //!
 //! ```text
-//!  login ─► may this address fail once more? ── yes ──► authenticator ─► right: nothing is counted
-//!                     │ no: wait, but not for long                    └► wrong: one failure
-//!                     └ still no ──► refused, the password is not checked
+//!  login ─► was this very password right before? ── yes ───────────────────────► authenticator
+//!                │ no                                                                ▲
+//!  may this user fail once more from this address? ── yes ───────────────────────────┤
+//!                │ no: it waits until it may, but not for long ──────────────────────┘
 //! ```
 //!
-//! Every address may fail [`FAILURES`] times at once, and again once every
-//! [`RECOVERY_MS`]: as often as a single client that is held for that long after each failure. A
-//! login counts as a failure before its password is checked, so that a thousand at the same moment
-//! get no more attempts than one after another; a right one is subtracted again.
+//! At an address each user may fail [`FAILURES`] times at once, and again once every [`RECOVERY_MS`]: as often as
+//! a single client that is held for that long after each failure. A login counts as a failure before its password
+//! is checked, so that a thousand at the same moment get no more attempts than one after another; a right one is
+//! subtracted again. Who waits for [`MAX_WAIT_MS`] has paid with that, and is let on without being counted: no login
+//! is refused unseen.
 //!
-//! A user that has logged in from an address before has a count of its own there. So a client that
-//! shares the address of an attacker (a proxy, this machine) still gets in, unless the attacker tries
-//! this very user.
+//! What was right before is known by a hash with a key of this process. It waits for nothing, be it that others
+//! guess the password of the same user at the same address, and the authenticator is asked all the same.
 //!
-//! What this module deliberately is not: it locks no user out, and it knows no passwords.
+//! What this module deliberately is not: it locks no user out, and it keeps no passwords.
 //! Logins by certificate have nothing to guess and pass.
 
 use std::collections::HashMap;
@@ -26,19 +27,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::time::Time;
 use crate::clock::Clock;
 
-/// How many logins of an address may fail at once.
+/// How many logins of a user at an address may fail at once.
 ///
 /// why: so many clients may be started with the wrong password by an honest mistake, or wait for an
 /// authenticator that is slow.
 const FAILURES: u64 = 50;
 
-/// After this time an address may fail once more, in milliseconds.
+/// After this time a user may fail once more at an address, in milliseconds.
 ///
 /// rabbitmq: its "silent close delay" holds a refused client for so long, each alone.
 const RECOVERY_MS: u64 = 3_000;
@@ -47,35 +49,39 @@ const RECOVERY_MS: u64 = 3_000;
 /// that the client hears of it.
 const MAX_WAIT_MS: u64 = 5_000;
 
-/// How many addresses are remembered for their failures, and how many users for their successes.
+/// How many users with failures are remembered, and how many right passwords.
 const ENTRIES: usize = 10_000;
 
-/// Longest name of a user that is remembered, in bytes.
+/// How much of a user's name counts, in bytes.
 ///
 /// rabbitmq: none is longer.
 const NAME_BYTES: usize = 255;
 
-/// An authenticator that passes on only so many logins of an address while they fail.
+/// An authenticator that passes on only so many logins of a user at an address while they fail.
 pub(crate) struct LoginThrottle {
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
+    /// What the hashes of right passwords are made with.
+    key: [u8; 32],
     table: Mutex<Table>,
-    /// Notified when an account that had no failures left has some again.
+    /// Notified when an origin that had no failures left has some again.
     relieved: Notify,
 }
 
 impl LoginThrottle {
-    pub(crate) fn new(authenticator: Arc<dyn Authenticator>, clock: Arc<dyn Clock>) -> Self {
-        LoginThrottle {
-            authenticator,
-            clock,
-            table: Mutex::new(Table::default()),
-            relieved: Notify::new(),
-        }
+    /// The key is one that nobody knows.
+    pub(crate) fn new(
+        authenticator: Arc<dyn Authenticator>,
+        clock: Arc<dyn Clock>,
+        key: [u8; 32],
+    ) -> Self {
+        let (table, relieved) = (Mutex::default(), Notify::new());
+        LoginThrottle { authenticator, clock, key, table, relieved }
     }
 
-    /// Waits for the turn of a login. It counts as failed until it is known to be none.
-    async fn admit(&self, origin: &Origin) -> Result<Account, AuthenticationFailure> {
+    /// Waits for the turn of a login. Says whether it counts as failed until it is known to be none; it does not
+    /// when it has waited for too long.
+    async fn admit(&self, origin: &Origin) -> bool {
         let deadline = self.clock.now().plus_millis(MAX_WAIT_MS);
         loop {
             // why: before the table is read, so that no notification after that is missed.
@@ -83,8 +89,8 @@ impl LoginThrottle {
             relieved.as_mut().enable();
             let now = self.clock.now();
             let next = match self.table.lock().take(origin, now) {
-                Ok(account) => return Ok(account),
-                Err(_) if now >= deadline => return Err(AuthenticationFailure::TooMany),
+                Ok(()) => return true,
+                Err(_) if now >= deadline => return false,
                 Err(next) => next.min(deadline),
             };
             tokio::select! {
@@ -94,11 +100,12 @@ impl LoginThrottle {
         }
     }
 
-    /// A login was no failure; with an origin, it was a success.
-    fn settle(&self, account: &Account, success: Option<Origin>) {
-        if self.table.lock().settle(account, success, self.clock.now()) {
-            self.relieved.notify_waiters();
-        }
+    /// What a password that was right is known by.
+    fn hash(&self, credentials: &Credentials) -> RightPassword {
+        let user = credentials.user.as_bytes();
+        let hash = Sha256::new().chain_update(self.key).chain_update(user.len().to_be_bytes());
+        let hash = hash.chain_update(user).chain_update(&credentials.password).finalize();
+        RightPassword(hash.into())
     }
 }
 
@@ -112,82 +119,94 @@ impl Authenticator for LoginThrottle {
         if credentials.is_external() {
             return self.authenticator.authenticate(credentials, peer).await;
         }
-        let origin = Origin { network: network(peer), user: credentials.user.clone() };
+        let (origin, password) = (Origin::new(peer, &credentials.user), self.hash(credentials));
+        let was_right = self.table.lock().right.contains_key(&password);
         // why: a login that is given up while it waits for the answer counts as failed: a client
         // must not get the attempt back by closing the socket.
-        let account = self.admit(&origin).await?;
+        let is_counted = !was_right && self.admit(&origin).await;
         let result = self.authenticator.authenticate(credentials, peer).await;
-        match &result {
-            Ok(_) => self.settle(&account, Some(origin)),
+        let now = self.clock.now();
+        let mut table = self.table.lock();
+        let was_used_up = match &result {
+            Ok(_) => {
+                table.remember(password, now);
+                is_counted && table.give_back(&origin, now)
+            }
             // The password was not checked.
-            Err(AuthenticationFailure::Unavailable) => self.settle(&account, None),
-            Err(_) => {}
+            Err(AuthenticationFailure::Unavailable) => is_counted && table.give_back(&origin, now),
+            Err(_) => {
+                if table.right.remove(&password).is_some() {
+                    // It has been changed: from now on the old one is a wrong one.
+                    let _ = table.take(&origin, now);
+                }
+                false
+            }
+        };
+        drop(table);
+        if was_used_up {
+            self.relieved.notify_waiters();
         }
         result
     }
 }
 
-/// Where a login comes from, and the user that it names.
+/// Where a login comes from, and the user that it names: whose failures are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Origin {
     network: IpAddr,
     user: String,
 }
 
-/// Whose failures are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Account {
-    /// Those of a user at an address from which it has logged in before.
-    Known(Origin),
-    /// All others of an address.
-    Network(IpAddr),
+impl Origin {
+    fn new(peer: SocketAddr, user: &str) -> Self {
+        let user = user[..user.floor_char_boundary(NAME_BYTES)].to_owned();
+        Origin { network: network(peer), user }
+    }
 }
+
+/// The hash of a user's name and password that were right.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct RightPassword([u8; 32]);
 
 /// invariant: neither map has more than [`ENTRIES`].
 #[derive(Default)]
 struct Table {
-    /// Until when an account has made good for its failures: each costs [`RECOVERY_MS`].
-    debts: HashMap<Account, Time>,
-    /// Which user has logged in from where, and when last.
-    known: HashMap<Origin, Time>,
+    /// Until when an origin has made good for its failures: each costs [`RECOVERY_MS`].
+    debts: HashMap<Origin, Time>,
+    /// What was right, and when last.
+    right: HashMap<RightPassword, Time>,
 }
 
 impl Table {
     /// Counts a failure, or says when it may be counted.
-    fn take(&mut self, origin: &Origin, now: Time) -> Result<Account, Time> {
-        let account = if self.known.contains_key(origin) {
-            Account::Known(origin.clone())
-        } else {
-            Account::Network(origin.network)
-        };
-        let settled = self.debts.get(&account).copied().unwrap_or(now).max(now);
+    fn take(&mut self, origin: &Origin, now: Time) -> Result<(), Time> {
+        let settled = self.debts.get(origin).copied().unwrap_or(now).max(now);
         let excess = excess(settled, now);
         if excess > 0 {
             return Err(now.plus_millis(excess));
         }
         let indebted = settled.plus_millis(RECOVERY_MS);
-        make_room(&mut self.debts, &account, now);
-        self.debts.insert(account.clone(), indebted);
-        Ok(account)
+        make_room(&mut self.debts, origin, now);
+        self.debts.insert(origin.clone(), indebted);
+        Ok(())
     }
 
-    /// It was no failure; with an origin, it was a success. Says whether the account was used up
-    /// until now.
-    fn settle(&mut self, account: &Account, success: Option<Origin>, now: Time) -> bool {
-        let mut was_used_up = false;
-        if let Some(debt) = self.debts.get_mut(account) {
-            was_used_up = excess(*debt, now) > 0;
-            *debt = Time::from_millis(debt.as_millis().saturating_sub(RECOVERY_MS));
-            if *debt <= now {
-                self.debts.remove(account);
-            }
-        }
-        if let Some(origin) = success.filter(|origin| origin.user.len() <= NAME_BYTES) {
-            // Nobody is forgotten for being long ago: only when there are too many.
-            make_room(&mut self.known, &origin, Time::EPOCH);
-            self.known.insert(origin, now);
+    /// It was no failure. Says whether the origin had none left until now.
+    fn give_back(&mut self, origin: &Origin, now: Time) -> bool {
+        let Some(debt) = self.debts.get_mut(origin) else { return false };
+        let was_used_up = excess(*debt, now) > 0;
+        *debt = Time::from_millis(debt.as_millis().saturating_sub(RECOVERY_MS));
+        if *debt <= now {
+            self.debts.remove(origin);
         }
         was_used_up
+    }
+
+    /// A password was right.
+    fn remember(&mut self, password: RightPassword, now: Time) {
+        // Nothing is forgotten for being long ago: only when there is too much.
+        make_room(&mut self.right, &password, Time::EPOCH);
+        self.right.insert(password, now);
     }
 }
 
@@ -225,17 +244,17 @@ fn network(peer: SocketAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::*;
     use crate::broker::access::EXTERNAL;
     use crate::clock::ManualClock;
 
-    /// Lets in whoever has the password `right`, and whoever has `slow` when it is told to; counts
-    /// who asks.
+    /// Lets in whoever has the password `right`, until that is changed, and whoever has `slow` when it is told to;
+    /// counts who asks.
     #[derive(Default)]
-    struct Counting(AtomicUsize, Notify);
+    struct Counting(AtomicUsize, Notify, AtomicBool);
 
     #[async_trait]
     impl Authenticator for Counting {
@@ -246,7 +265,9 @@ mod tests {
         ) -> Result<User, AuthenticationFailure> {
             self.0.fetch_add(1, Ordering::Relaxed);
             match credentials.password.as_slice() {
-                b"right" => Ok(User::new(credentials.user.clone())),
+                b"right" if !self.2.load(Ordering::Relaxed) => {
+                    Ok(User::new(credentials.user.clone()))
+                }
                 b"slow" => {
                     self.1.notified().await;
                     Ok(User::new(credentials.user.clone()))
@@ -271,7 +292,7 @@ mod tests {
         fn new() -> Self {
             let clock = Arc::new(ManualClock::new(Time::from_millis(1_700_000_000_000)));
             let asked = Arc::new(Counting::default());
-            let throttle = Arc::new(LoginThrottle::new(asked.clone(), clock.clone()));
+            let throttle = Arc::new(LoginThrottle::new(asked.clone(), clock.clone(), [1; 32]));
             Fixture { throttle, asked, clock }
         }
 
@@ -301,7 +322,7 @@ mod tests {
             login
         }
 
-        /// Uses up all failures that an address has at once.
+        /// Uses up all failures that a user has at an address at once.
         async fn fail(&self, peer: &str, user: &str) {
             for _ in 0..FAILURES {
                 let failure = self.log_in(peer, user, "wrong").await;
@@ -326,21 +347,21 @@ mod tests {
         let fixture = Fixture::new();
         fixture.fail(HERE, "a").await;
         let before = fixture.asked();
-        let waiting = fixture.begin(HERE, "b", "right").await;
+        let waiting = fixture.begin(HERE, "a", "right").await;
         fixture.advance(RECOVERY_MS - 1).await;
         assert_eq!(fixture.asked(), before, "nobody has looked at the password");
         fixture.advance(1).await;
         assert!(waiting.await.unwrap().is_ok());
         // The right one has given its place back, the wrong one does not.
-        let wrong = fixture.log_in(HERE, "c", "wrong").await;
+        let wrong = fixture.log_in(HERE, "a", "wrong").await;
         assert_eq!(wrong, Err(AuthenticationFailure::Refused));
-        let held = fixture.begin(HERE, "c", "wrong").await;
+        let held = fixture.begin(HERE, "a", "wrong").await;
         assert_eq!(fixture.asked(), before + 2);
         assert!(!held.is_finished());
     }
 
     #[tokio::test]
-    async fn who_waits_for_too_long_is_refused_unseen() {
+    async fn who_waits_for_too_long_is_looked_at_after_all() {
         let fixture = Fixture::new();
         fixture.fail(HERE, "a").await;
         let mut waiting = Vec::new();
@@ -350,17 +371,18 @@ mod tests {
         let before = fixture.asked();
         fixture.advance(RECOVERY_MS).await;
         assert_eq!(fixture.asked(), before + 1);
+        let right = fixture.begin(HERE, "a", "right").await;
         fixture.advance(MAX_WAIT_MS - RECOVERY_MS - 1).await;
-        assert_eq!(waiting.iter().filter(|login| login.is_finished()).count(), 1);
-        fixture.advance(1).await;
         assert_eq!(fixture.asked(), before + 1);
-        let mut ended = Vec::new();
+        fixture.advance(1).await;
+        assert_eq!(fixture.asked(), before + 5);
         for waiting in waiting {
-            ended.push(waiting.await.unwrap());
+            assert_eq!(waiting.await.unwrap(), Err(AuthenticationFailure::Refused));
         }
-        ended.sort_by_key(|result| *result == Err(AuthenticationFailure::TooMany));
-        assert_eq!(ended[0], Err(AuthenticationFailure::Refused));
-        assert!(ended[1..].iter().all(|end| *end == Err(AuthenticationFailure::TooMany)));
+        // What was paid for by waiting is no debt on top: the next one is due as if there had been none.
+        assert!(!right.is_finished());
+        fixture.advance(2 * RECOVERY_MS - MAX_WAIT_MS).await;
+        assert!(right.await.unwrap().is_ok());
     }
 
     #[tokio::test]
@@ -379,18 +401,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_addresses_and_known_users_are_not_held() {
+    async fn other_users_and_other_addresses_are_not_held() {
         let fixture = Fixture::new();
-        assert!(fixture.log_in(HERE, "honest", "right").await.is_ok());
         fixture.fail(HERE, "guessed").await;
-        assert!(fixture.log_in(HERE, "honest", "right").await.is_ok());
+        for number in 0..2 * FAILURES {
+            assert!(fixture.log_in(HERE, &format!("honest{number}"), "right").await.is_ok());
+        }
         assert!(fixture.log_in(ELSEWHERE, "guessed", "right").await.is_ok());
-        // The count of a known user is another, and it has an end as well.
-        fixture.fail(HERE, "honest").await;
-        let held = fixture.begin(HERE, "honest", "right").await;
-        assert!(!held.is_finished());
-        fixture.advance(RECOVERY_MS).await;
-        assert!(held.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_was_right_before_waits_for_nothing_until_it_is_changed() {
+        let fixture = Fixture::new();
+        assert!(fixture.log_in(HERE, "a", "right").await.is_ok());
+        fixture.fail(HERE, "a").await;
+        assert!(fixture.log_in(HERE, "a", "right").await.is_ok());
+        // A password that was right for one user was not for another.
+        fixture.fail(HERE, "b").await;
+        assert!(!fixture.begin(HERE, "b", "right").await.is_finished());
+
+        fixture.asked.2.store(true, Ordering::Relaxed);
+        let refused = fixture.log_in(HERE, "a", "right").await;
+        assert_eq!(refused, Err(AuthenticationFailure::Refused));
+        assert!(!fixture.begin(HERE, "a", "right").await.is_finished(), "it is one guess more");
     }
 
     #[tokio::test]
@@ -443,13 +476,16 @@ mod tests {
             let network = IpAddr::V4(number.into());
             let origin = Origin { network, user: number.to_string() };
             let now = now.plus_millis(u64::from(number) % 7);
-            let account = table.take(&origin, now).unwrap();
+            table.take(&origin, now).unwrap();
             if number.is_multiple_of(2) {
-                table.settle(&account, Some(origin), now);
+                table.give_back(&origin, now);
+                let mut hash = [0; 32];
+                hash[..4].copy_from_slice(&number.to_be_bytes());
+                table.remember(RightPassword(hash), now);
             }
-            assert!(table.debts.len() <= ENTRIES && table.known.len() <= ENTRIES);
+            assert!(table.debts.len() <= ENTRIES && table.right.len() <= ENTRIES);
         }
-        assert!(table.debts.len() > ENTRIES / 3 && table.known.len() > ENTRIES / 3);
+        assert!(table.debts.len() > ENTRIES / 3 && table.right.len() > ENTRIES / 3);
         // What is over makes room before anything else does.
         let later = now.plus_millis(1_000_000);
         let last = Origin { network: IpAddr::V4(u32::MAX.into()), user: String::new() };
@@ -461,6 +497,13 @@ mod tests {
         assert_eq!(before, ENTRIES);
         table.take(&last, later.plus_millis(RECOVERY_MS)).unwrap();
         assert_eq!(table.debts.len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_takes_no_more_room() {
+        let name = "é".repeat(4_096);
+        let origin = Origin::new(HERE.parse().unwrap(), &name);
+        assert_eq!(origin.user.len(), NAME_BYTES - 1);
     }
 
     #[test]

@@ -80,9 +80,6 @@ pub enum AuthenticationFailure {
     /// The user may connect from this machine alone, and the client is on another.
     #[error("user can only connect via localhost")]
     NotLocal,
-    /// The password was not looked at: too many were wrong before.
-    #[error("too many failed logins from this address")]
-    TooMany,
     /// The client logs in by its certificate and showed none.
     #[error("connection peer presented no TLS (x.509) certificate")]
     NoCertificate,

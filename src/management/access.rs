@@ -46,7 +46,6 @@ impl FromRequestParts<Api> for Caller {
                 AuthenticationFailure::NotLocal => {
                     Failure::not_authorised("User can only log in via localhost")
                 }
-                AuthenticationFailure::TooMany => Failure::too_many_logins(),
                 _ => Failure::login_failed(),
             }
         })?;

@@ -56,12 +56,6 @@ impl Failure {
         Failure { challenge: true, ..failure }
     }
 
-    /// Too many logins have failed.
-    pub(super) fn too_many_logins() -> Self {
-        let reason = "Too many failed logins from this address";
-        Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", reason)
-    }
-
     /// The broker could not do it.
     pub(super) fn internal(reason: impl Into<Value>) -> Self {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error", reason)

@@ -139,7 +139,7 @@ impl Server {
         }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
         let authenticator: Arc<dyn Authenticator> =
-            Arc::new(LoginThrottle::new(authenticator, clock));
+            Arc::new(LoginThrottle::new(authenticator, clock, vhosts::random_key()?));
         let max_message_size = config.connection.max_message_size;
         let partial_bytes = limits::all_pending_octets(vhosts.memory_limit(), max_message_size);
         let partial_messages = Arc::new(PartialMessages::new(partial_bytes));
