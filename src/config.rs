@@ -39,7 +39,7 @@ pub struct Config {
     /// How connections to `tls_listen` are secured, and those to the management API if asked for.
     pub tls: Option<Tls>,
     /// Definitions to bring into being before clients can connect, in RabbitMQ's JSON.
-    pub definitions: Option<Vec<u8>>,
+    pub definitions: Option<DefinitionsSource>,
     /// Where the management API is to be, if anywhere. Port 0 lets the system choose.
     pub management: Option<SocketAddr>,
     /// Whether the management API is secured by `tls`, too.
@@ -69,6 +69,15 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// How long clients have to answer connection.close when the broker stops.
     pub shutdown_timeout: Duration,
+}
+
+/// Where definitions come from.
+#[derive(Clone)]
+pub enum DefinitionsSource {
+    /// These are they.
+    Json(Vec<u8>),
+    /// This file has them.
+    File(PathBuf),
 }
 
 /// Where what is durable is kept.

@@ -11,13 +11,14 @@
 //! are taken as they are; [`PolicyEntry::to_policy`] and
 //! [`PermissionEntry::to_permissions`] check them.
 //!
-//! Unknown fields are left out, so that definitions of a newer RabbitMQ can be read.
+//! Unknown fields are left out, so that definitions of a newer RabbitMQ can be read; [`Definitions::unknown_keys`]
+//! names them.
 
 pub mod field_table;
 
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use leveret_codec::TableBuf;
@@ -71,6 +72,9 @@ pub struct Definitions {
     pub exchanges: Vec<ExchangeEntry>,
     /// The bindings.
     pub bindings: Vec<BindingEntry>,
+    /// Keys that were read and that nothing is known of, each with where it stands.
+    #[serde(skip)]
+    pub unknown_keys: BTreeSet<String>,
 }
 
 /// A user.

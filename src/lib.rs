@@ -60,7 +60,7 @@ pub use crate::vhosts::{DataDirCheck, ImportError, RegistryError, VhostCheck, Vh
 use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Storage, Tls};
+use crate::config::{Config, DefinitionsSource, Storage, Tls};
 use crate::management::{AppState, Management};
 use crate::server::Server;
 use crate::store::StoreError;
@@ -176,8 +176,7 @@ impl Broker {
     /// definitions say.
     ///
     /// # Errors
-    /// In one line that names the place, when they make no sense. What came before that place is
-    /// there.
+    /// In one line that names the place, when they make no sense. Nothing of them is there then.
     pub fn import_definitions(&self, json: &[u8]) -> Result<(), ImportError> {
         self.server.vhosts().import(&Definitions::parse(json)?)
     }
@@ -447,10 +446,18 @@ impl BrokerBuilder {
     }
 
     /// Brings into being what these definitions name, in RabbitMQ's JSON, before clients can connect;
-    /// see [`Broker::import_definitions`].
+    /// see [`Broker::import_definitions`]. On a data directory that is new there is no guest if users are among
+    /// them, and `/` only if it is one of their virtual hosts or they have none.
     #[must_use]
     pub fn definitions(mut self, json: impl Into<Vec<u8>>) -> Self {
-        self.config.definitions = Some(json.into());
+        self.config.definitions = Some(DefinitionsSource::Json(json.into()));
+        self
+    }
+
+    /// The same with definitions that are in a file.
+    #[must_use]
+    pub fn definitions_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.definitions = Some(DefinitionsSource::File(path.into()));
         self
     }
 

@@ -160,8 +160,7 @@ fn builder(options: Options) -> Result<BrokerBuilder, Box<dyn std::error::Error>
     builder = builder.loopback_users(options.loopback_users);
     builder = limited(builder, options.limits);
     if let Some(path) = options.definitions {
-        let unreadable = |error| format!("cannot read {}: {error}", path.display());
-        builder = builder.definitions(std::fs::read(&path).map_err(unreadable)?);
+        builder = builder.definitions_file(path);
     }
     if let Some(address) = options.management {
         builder = builder.management(address);

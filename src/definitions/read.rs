@@ -1,5 +1,7 @@
 //! Reading definitions as lenient as RabbitMQ reads them, with an error that says where.
 
+use std::collections::BTreeSet;
+
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -8,6 +10,8 @@ use super::{Definitions, DefinitionsError, Limits, VhostEntry};
 
 /// Reads all categories that are there.
 pub(super) fn definitions(json: &[u8]) -> Result<Definitions, DefinitionsError> {
+    // Some editors begin a file with it.
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     if json.is_empty() {
         return Ok(Definitions::default());
     }
@@ -16,6 +20,7 @@ pub(super) fn definitions(json: &[u8]) -> Result<Definitions, DefinitionsError> 
     let Value::Object(mut categories) = json else {
         return Err(invalid("the beginning", "not an object"));
     };
+    let unknown_keys = unknown_keys(&categories);
     let mut text = |name: &str| match categories.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -36,7 +41,81 @@ pub(super) fn definitions(json: &[u8]) -> Result<Definitions, DefinitionsError> 
         queues: entries(&mut categories, "queues")?,
         exchanges: entries(&mut categories, "exchanges")?,
         bindings: entries(&mut categories, "bindings")?,
+        unknown_keys,
     })
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The categories, and what entries of each have. Also what RabbitMQ of some version writes that means nothing here.
+const KNOWN_KEYS: [(&str, &[&str]); 10] = [
+    ("users", &["name", "password_hash", "password", "hashing_algorithm", "tags", "limits"]),
+    (
+        "vhosts",
+        &[
+            "name",
+            "description",
+            "tags",
+            "default_queue_type",
+            "metadata",
+            "limits",
+            "tracing",
+            "protected_from_deletion",
+        ],
+    ),
+    ("permissions", &["user", "vhost", "configure", "write", "read"]),
+    ("topic_permissions", &["user", "vhost", "exchange", "write", "read"]),
+    ("parameters", &["vhost", "component", "name", "value"]),
+    ("global_parameters", &["name", "value"]),
+    ("policies", &["vhost", "name", "pattern", "apply-to", "definition", "priority"]),
+    ("queues", &["name", "vhost", "durable", "auto_delete", "exclusive", "type", "arguments"]),
+    ("exchanges", &["name", "vhost", "type", "durable", "auto_delete", "internal", "arguments"]),
+    (
+        "bindings",
+        &[
+            "source",
+            "vhost",
+            "destination",
+            "destination_type",
+            "routing_key",
+            "arguments",
+            "properties_key",
+        ],
+    ),
+];
+
+/// What may stand beside the categories.
+const KNOWN_TEXTS: [&str; 12] = [
+    "rabbit_version",
+    "rabbitmq_version",
+    "product_name",
+    "product_version",
+    "rabbitmq_definition_format",
+    "original_cluster_name",
+    "original_vhost_name",
+    "explanation",
+    "metadata",
+    "description",
+    "default_queue_type",
+    "limits",
+];
+
+/// Keys that nothing is known of, each once.
+fn unknown_keys(categories: &Map<String, Value>) -> BTreeSet<String> {
+    let mut unknown = BTreeSet::new();
+    for (category, entries) in categories {
+        let known = KNOWN_KEYS.iter().find(|(name, _)| name == category);
+        let Some((_, known)) = known else {
+            if !KNOWN_TEXTS.contains(&category.as_str()) {
+                unknown.insert(format!("'{category}'"));
+            }
+            continue;
+        };
+        let keys = entries.as_array().into_iter().flatten().filter_map(Value::as_object);
+        let keys = keys.flat_map(Map::keys).filter(|key| !known.contains(&key.as_str()));
+        unknown.extend(keys.map(|key| format!("'{key}' in {category}")));
+    }
+    unknown
 }
 
 fn entries<T: DeserializeOwned>(

@@ -365,3 +365,23 @@ fn a_mistake_is_told_with_its_place() {
         "users[0] 'u': the limit 'max-channels' is not a whole number",
     );
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_them() {
+    let definitions = Definitions::parse(b"\xef\xbb\xbf{\"vhosts\": [{\"name\": \"v\"}]}").unwrap();
+    assert_eq!(definitions.vhosts[0].name, "v");
+    assert_eq!(Definitions::parse(b"\xef\xbb\xbf").unwrap(), Definitions::default());
+}
+
+#[test]
+fn unknown_keys_are_named_once() {
+    assert!(Definitions::parse(EXPORTED.as_bytes()).unwrap().unknown_keys.is_empty());
+    let definitions = parse(&json!({
+        "queue": [],
+        "original_vhost_name": "/",
+        "queues": [{"name": "a", "dureable": true}, {"name": "b", "dureable": true, "type": "classic"}],
+    }))
+    .unwrap();
+    let unknown: Vec<_> = definitions.unknown_keys.iter().map(String::as_str).collect();
+    assert_eq!(unknown, ["'dureable' in queues", "'queue'"]);
+}

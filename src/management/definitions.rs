@@ -2,15 +2,20 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::routing::get;
 use serde_json::json;
 
 use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
+use super::form::Form;
 use super::{Answer, Api, Permits, off_thread};
 use crate::definitions::{Definitions, DefinitionsError};
 use crate::vhosts::ImportError;
+
+/// The field of a form that the definitions are in.
+const FORM_FIELD: &str = "file";
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -24,7 +29,7 @@ async fn export_all(State(app): State<Api>, caller: Caller) -> Answer {
 }
 
 async fn export_one(State(app): State<Api>, caller: Caller, Path(vhost): Path<String>) -> Answer {
-    caller.needs_policymaker(&app, &vhost)?;
+    caller.needs_administrator()?;
     app.vhost(&vhost)?;
     export(app, move |definitions| definitions.vhost_json(&vhost)).await
 }
@@ -35,9 +40,14 @@ async fn export(app: Api, write: impl FnOnce(&Definitions) -> Vec<u8> + Send + '
     Ok(off_thread(move || answer::json(write(&app.vhosts.export()))).await)
 }
 
-async fn import_all(State(app): State<Api>, caller: Caller, body: Payload) -> Answer {
+async fn import_all(
+    State(app): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Payload,
+) -> Answer {
     caller.needs_administrator()?;
-    let definitions = Definitions::parse(&body.0).map_err(unreadable)?;
+    let definitions = read(&headers, &body)?;
     import(app, definitions).await
 }
 
@@ -45,16 +55,31 @@ async fn import_one(
     State(app): State<Api>,
     caller: Caller,
     Path(vhost): Path<String>,
+    headers: HeaderMap,
     body: Payload,
 ) -> Answer {
-    caller.needs_policymaker(&app, &vhost)?;
+    caller.needs_administrator()?;
     app.vhost(&vhost)?;
-    let definitions = Definitions::parse(&body.0).map_err(unreadable)?;
+    let definitions = read(&headers, &body)?;
     import(app, definitions.into_vhost(&vhost)).await
 }
 
+/// The definitions of a request: its body, or the file of a form.
+///
+/// rabbitmq: takes forms as well, since browsers send them.
+fn read(headers: &HeaderMap, body: &Payload) -> Result<Definitions, Failure> {
+    let json = match Form::of(headers) {
+        Some(form) => {
+            let file = form.find(&body.0, FORM_FIELD);
+            file.ok_or_else(|| Failure::bad_request("the form has no field 'file'"))?
+        }
+        None => &body.0,
+    };
+    Definitions::parse(json).map_err(unreadable)
+}
+
 /// On a thread of its own, since it waits for the disk.
-async fn import(app: Api, definitions: Definitions) -> Answer {
+pub(super) async fn import(app: Api, definitions: Definitions) -> Answer {
     match off_thread(move || app.vhosts.import(&definitions)).await {
         Ok(()) => Ok(answer::done()),
         Err(error) => Err(refused(error)),
@@ -64,6 +89,7 @@ async fn import(app: Api, definitions: Definitions) -> Answer {
 fn refused(error: ImportError) -> Failure {
     match error {
         ImportError::NoSuchVhost(vhost) => Failure::bad_request(json!(["no_such_vhost", vhost])),
+        ImportError::NoSuchUser(user) => Failure::bad_request(json!(["no_such_user", user])),
         ImportError::Vhost(error) => error.into(),
         error => Failure::bad_request(error.to_string()),
     }

@@ -27,6 +27,7 @@ mod consumers;
 mod definitions;
 mod exchanges;
 mod fields;
+mod form;
 mod health;
 mod json_stream;
 mod limits;

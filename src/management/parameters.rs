@@ -1,7 +1,7 @@
 //! Parameters of virtual hosts, by component and name, and those of the whole broker.
 //!
-//! rabbitmq: knows the components of its plugins and refuses others. Nothing here reads a parameter,
-//! so all are kept as they are.
+//! rabbitmq: knows the components of its plugins and refuses others. Nothing here reads a parameter but operator's
+//! policies and limits, so all others are kept as they are.
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -12,7 +12,13 @@ use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
 use super::list::ListQuery;
-use super::{Answer, Api, AppState};
+use super::{Answer, Api, AppState, definitions};
+use crate::broker::policy::PolicyKind;
+use crate::definitions::{Definitions, OPERATOR_POLICY, ParameterEntry, VHOST_LIMITS};
+use crate::vhosts::VhostRecord;
+
+/// The component of what is a policy, which has paths of its own.
+const POLICY: &str = "policy";
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -29,22 +35,62 @@ fn parameters(app: &AppState, caller: &Caller, chosen: impl Fn(&str, &str) -> bo
     let all = app.vhosts.read_registry(|registry| {
         let mut all = Vec::new();
         for (vhost, record) in registry.vhosts() {
-            for (component, named) in &record.parameters {
-                for (name, value) in named.iter().filter(|_| chosen(vhost, component)) {
-                    let shown = json!({
-                        "vhost": vhost,
-                        "component": component,
-                        "name": name,
-                        "value": value,
-                    });
-                    all.push((vhost.to_owned(), shown));
-                }
-            }
+            let of_vhost = of_record(record).into_iter();
+            let chosen = of_vhost.filter(|(component, ..)| chosen(vhost, component));
+            all.extend(chosen.map(|(component, name, value)| {
+                let shown = json!({
+                    "vhost": vhost,
+                    "component": component,
+                    "name": name,
+                    "value": value,
+                });
+                (vhost.to_owned(), shown)
+            }));
         }
         all
     });
     let seen = all.into_iter().filter(|(vhost, _)| caller.lists_vhost(app, vhost));
     seen.map(|(_, shown)| shown).collect()
+}
+
+/// The parameters of a virtual host: component, name, value.
+///
+/// rabbitmq: operator's policies and limits are parameters, too; so are policies, which are not shown here.
+fn of_record(record: &VhostRecord) -> Vec<(&str, &str, Value)> {
+    let mut all = Vec::new();
+    for (component, named) in &record.parameters {
+        let named = named.iter();
+        all.extend(named.map(|(name, it)| (component.as_str(), name.as_str(), it.clone())));
+    }
+    for (name, policy) in record.policy_records(PolicyKind::Operator) {
+        let value = json!({
+            "apply-to": policy.apply_to,
+            "definition": policy.definition,
+            "pattern": policy.pattern,
+            "priority": policy.priority,
+        });
+        all.push((OPERATOR_POLICY, name.as_str(), value));
+    }
+    if !record.limits.is_empty() {
+        all.push((VHOST_LIMITS, LIMITS, json!(record.limits)));
+    }
+    all
+}
+
+/// The name of the parameter that holds a virtual host's limits.
+const LIMITS: &str = "limits";
+
+/// Who may change a parameter. Operator's policies and limits bind policymakers, and are an administrator's.
+fn may_change(
+    app: &AppState,
+    caller: &Caller,
+    component: &str,
+    vhost: &str,
+) -> Result<(), Failure> {
+    match component {
+        OPERATOR_POLICY | VHOST_LIMITS => caller.needs_administrator(),
+        _ => caller.needs_policymaker(app, vhost),
+    }
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
@@ -93,19 +139,23 @@ async fn set(
     Path((component, vhost, name)): Names,
     body: Payload,
 ) -> Answer {
-    caller.needs_policymaker(&app, &vhost)?;
+    may_change(&app, &caller, &component, &vhost)?;
     if app.vhosts.vhost(&vhost).is_none() {
         return Err(Failure::not_found("vhost_not_found"));
     }
     let mut object = body.object_with(&["value"])?;
     let value = object.0.remove("value").unwrap_or_default();
-    let is_new = app.write(move |vhosts| {
-        vhosts.write_registry(|registry| {
-            let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
-            vhost.parameters.get_or_default(&component).insert(name, value).is_none()
-        })
-    });
-    Ok(answer::put(is_new.await?))
+    let chosen = |in_vhost: &str, it: &str| in_vhost == vhost && it == component;
+    let is_new = parameters(&app, &caller, chosen).iter().all(|it| it["name"] != name.as_str());
+    if component == POLICY {
+        let reason = "policies may not be set using this method";
+        return Err(Failure::bad_request(format!("Validation failed\n\n{reason}\n")));
+    }
+    // So it becomes what its component says, such as an operator's policy.
+    let parameter = ParameterEntry { vhost: Some(vhost), component, name, value };
+    definitions::import(app, Definitions { parameters: vec![parameter], ..Definitions::default() })
+        .await?;
+    Ok(answer::put(is_new))
 }
 
 async fn remove(
@@ -113,19 +163,27 @@ async fn remove(
     caller: Caller,
     Path((component, vhost, name)): Names,
 ) -> Answer {
-    caller.needs_policymaker(&app, &vhost)?;
+    may_change(&app, &caller, &component, &vhost)?;
     let removed = app.write(move |vhosts| {
         vhosts.write_registry(|registry| {
             let Some(vhost) = registry.vhost_mut(&vhost) else { return false };
-            let Some(named) = vhost.parameters.get_mut(&component) else { return false };
-            let removed = named.remove(&name).is_some();
-            if named.is_empty() {
-                vhost.parameters.remove(&component);
+            match component.as_str() {
+                OPERATOR_POLICY => vhost.remove_policy(PolicyKind::Operator, &name),
+                VHOST_LIMITS if name == LIMITS => !std::mem::take(&mut vhost.limits).is_empty(),
+                _ => remove_from(vhost, &component, &name),
             }
-            removed
         })
     });
     answer::deleted(removed.await?)
+}
+
+fn remove_from(vhost: &mut VhostRecord, component: &str, name: &str) -> bool {
+    let Some(named) = vhost.parameters.get_mut(component) else { return false };
+    let removed = named.remove(name).is_some();
+    if named.is_empty() {
+        vhost.parameters.remove(component);
+    }
+    removed
 }
 
 fn global(app: &AppState) -> Vec<Value> {

@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::access::Caller;
 use super::answer::{self, Failure};
-use super::body::Payload;
+use super::body::{Object, Payload};
 use super::list::ListQuery;
 use super::{Answer, Api, AppState, off_thread, show};
 use crate::broker::vhost::Vhost;
+use crate::vhosts::{PermissionRecord, VhostRecord};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -45,31 +46,50 @@ async fn set(
     body: Payload,
 ) -> Answer {
     caller.needs_administrator()?;
-    let object = body.object()?;
-    let said = |key| object.find(key).is_some();
-    let description =
-        said("description").then(|| object.text("description").map(str::to_owned)).transpose()?;
-    let tags = object.find("tags").map(tags_of).transpose()?;
-    let default_queue_type = said("default_queue_type")
-        .then(|| object.text("default_queue_type").map(str::to_owned))
-        .transpose()?;
-    let is_new = app
-        .write(move |vhosts| {
-            let is_new = vhosts.create_vhost(&name)?;
-            if description.is_some() || tags.is_some() || default_queue_type.is_some() {
-                vhosts.write_registry(|registry| {
-                    let Some(vhost) = registry.vhost_mut(&name) else { return };
-                    vhost.description =
-                        description.unwrap_or(std::mem::take(&mut vhost.description));
-                    vhost.tags = tags.unwrap_or(std::mem::take(&mut vhost.tags));
-                    vhost.default_queue_type =
-                        default_queue_type.or(vhost.default_queue_type.take());
-                })?;
+    let settings = Settings::read(&body.object()?)?;
+    let maker = caller.user.name;
+    let is_new = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
+            let is_new = registry.add_vhost(&name);
+            let maker_is_known = registry.user(&maker).is_some();
+            let Some(vhost) = registry.vhost_mut(&name) else { return is_new };
+            settings.apply(vhost);
+            // rabbitmq: who makes a virtual host may do everything in it.
+            if is_new && maker_is_known {
+                vhost.permissions.insert(maker, PermissionRecord::all());
             }
-            Ok(is_new)
+            is_new
         })
-        .await?;
-    Ok(answer::put(is_new))
+    });
+    Ok(answer::put(is_new.await?))
+}
+
+/// What a request says of a virtual host. The rest stays as it is.
+struct Settings {
+    description: Option<String>,
+    tags: Option<Vec<String>>,
+    default_queue_type: Option<String>,
+}
+
+impl Settings {
+    fn read(object: &Object) -> Result<Self, Failure> {
+        let text = |key| {
+            let is_said = object.find(key).is_some();
+            is_said.then(|| object.text(key).map(str::to_owned)).transpose()
+        };
+        Ok(Settings {
+            description: text("description")?,
+            tags: object.find("tags").map(tags_of).transpose()?,
+            default_queue_type: text("default_queue_type")?,
+        })
+    }
+
+    fn apply(self, vhost: &mut VhostRecord) {
+        let Settings { description, tags, default_queue_type } = self;
+        vhost.description = description.unwrap_or(std::mem::take(&mut vhost.description));
+        vhost.tags = tags.unwrap_or(std::mem::take(&mut vhost.tags));
+        vhost.default_queue_type = default_queue_type.or(vhost.default_queue_type.take());
+    }
 }
 
 async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {

@@ -15,7 +15,7 @@ mod writer;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ use crate::auth::Authenticator;
 use crate::broker::connection::ConnectionSettings;
 use crate::broker::limits;
 use crate::clock::Clock;
-use crate::config::{Config, Storage};
+use crate::config::{Config, DefinitionsSource, Storage};
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::definitions::Definitions;
 use crate::login_throttle::LoginThrottle;
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 use crate::tls::{self, Acceptor, TlsError};
-use crate::vhosts::{self, DataDirCheck, ImportError, MemoryPlan, VhostError, Vhosts};
+use crate::vhosts::{self, DataDirCheck, ImportError, Initial, MemoryPlan, VhostError, Vhosts};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
@@ -68,7 +68,7 @@ pub enum StartError {
     Vhost(#[from] VhostError),
     /// There is no such directory to read from.
     #[error("{} is no directory", .0.display())]
-    NoDirectory(std::path::PathBuf),
+    NoDirectory(PathBuf),
     /// The certificates or the key for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -77,10 +77,39 @@ pub enum StartError {
     NoCertificate,
     /// The definitions were not taken.
     #[error(transparent)]
-    Definitions(#[from] ImportError),
+    Definitions(ImportError),
+    /// The definitions in a file were not taken.
+    #[error("{}: {source}", path.display())]
+    DefinitionsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: ImportError,
+    },
+    /// The file that should have definitions could not be read.
+    #[error("cannot read the definitions in {}: {source}", path.display())]
+    UnreadableDefinitions {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The store could not be closed again.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl StartError {
+    /// Definitions from here were not taken.
+    fn of_import(error: ImportError, source: Option<&DefinitionsSource>) -> Self {
+        match (error, source) {
+            (ImportError::Vhost(error), _) => StartError::Vhost(error),
+            (source, Some(DefinitionsSource::File(path))) => {
+                StartError::DefinitionsFile { path: path.clone(), source }
+            }
+            (error, _) => StartError::Definitions(error),
+        }
+    }
 }
 
 fn why_not_listening(error: &io::Error) -> String {
@@ -134,9 +163,6 @@ impl Server {
         }
         let listeners = bind(config.addresses()).await?;
         let tls_listeners = bind(&config.tls_listen).await?;
-        if let Some(json) = &config.definitions {
-            vhosts.import(&Definitions::parse(json).map_err(ImportError::from)?)?;
-        }
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
         let authenticator: Arc<dyn Authenticator> =
             Arc::new(LoginThrottle::new(authenticator, clock, vhosts::random_key()?));
@@ -285,7 +311,10 @@ async fn open(
     let Config { storage, seed, users, loopback_users, memory_limit, definition_limits, .. } =
         config.clone();
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
+    let source = config.definitions.clone();
     let opening = tokio::task::spawn_blocking(move || {
+        // why: before anything is made, so that definitions that make no sense leave nothing behind.
+        let definitions = source.as_ref().map(read_definitions).transpose()?;
         let (disk, directory): (Arc<dyn Disk>, _) = match storage {
             Storage::Memory => (Arc::new(MemoryDisk::default()), None),
             Storage::Directory(path) => {
@@ -298,8 +327,11 @@ async fn open(
             has_disk: directory.is_some(),
             definitions: definition_limits,
         };
+        let initial = Initial { users: &users, definitions: definitions.as_ref() };
+        let started =
+            Vhosts::start(disk, memory, clock, seed, initial, &loopback_users, allow_unknown_users);
         let (vhosts, reports) =
-            Vhosts::start(disk, memory, clock, seed, &users, &loopback_users, allow_unknown_users)?;
+            started.map_err(|error| StartError::of_import(error, source.as_ref()))?;
         Ok((vhosts, reports, directory))
     });
     opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
@@ -332,6 +364,21 @@ fn log_limits(context: &Context, vhosts: &Vhosts, max_message_size: u64) {
         max_message_size,
         "limits"
     );
+}
+
+fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartError> {
+    let read;
+    let json = match source {
+        DefinitionsSource::Json(json) => json,
+        DefinitionsSource::File(path) => {
+            read = std::fs::read(path).map_err(|source| {
+                let path = path.clone();
+                StartError::UnreadableDefinitions { path, source }
+            })?;
+            &read
+        }
+    };
+    Definitions::parse(json).map_err(|error| StartError::of_import(error.into(), Some(source)))
 }
 
 fn note_recovery(vhost: &str, report: &store::Report) {

@@ -1,87 +1,23 @@
-//! Definitions in and out: everything but messages, in RabbitMQ's JSON.
+//! Definitions that go out: everything but messages, in RabbitMQ's JSON.
 
 use std::collections::BTreeSet;
 
-use leveret_codec::ShortString;
-
-use super::{PermissionRecord, UserRecord, VhostError, Vhosts, salt};
-use crate::broker::error::Fault;
+use super::Vhosts;
+use super::registry::{
+    PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, VhostRecord,
+};
 use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::{BindingSnapshot, ExchangeSnapshot, QueueSnapshot};
-use crate::broker::vhost::{BindingsOf, Definition, Vhost};
+use crate::broker::vhost::{BindingsOf, Vhost};
 use crate::definitions::{
-    BindingEntry, Definitions, DefinitionsError, DestinationType, ExchangeEntry,
-    GlobalParameterEntry, Limits, OPERATOR_POLICY, ParameterEntry, PermissionEntry, PolicyEntry,
-    QueueEntry, TopicPermissionEntry, UserEntry, VHOST_LIMITS, VhostEntry,
+    BindingEntry, Definitions, DestinationType, ExchangeEntry, GlobalParameterEntry, Limits,
+    ParameterEntry, PermissionEntry, PolicyEntry, QueueEntry, TopicPermissionEntry, UserEntry,
+    VHOST_LIMITS, VhostEntry,
 };
 use crate::handle::{Peers, VhostHandle};
-use crate::passwords::{Algorithm, PasswordHash};
-use crate::vhosts::registry::{PolicyRecord, Registry, TopicPermissionRecord, VhostRecord};
-
-/// Why definitions were not taken, or not wholly.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// They make no sense.
-    #[error(transparent)]
-    Definitions(#[from] DefinitionsError),
-    /// They name a virtual host that is not there.
-    #[error("the definitions name a virtual host that is not there: {0}")]
-    NoSuchVhost(String),
-    /// Something in them is not as it should be.
-    #[error("{what} of the definitions: {why}")]
-    Invalid {
-        /// The user, policy, queue …
-        what: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// They could not be kept.
-    #[error(transparent)]
-    Vhost(#[from] VhostError),
-}
+use crate::passwords::PasswordHash;
 
 impl Vhosts {
-    /// Brings everything into being that the definitions name. What is there already is left as it
-    /// is, users, permissions, policies and parameters are set.
-    ///
-    /// rabbitmq: the same; a queue that contradicts its definition is not touched, and a binding
-    /// whose ends are not there is left out silently.
-    pub(crate) fn import(&self, definitions: &Definitions) -> Result<(), ImportError> {
-        for vhost in &definitions.vhosts {
-            self.create_vhost(&vhost.name)?;
-        }
-        self.write_registry(|registry| import_registry(registry, definitions))??;
-        for exchange in &definitions.exchanges {
-            self.define(exchange.vhost.as_deref(), &exchange_definition(exchange)?)?;
-        }
-        for queue in &definitions.queues {
-            self.define(queue.vhost.as_deref(), &queue_definition(queue)?)?;
-        }
-        for binding in &definitions.bindings {
-            self.define(binding.vhost.as_deref(), &binding_definition(binding)?)?;
-        }
-        log_import(definitions);
-        Ok(())
-    }
-
-    fn define(&self, vhost: Option<&str>, definition: &Definition) -> Result<(), ImportError> {
-        let vhost = vhost.unwrap_or("/");
-        let Some(handle) = self.vhost(vhost) else {
-            return Err(ImportError::NoSuchVhost(vhost.to_owned()));
-        };
-        let result = handle.write(|vhost, now| vhost.handle_definition(now, definition));
-        match (result, definition) {
-            (None, _) => Err(ImportError::NoSuchVhost(vhost.to_owned())),
-            (Some(Ok(())), _) => Ok(()),
-            (Some(Err(fault)), Definition::Binding { .. })
-                if matches!(*fault, Fault::NotFound(_)) =>
-            {
-                Ok(())
-            }
-            (Some(Err(fault)), _) => Err(invalid(what(definition), fault)),
-        }
-    }
-
     /// Everything but messages: of all virtual hosts, exclusive queues and what is predeclared left
     /// out.
     pub(crate) fn export(&self) -> Definitions {
@@ -98,124 +34,6 @@ impl Vhosts {
         }
         definitions
     }
-}
-
-fn invalid(what: impl Into<String>, why: impl std::fmt::Display) -> ImportError {
-    ImportError::Invalid { what: what.into(), why: why.to_string() }
-}
-
-fn what(definition: &Definition) -> String {
-    match definition {
-        Definition::Exchange { name, .. } => format!("exchange '{name}'"),
-        Definition::Queue { name, .. } => format!("queue '{name}'"),
-        Definition::Binding { source, destination, .. } => {
-            format!("binding '{source}' to '{destination}'")
-        }
-    }
-}
-
-fn log_import(definitions: &Definitions) {
-    tracing::info!(
-        users = definitions.users.len(),
-        vhosts = definitions.vhosts.len(),
-        permissions = definitions.permissions.len(),
-        policies = definitions.policies.len(),
-        exchanges = definitions.exchanges.len(),
-        queues = definitions.queues.len(),
-        bindings = definitions.bindings.len(),
-        "definitions were imported"
-    );
-}
-
-fn import_registry(registry: &mut Registry, definitions: &Definitions) -> Result<(), ImportError> {
-    for user in &definitions.users {
-        import_user(registry, definitions, user)?;
-    }
-    for vhost in &definitions.vhosts {
-        let record = existing(registry, Some(&vhost.name))?;
-        record.description.clone_from(&vhost.description);
-        record.tags.clone_from(&vhost.tags);
-        record.default_queue_type.clone_from(&vhost.default_queue_type);
-        record.limits.extend(vhost.limits.clone());
-    }
-    for entry in &definitions.permissions {
-        existing(registry, Some(&entry.vhost))?;
-        let PermissionEntry { user, vhost, configure, write, read } = entry.clone();
-        let record = PermissionRecord { configure, write, read };
-        registry
-            .set_permissions(&vhost, &user, record)
-            .map_err(|error| invalid(format!("permission of '{user}' in '{vhost}'"), error))?;
-    }
-    for entry in &definitions.topic_permissions {
-        existing(registry, Some(&entry.vhost))?;
-        let TopicPermissionEntry { user, vhost, exchange, write, read } = entry.clone();
-        let record = TopicPermissionRecord { write, read };
-        registry.set_topic_permissions(&vhost, &user, &exchange, record).map_err(|error| {
-            invalid(format!("topic permission of '{user}' in '{vhost}'"), error)
-        })?;
-    }
-    for policy in &definitions.policies {
-        import_policy(registry, PolicyKind::User, policy)?;
-    }
-    for policy in definitions.operator_policies()? {
-        import_policy(registry, PolicyKind::Operator, &policy)?;
-    }
-    for (vhost, limits) in definitions.vhost_limits()? {
-        existing(registry, vhost.as_deref())?.limits.extend(limits);
-    }
-    for entry in &definitions.parameters {
-        let vhost = existing(registry, entry.vhost.as_deref())?;
-        if ![OPERATOR_POLICY, VHOST_LIMITS].contains(&entry.component.as_str()) {
-            let component = vhost.parameters.get_or_default(&entry.component);
-            component.insert(entry.name.clone(), entry.value.clone());
-        }
-    }
-    for GlobalParameterEntry { name, value } in &definitions.global_parameters {
-        registry.global_parameters_mut().insert(name.clone(), value.clone());
-    }
-    Ok(())
-}
-
-fn import_user(
-    registry: &mut Registry,
-    definitions: &Definitions,
-    user: &UserEntry,
-) -> Result<(), ImportError> {
-    let password = match (&user.password_hash, &user.password) {
-        (Some(hash), _) => {
-            let what = || format!("user '{}'", user.name);
-            let name = definitions.hashing_algorithm(user);
-            let algorithm = Algorithm::from_name(name)
-                .ok_or_else(|| invalid(what(), format!("unknown hashing algorithm '{name}'")))?;
-            let parsed = PasswordHash::parse(hash, algorithm);
-            Some(parsed.map_err(|error| invalid(what(), error))?)
-        }
-        (None, Some(password)) => Some(PasswordHash::new(password.as_bytes(), salt())),
-        (None, None) => None,
-    };
-    let record = UserRecord { password, tags: user.tags.clone(), limits: user.limits.clone() };
-    registry.set_user(&user.name, record);
-    Ok(())
-}
-
-fn import_policy(
-    registry: &mut Registry,
-    kind: PolicyKind,
-    policy: &PolicyEntry,
-) -> Result<(), ImportError> {
-    let PolicyEntry { vhost, name, pattern, apply_to, definition, priority } = policy.clone();
-    let record = PolicyRecord { pattern, apply_to, priority, definition };
-    let set = existing(registry, vhost.as_deref())?.set_policy(kind, &name, record);
-    set.map_err(|error| invalid(format!("policy '{name}'"), error.reasons.join("; ")))?;
-    Ok(())
-}
-
-fn existing<'a>(
-    registry: &'a mut Registry,
-    vhost: Option<&str>,
-) -> Result<&'a mut VhostRecord, ImportError> {
-    let name = vhost.unwrap_or("/");
-    registry.vhost_mut(name).ok_or_else(|| ImportError::NoSuchVhost(name.to_owned()))
 }
 
 fn export_registry(registry: &Registry, definitions: &mut Definitions) {
@@ -328,41 +146,6 @@ fn export_vhost(name: &str, vhost: &VhostRecord, definitions: &mut Definitions) 
         };
         definitions.parameters.extend(parameters.iter().map(entry));
     }
-}
-
-fn short(text: &str, place: &str) -> Result<ShortString, ImportError> {
-    ShortString::new(text.as_bytes())
-        .map_err(|_| invalid(place, format!("'{text}' is longer than 255 bytes")))
-}
-
-fn exchange_definition(entry: &ExchangeEntry) -> Result<Definition, ImportError> {
-    Ok(Definition::Exchange {
-        name: short(&entry.name, "an exchange")?,
-        kind: short(&entry.kind, "an exchange")?,
-        durable: entry.durable,
-        auto_delete: entry.auto_delete,
-        internal: entry.internal,
-        arguments: entry.arguments.clone(),
-    })
-}
-
-fn queue_definition(entry: &QueueEntry) -> Result<Definition, ImportError> {
-    Ok(Definition::Queue {
-        name: short(&entry.name, "a queue")?,
-        durable: entry.durable,
-        auto_delete: entry.auto_delete,
-        arguments: entry.arguments.clone(),
-    })
-}
-
-fn binding_definition(entry: &BindingEntry) -> Result<Definition, ImportError> {
-    Ok(Definition::Binding {
-        source: short(&entry.source, "a binding")?,
-        destination: short(&entry.destination, "a binding")?,
-        to_queue: entry.destination_type == DestinationType::Queue,
-        routing_key: short(&entry.routing_key, "a binding")?,
-        arguments: entry.arguments.clone(),
-    })
 }
 
 fn exchange_entry(vhost: &str, exchange: ExchangeSnapshot) -> ExchangeEntry {

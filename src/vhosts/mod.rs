@@ -13,6 +13,7 @@
 mod admission;
 mod check;
 mod definitions;
+mod import;
 mod log_thread;
 mod registry;
 mod resources;
@@ -33,11 +34,12 @@ pub(crate) use self::admission::ConnectionEnd;
 use self::admission::OpenConnections;
 pub(crate) use self::check::check;
 pub use self::check::{DataDirCheck, VhostCheck};
-pub use self::definitions::ImportError;
+pub use self::import::ImportError;
+use self::import::Objects;
 pub use self::registry::RegistryError;
-use self::registry::{Changes, FoundRegistry, RegistryFile, VhostRecord};
+use self::registry::{Changes, FoundRegistry, RegistryFile};
 pub(crate) use self::registry::{
-    PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord,
+    PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
 };
 use self::resources::Alarms;
 pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};
@@ -49,6 +51,7 @@ use crate::broker::record::Recovered;
 use crate::broker::time::Time;
 use crate::broker::vhost::VhostSettings;
 use crate::clock::Clock;
+use crate::definitions::Definitions;
 use crate::handle::{Chosen, VhostHandle};
 use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
@@ -129,6 +132,15 @@ impl Drop for RunningVhost {
     }
 }
 
+/// What a broker is to have at its start beside what is on its disk.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Initial<'a> {
+    /// Users with all rights in `/`, with their passwords.
+    pub(crate) users: &'a [(String, Vec<u8>)],
+    /// What definitions name.
+    pub(crate) definitions: Option<&'a Definitions>,
+}
+
 /// Why a virtual host could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum VhostError {
@@ -181,7 +193,7 @@ struct Inner {
 
 impl Vhosts {
     /// Starts every virtual host there is on the disk, which keeps what is durable in them if the plan
-    /// says so; on an empty one the virtual host `/` with the user guest, or those of `users` in its
+    /// says so; on an empty one the virtual host `/` with the user guest, or what is `initial` in their
     /// place. Those of `loopback_users` may connect from this machine alone. With `allow_unknown_users`, users
     /// that are not in the registry may do everything: the authenticator checks them. Also what was
     /// found, as one report for each.
@@ -190,25 +202,34 @@ impl Vhosts {
         memory: MemoryPlan,
         clock: Arc<dyn Clock>,
         seed: Option<u64>,
-        users: &[(String, Vec<u8>)],
+        initial: Initial<'_>,
         loopback_users: &[String],
         allow_unknown_users: bool,
-    ) -> Result<(Self, Vec<(String, Report)>), VhostError> {
+    ) -> Result<(Self, Vec<(String, Report)>), ImportError> {
         let seed = match seed {
             Some(seed) => Seed::from(seed),
             None => Seed::new(random_key()?),
         };
         let FoundRegistry { registry: found, mut file, is_new, torn } =
-            RegistryFile::read(disk.clone())?;
+            RegistryFile::read(disk.clone()).map_err(VhostError::from)?;
         if let Some(torn) = torn {
             tracing::warn!("{torn}");
         }
         let mut registry = found.clone();
-        registry.add_first_users(is_new, users);
-        log_changes(&file.keep(&found, &registry)?, &found);
         if allow_unknown_users {
             registry.allow_unknown_users();
         }
+        let Initial { users, definitions } = initial;
+        registry.add_first_users(is_new, users, definitions);
+        let objects = definitions.map(|definitions| {
+            import::import_registry(&mut registry, definitions)?;
+            let objects = Objects::read(definitions)?;
+            objects.check(&registry, &found, memory.definitions)?;
+            import::note_unknown_keys(definitions);
+            Ok::<_, ImportError>(objects)
+        });
+        let objects = objects.transpose()?;
+        log_changes(&file.keep(&found, &registry).map_err(VhostError::from)?, &found);
         let vhosts = Vhosts {
             inner: Arc::new(Inner {
                 clock,
@@ -231,6 +252,10 @@ impl Vhosts {
         for (name, _) in registry.vhosts() {
             let report = vhosts.run(&registry, name)?;
             reports.push((name.to_owned(), report));
+        }
+        if let (Some(objects), Some(definitions)) = (objects, definitions) {
+            vhosts.import_objects(&objects)?;
+            import::log_import(definitions);
         }
         Ok((vhosts, reports))
     }
@@ -316,22 +341,36 @@ impl Vhosts {
         read(&self.registry())
     }
 
-    /// Changes the registry, saves it and passes the change on to the running virtual hosts.
+    /// Changes the registry, saves it and passes the change on to the running virtual hosts. One that is new in
+    /// it is started.
     pub(crate) fn write_registry<T>(
         &self,
         write: impl FnOnce(&mut Registry) -> T,
     ) -> Result<T, VhostError> {
+        self.try_write_registry(|registry| Ok(write(registry)))
+    }
+
+    /// The same with a change that may be given up: nothing is changed then.
+    fn try_write_registry<T, E: From<VhostError>>(
+        &self,
+        write: impl FnOnce(&mut Registry) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut file = self.inner.changing.lock();
         let before = self.registry();
         let mut registry = Registry::clone(&before);
-        let result = write(&mut registry);
-        log_changes(&file.keep(&before, &registry)?, &before);
+        let result = write(&mut registry)?;
+        let changes = file.keep(&before, &registry).map_err(VhostError::from)?;
+        let is_new = |(name, _): &(&str, &VhostRecord)| before.vhost(name).is_none();
+        for (name, _) in registry.vhosts().filter(is_new) {
+            self.run(&registry, name)?;
+        }
+        log_changes(&changes, &before);
         let registry = Arc::new(registry);
         *self.inner.registry.write() = registry.clone();
         let of_all = registry.has_other_limits_than(&before);
         for (name, _) in self.running() {
             let had = before.vhost(&name);
-            if of_all || registry.vhost(&name) != had {
+            if had.is_some() && (of_all || registry.vhost(&name) != had) {
                 self.apply(&registry, &name, had);
             }
         }
@@ -371,17 +410,10 @@ impl Vhosts {
 
     /// Makes a virtual host, unless it is there. Says whether it is new.
     pub(crate) fn create_vhost(&self, name: &str) -> Result<bool, VhostError> {
-        let mut file = self.inner.changing.lock();
-        let before = self.registry();
-        let mut registry = Registry::clone(&before);
-        if !registry.add_vhost(name) {
+        if self.read_registry(|registry| registry.vhost(name).is_some()) {
             return Ok(false);
         }
-        let changes = file.keep(&before, &registry)?;
-        self.run(&registry, name)?;
-        log_changes(&changes, &before);
-        *self.inner.registry.write() = Arc::new(registry);
-        Ok(true)
+        self.write_registry(|registry| registry.add_vhost(name))
     }
 
     /// Deletes a virtual host with everything in it; its clients are told. Says whether it was

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::broker::access::{
     InvalidPattern, Permissions, Rights, TopicPermissions, TopicVariables,
 };
+use crate::definitions::Definitions;
 use crate::passwords::PasswordHash;
 use crate::shared_map::SharedMap;
 use crate::store::StoreError;
@@ -66,13 +67,22 @@ pub(crate) struct Registry {
 impl Registry {
     /// On a new disk: the virtual host `/`, and guest or these users in its place, with all rights.
     /// On one that was used before, these users in addition, with these passwords.
-    pub(super) fn add_first_users(&mut self, is_new: bool, users: &[(String, Vec<u8>)]) {
+    ///
+    /// rabbitmq: definitions leave neither guest nor `/`. Here those with users do; `/` is there all the same where
+    /// they have no virtual host, so that their users have one to enter.
+    pub(super) fn add_first_users(
+        &mut self,
+        is_new: bool,
+        users: &[(String, Vec<u8>)],
+        definitions: Option<&Definitions>,
+    ) {
+        let defined = definitions.filter(|definitions| !definitions.users.is_empty());
         let guest = [("guest".to_owned(), b"guest".to_vec())];
         let users = match users {
-            [] if is_new => &guest[..],
+            [] if is_new && defined.is_none() => &guest[..],
             users => users,
         };
-        if is_new {
+        if is_new && defined.is_none_or(|definitions| definitions.vhosts.is_empty()) {
             self.add_vhost("/");
         }
         for (name, password) in users {
@@ -85,9 +95,7 @@ impl Registry {
             if let Some(vhost) = self.vhosts.get_mut("/")
                 && !vhost.permissions.contains_key(name)
             {
-                let [configure, write, read] = [(); 3].map(|()| ".*".to_owned());
-                let all = PermissionRecord { configure, write, read };
-                vhost.permissions.insert(name.clone(), all);
+                vhost.permissions.insert(name.clone(), PermissionRecord::all());
             }
         }
     }
@@ -150,7 +158,7 @@ impl Registry {
     }
 
     /// Adds a virtual host. Says whether it is new.
-    pub(super) fn add_vhost(&mut self, name: &str) -> bool {
+    pub(crate) fn add_vhost(&mut self, name: &str) -> bool {
         if self.vhosts.contains_key(name) {
             return false;
         }
@@ -244,6 +252,12 @@ impl Registry {
             (Some(now), Some(before)) => now.limits != before.limits,
             _ => self.allow_unknown_users,
         })
+    }
+
+    /// Whether a user may be given permissions: one of the registry, or one that the authenticator of the embedding
+    /// program may know.
+    pub(super) fn may_have_permissions(&self, user: &str) -> bool {
+        self.allow_unknown_users || self.users.contains_key(user)
     }
 
     fn is_allowed_unknown_user(&self, user: &str) -> bool {

@@ -24,7 +24,7 @@ fn start(disk: &MemoryDisk) -> Vhosts {
     let disk = Arc::new(disk.clone());
     let plan = MemoryPlan { limit: 1 << 30, has_disk: true, definitions: Default::default() };
     let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
-    Vhosts::start(disk, plan, clock, Some(1), &[], &[], false).unwrap().0
+    Vhosts::start(disk, plan, clock, Some(1), Initial::default(), &[], false).unwrap().0
 }
 
 /// `/` and `busy`, of which guest may use both.

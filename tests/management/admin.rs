@@ -23,11 +23,27 @@ fn virtual_hosts_come_and_go() {
     assert_eq!(shop["default_queue_type"], "quorum");
     assert_eq!(shop["tracing"], false);
     assert_eq!(all(&guest.see("exchanges/shop"), "name").len(), 7);
-    assert_eq!(guest.see("vhosts/shop/permissions"), json!([]));
 
     assert_eq!(guest.delete("vhosts/shop").status, 204);
     guest.delete("vhosts/shop").refused(404, "Object Not Found", "Not Found");
     guest.get("vhosts/shop").refused(404, "Object Not Found", "Not Found");
+}
+
+#[test]
+fn who_makes_a_virtual_host_may_do_everything_in_it() {
+    let arena = Arena::start();
+    let boss = arena.make("boss", "administrator");
+    assert_eq!(boss.put("vhosts/shop", "").status, 201);
+    let all = json!([
+        {"user": "boss", "vhost": "shop", "configure": ".*", "write": ".*", "read": ".*"}
+    ]);
+    assert_eq!(boss.see("vhosts/shop/permissions"), all);
+    assert_eq!(boss.put("queues/shop/q", "{}").status, 201);
+    // One that is there already gives nothing to who changes it, nor does one that is imported.
+    assert_eq!(arena.guest().put("vhosts/shop", r#"{"description": "x"}"#).status, 204);
+    assert_eq!(boss.see("vhosts/shop/permissions"), all);
+    assert_eq!(boss.post("definitions", r#"{"vhosts": [{"name": "imported"}]}"#).status, 204);
+    assert_eq!(boss.see("vhosts/imported/permissions"), json!([]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use leveret::Broker;
+use leveret::{Broker, BrokerBuilder};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -19,9 +19,14 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn start() -> Self {
+        Arena::with(Broker::builder())
+    }
+
+    /// A broker of which more is said.
+    pub(crate) fn with(builder: BrokerBuilder) -> Self {
         let runtime = Runtime::new().unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let builder = Broker::builder().in_memory().listen(any).management(any);
+        let builder = builder.in_memory().listen(any).management(any);
         let broker = runtime.block_on(builder.start()).unwrap();
         Arena { broker: Some(broker), runtime }
     }

@@ -1,8 +1,9 @@
 //! Definitions in and out.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::arena::{Arena, all};
+use leveret::Broker;
 
 const SHOP: &str = r#"{
     "users": [{"name": "app", "password": "x", "tags": "management"}],
@@ -93,4 +94,192 @@ fn what_makes_no_sense_is_told_with_its_place() {
     guest.get("definitions/lost").refused(404, "Object Not Found", "Not Found");
     let user = arena.make("watcher", "monitoring");
     user.get("definitions").refused(401, "not_authorised", "Not administrator user");
+}
+
+#[test]
+fn definitions_are_taken_whole_or_not_at_all() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let user = json!({"name": "eve", "password": "p", "tags": "administrator"});
+    let vhost = json!({"name": "new"});
+    let queue = |name: &str, arguments: Value| json!({"name": name, "vhost": "new", "durable": true, "auto_delete": false, "arguments": arguments});
+    let with = |key: &str, entry: Value| {
+        let mut all =
+            json!({"users": [user], "vhosts": [vhost], "queues": [queue("good", json!({}))]});
+        match all[key].as_array_mut() {
+            Some(entries) => entries.push(entry),
+            None => all[key] = json!([entry]),
+        }
+        all.to_string()
+    };
+    let permission = |user: &str, configure: &str| json!({"user": user, "vhost": "new", "configure": configure, "write": "", "read": ""});
+    for wrong in [
+        with("permissions", permission("eve", "(")),
+        with("policies", json!({"name": "p", "vhost": "new", "pattern": "(", "definition": {}})),
+        with("queues", queue("bad", json!({"x-max-length": -1}))),
+        with("queues", queue("stream", json!({"x-queue-type": "stream"}))),
+        with("exchanges", json!({"name": "e", "vhost": "new", "type": "hash"})),
+        with("exchanges", json!({"name": "e", "vhost": "lost", "type": "fanout"})),
+        with(
+            "parameters",
+            json!({"vhost": "new", "component": "vhost-limits", "name": "limits", "value": {"max-queues": 0}}),
+        ),
+    ] {
+        assert_eq!(guest.post("definitions", &wrong).status, 400, "{wrong}");
+        assert_eq!(guest.get("users/eve").status, 404, "{wrong}");
+        assert_eq!(guest.get("vhosts/new").status, 404, "{wrong}");
+    }
+    let unknown = with("permissions", permission("nobody", ".*"));
+    let reason = json!(["no_such_user", "nobody"]);
+    guest.post("definitions", &unknown).refused(400, "bad_request", reason);
+    assert_eq!(guest.get("users/eve").status, 404);
+
+    // A limit of what is there already counts as well.
+    guest.put("queues/%2F/there", "{}");
+    guest.put("vhost-limits/%2F/max-queues", r#"{"value": 1}"#);
+    let one_more =
+        r#"{"users": [{"name": "eve", "tags": ""}], "queues": [{"name": "more", "vhost": "/"}]}"#;
+    assert_eq!(guest.post("definitions", one_more).status, 400);
+    assert_eq!(guest.get("users/eve").status, 404);
+    let same = r#"{"queues": [{"name": "there", "vhost": "/"}]}"#;
+    assert_eq!(guest.post("definitions", same).status, 204);
+}
+
+#[test]
+fn what_is_in_a_virtual_host_must_say_in_which() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    for (name, text) in [
+        (
+            r#"{"queues": [{"name": "q"}]}"#,
+            "queue 'q' of the definitions: it names no virtual host",
+        ),
+        (
+            r#"{"exchanges": [{"name": "e", "type": "fanout"}]}"#,
+            "exchange 'e' of the definitions: it names no virtual host",
+        ),
+        (
+            r#"{"policies": [{"name": "p", "pattern": "", "definition": {"expires": 5}}]}"#,
+            "policy 'p' of the definitions: it names no virtual host",
+        ),
+    ] {
+        guest.post("definitions", name).refused(400, "bad_request", text);
+        assert_eq!(guest.post("definitions/%2F", name).status, 204, "{name}");
+    }
+}
+
+#[test]
+fn reserved_names_are_left_out() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let reserved = r#"{
+        "queues": [{"name": "amq.gen-x"}, {"name": "q"}],
+        "exchanges": [{"name": "amq.mine", "type": "fanout"}, {"name": "amq.topic", "type": "direct"}],
+        "bindings": [{"source": "amq.topic", "destination": "q", "destination_type": "queue"}]
+    }"#;
+    assert_eq!(guest.post("definitions/%2F", reserved).status, 204);
+    assert_eq!(all(&guest.see("queues"), "name"), ["q"]);
+    assert_eq!(guest.get("exchanges/%2F/amq.mine").status, 404);
+    assert_eq!(guest.see("exchanges/%2F/amq.topic")["type"], "topic");
+    assert_eq!(guest.see("bindings/%2F/e/amq.topic/q/q").as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_form_and_a_byte_order_mark_are_taken() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let form = "--x-y\r\nContent-Disposition: form-data; name=\"file\"; filename=\"d.json\"\r\n\
+        Content-Type: application/json\r\n\r\n{\"vhosts\": [{\"name\": \"form\"}]}\r\n--x-y--\r\n";
+    let headers = "Content-Type: multipart/form-data; boundary=x-y\r\n";
+    assert_eq!(guest.ask("POST", "definitions", headers, form).status, 204);
+    let reason = "the form has no field 'file'";
+    let other = form.replace("\"file\"", "\"other\"");
+    guest.ask("POST", "definitions", headers, &other).refused(400, "bad_request", reason);
+    assert_eq!(
+        guest.post("definitions", "\u{feff}{\"vhosts\": [{\"name\": \"mark\"}]}").status,
+        204
+    );
+    assert_eq!(all(&guest.see("vhosts"), "name"), ["/", "form", "mark"]);
+}
+
+#[test]
+fn only_an_administrator_has_to_do_with_definitions_and_what_binds_others() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let policymaker = arena.make("maker", "policymaker");
+    let no_administrator = |reply: super::arena::Reply| {
+        reply.refused(401, "not_authorised", "Not administrator user");
+    };
+    no_administrator(policymaker.get("definitions/%2F"));
+    no_administrator(policymaker.post("definitions/%2F", r#"{"queues": [{"name": "q"}]}"#));
+    let short = json!({"pattern": ".*", "definition": {"max-length": 1}, "apply-to": "queues", "priority": 1});
+    let policy = json!({"value": short}).to_string();
+    let limits = r#"{"value": {"max-queues": 1}}"#;
+    for (component, body) in
+        [("operator_policy/%2F/p", policy.as_str()), ("vhost-limits/%2F/limits", limits)]
+    {
+        let path = format!("parameters/{component}");
+        no_administrator(policymaker.put(&path, body));
+        assert_eq!(guest.put(&path, body).status, 201);
+        assert_eq!(guest.put(&path, body).status, 204);
+        no_administrator(policymaker.delete(&path));
+        assert_eq!(policymaker.see(&path)["value"], guest.see(&path)["value"]);
+    }
+    // What an administrator sets there is in force.
+    assert_eq!(guest.see("operator-policies/%2F/p")["definition"], json!({"max-length": 1}));
+    assert_eq!(guest.see("vhost-limits")[0]["value"], json!({"max-queues": 1}));
+    assert_eq!(guest.delete("parameters/operator_policy/%2F/p").status, 204);
+    assert_eq!(guest.delete("parameters/vhost-limits/%2F/limits").status, 204);
+    assert_eq!((guest.see("operator-policies"), guest.see("vhost-limits")), (json!([]), json!([])));
+    let wrong = r#"{"value": {"pattern": "(", "definition": {"max-length": 1}}}"#;
+    assert_eq!(guest.put("parameters/operator_policy/%2F/p", wrong).status, 400);
+    let reason = "Validation failed\n\npolicies may not be set using this method\n";
+    guest.put("parameters/policy/%2F/p", &policy).refused(400, "bad_request", reason);
+}
+
+#[test]
+fn definitions_with_users_leave_no_guest() {
+    let boss = json!([{"name": "boss", "password": "boss", "tags": "administrator"}]);
+    for (definitions, vhosts) in [
+        (json!({"users": boss}), vec!["/"]),
+        (json!({"users": boss, "vhosts": [{"name": "shop"}]}), vec!["shop"]),
+    ] {
+        let builder = Broker::builder().definitions(definitions.to_string());
+        let arena = Arena::with(builder);
+        assert_eq!(arena.guest().get("whoami").status, 401);
+        let boss = arena.user("boss");
+        assert_eq!(all(&boss.see("users"), "name"), ["boss"]);
+        assert_eq!(all(&boss.see("vhosts"), "name"), vhosts);
+    }
+    let arena = Arena::with(Broker::builder().definitions(r#"{"vhosts": [{"name": "shop"}]}"#));
+    assert_eq!(all(&arena.guest().see("vhosts"), "name"), ["/", "shop"]);
+}
+
+#[tokio::test]
+async fn a_start_with_definitions_that_make_no_sense_leaves_nothing_and_names_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, file) = (home.path().join("data"), home.path().join("shop.json"));
+    let start = || {
+        let builder = Broker::builder().data_dir(&data).definitions_file(&file);
+        builder.listen("127.0.0.1:0".parse().unwrap()).start()
+    };
+    let user = json!({"name": "eve", "password": "p", "tags": "administrator"});
+    for (wrong, what) in [
+        ("{".to_owned(), "not JSON"),
+        (r#"{"queues": [{"name": 5}]}"#.to_owned(), "queues[0]"),
+        (json!({"users": [user], "queues": [{"name": "q", "vhost": "lost"}]}).to_string(), "lost"),
+    ] {
+        std::fs::write(&file, wrong).unwrap();
+        let error = start().await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", file.display())), "{error}");
+        assert!(error.contains(what) && !error.contains('\n'), "{error}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let error = start().await.unwrap_err().to_string();
+    assert!(error.contains(&file.display().to_string()), "{error}");
+    std::fs::write(&file, "{}").unwrap();
+    let broker = start().await.unwrap();
+    let json: Value = serde_json::from_slice(&broker.export_definitions()).unwrap();
+    assert_eq!(all(&json["users"], "name"), ["guest"], "as on a new data directory");
+    broker.shutdown().await.unwrap();
 }

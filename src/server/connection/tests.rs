@@ -16,7 +16,7 @@ use crate::broker::vhost::Vhost;
 use crate::clock::ManualClock;
 use crate::handle::VhostHandle;
 use crate::store::MemoryDisk;
-use crate::vhosts::MemoryPlan;
+use crate::vhosts::{Initial, MemoryPlan};
 
 /// What a duplex holds each way: as little as a socket's buffers ever do.
 const SOCKET_BYTES: usize = 64 * 1024;
@@ -48,7 +48,8 @@ impl Broker {
         let memory =
             MemoryPlan { limit: u64::MAX, has_disk: false, definitions: Default::default() };
         let (vhosts, _) =
-            Vhosts::start(disk, memory, clock.clone(), Some(1), &[], &[], false).unwrap();
+            Vhosts::start(disk, memory, clock.clone(), Some(1), Initial::default(), &[], false)
+                .unwrap();
         let (stopping, stopped) = watch::channel(false);
         let context = Context {
             authenticator: Arc::new(vhosts.clone()),

@@ -39,6 +39,14 @@ pub(crate) struct PermissionRecord {
     pub read: String,
 }
 
+impl PermissionRecord {
+    /// The right to do everything.
+    pub(crate) fn all() -> Self {
+        let [configure, write, read] = [(); 3].map(|()| ".*".to_owned());
+        PermissionRecord { configure, write, read }
+    }
+}
+
 /// The patterns of a user for the routing keys of a topic exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TopicPermissionRecord {

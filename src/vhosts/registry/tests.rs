@@ -17,7 +17,8 @@ struct Kept {
 impl Kept {
     fn new(disk: &MemoryDisk) -> Self {
         let mut kept = Kept::read(Arc::new(disk.clone()));
-        kept.write(|registry| registry.add_first_users(true, &[])).expect("a memory disk takes it");
+        kept.write(|registry| registry.add_first_users(true, &[], None))
+            .expect("a memory disk takes it");
         kept
     }
 
