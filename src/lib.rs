@@ -235,14 +235,13 @@ impl fmt::Debug for Broker {
 }
 
 /// The definitions in a data directory that no broker uses, in RabbitMQ's JSON: everything but
-/// messages.
+/// messages. Nothing in it is changed, and it may be one that cannot be written.
 ///
 /// # Errors
 /// When the directory is none of leveret's, is in use, or cannot be read.
 pub async fn export_definitions(data_dir: impl Into<PathBuf>) -> Result<Vec<u8>, StartError> {
-    let storage = Storage::Directory(data_dir.into());
     let clock = Arc::new(SystemClock::new());
-    server::export_definitions(&Config { storage, ..Config::default() }, clock).await
+    server::export_definitions(&data_dir.into(), clock).await
 }
 
 /// Reads everything in a data directory that no broker uses, and says what is in it, what is damaged,

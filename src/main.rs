@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use leveret::cli::{self, Limits, Options, Output, Perf, Task};
+use leveret::clock::{Clock, SystemClock};
 use leveret::config::Storage;
 use leveret::perf::{self, Stop};
 use leveret::{Broker, BrokerBuilder};
@@ -75,7 +76,7 @@ fn stop_on_signals(stop: Stop) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(signals.next());
         stop.stop();
-        runtime.block_on(signals.next());
+        runtime.block_on(signals.next_later());
         std::process::exit(1);
     })?;
     Ok(())
@@ -135,10 +136,10 @@ async fn serve(
             _ = hang_ups.recv() => reload(&broker).await,
         }
     }
-    tracing::info!("stopping; a second signal ends the broker at once");
+    tracing::info!("stopping; another signal, a second later or more, ends the broker at once");
     tokio::select! {
         stopped = broker.shutdown() => Ok(stopped.map(|()| Ended::InOrder)?),
-        () = signals.next() => Err("ended by a second signal".into()),
+        () = signals.next_later() => Err("ended by a second signal".into()),
     }
 }
 
@@ -220,6 +221,12 @@ fn announce(broker: &Broker, management: &str, output: &Output) {
     output.print(&lines);
 }
 
+/// How long after a signal another one counts as the same, in milliseconds.
+///
+/// why: Ctrl-C reaches all programs of a terminal, and a program that started this one often sends a signal of
+/// its own then.
+const ONE_SIGNAL_MS: u64 = 1_000;
+
 /// The signals that ask a program to end.
 struct Signals {
     terminate: Signal,
@@ -240,6 +247,20 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// The next signal that does not belong to the one before.
+    async fn next_later(&mut self) {
+        let clock = SystemClock::new();
+        let deadline = clock.now().plus_millis(ONE_SIGNAL_MS);
+        loop {
+            tokio::select! {
+                biased;
+                () = clock.sleep_until(deadline) => break,
+                () = self.next() => {}
+            }
+        }
+        self.next().await;
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +269,7 @@ mod tests {
 
     use async_trait::async_trait;
     use leveret::broker::time::Time;
-    use leveret::clock::{Clock, ManualClock};
+    use leveret::clock::ManualClock;
 
     use super::*;
 

@@ -1,4 +1,5 @@
 //! What goes wrong around a broker, and the mistakes of those who start it: each is survived and told.
 
+mod command_line;
 mod log;
 mod output;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::values::parse_bytes_in;
 use crate::broker::limits;
 use crate::memory;
 
@@ -35,7 +37,13 @@ pub struct Limits {
 pub(super) struct LimitArguments {
     /// Connections that may be open at once; one more is refused with 530. Unless given there may be
     /// as many as the limit of open files (ulimit -n, raised as far as the system lets it) allows.
-    #[arg(long, value_name = "N", env = "LEVERET_MAX_CONNECTIONS", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "LEVERET_MAX_CONNECTIONS",
+        hide_env_values = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..),
+    )]
     max_connections: Option<usize>,
 
     /// Memory that what clients make the broker keep may take, such as 256MiB, 2GB or 40% of what there is. Long
@@ -62,15 +70,14 @@ pub(super) struct LimitArguments {
     )]
     channel_max: u16,
 
-    /// Largest frame that is taken, proposed to clients, in bytes: 4096 to 16777216.
+    /// Largest frame that is taken, proposed to clients: 4096 to 16777216 bytes, such as 128KiB.
     #[arg(
         long,
-        value_name = "BYTES",
+        value_name = "SIZE",
         env = "LEVERET_FRAME_MAX",
         hide_env_values = true,
         default_value_t = limits::FRAME_MAX,
-        value_parser = clap::value_parser!(u32)
-            .range(i64::from(limits::FRAME_MIN)..=i64::from(limits::FRAME_LARGEST)),
+        value_parser = parse_frame_max,
     )]
     frame_max: u32,
 
@@ -97,14 +104,14 @@ pub(super) struct LimitArguments {
     )]
     handshake_timeout: u64,
 
-    /// Largest message body that is taken, in bytes.
+    /// Largest message body that is taken, in bytes or such as 16MiB; 512MiB at most.
     #[arg(
         long,
-        value_name = "BYTES",
+        value_name = "SIZE",
         env = "LEVERET_MAX_MESSAGE_SIZE",
         hide_env_values = true,
         default_value_t = limits::MESSAGE_SIZE,
-        value_parser = clap::value_parser!(u64).range(1..=limits::ANNOUNCED_SIZE),
+        value_parser = parse_message_size,
     )]
     max_message_size: u64,
 
@@ -115,17 +122,19 @@ pub(super) struct LimitArguments {
         env = "LEVERET_MAX_CONSUMERS_PER_CHANNEL",
         hide_env_values = true,
         default_value_t = limits::CONSUMERS_PER_CHANNEL,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..),
     )]
     max_consumers_per_channel: usize,
 
-    /// Longest arguments of an exchange, a queue, a binding or a consumer, in bytes; longer ones are refused
-    /// with 406.
+    /// Longest arguments of an exchange, a queue, a binding or a consumer, in bytes or such as 64KiB; longer
+    /// ones are refused with 406.
     #[arg(
         long,
-        value_name = "BYTES",
+        value_name = "SIZE",
         env = "LEVERET_MAX_ARGUMENTS_SIZE",
         hide_env_values = true,
         default_value_t = limits::ARGUMENTS_BYTES,
+        value_parser = parse_arguments_size,
     )]
     max_arguments_size: usize,
 }
@@ -168,6 +177,20 @@ fn parse_memory_limit(text: &str) -> Result<u64, String> {
         return Err(format!("a broker needs {}MiB at least", memory::LEAST_LIMIT >> 20));
     }
     Ok(bytes)
+}
+
+fn parse_frame_max(text: &str) -> Result<u32, String> {
+    let bytes = parse_bytes_in(text, limits::FRAME_MIN.into(), limits::FRAME_LARGEST.into())?;
+    u32::try_from(bytes).map_err(|error| error.to_string())
+}
+
+fn parse_message_size(text: &str) -> Result<u64, String> {
+    parse_bytes_in(text, 1, limits::ANNOUNCED_SIZE)
+}
+
+fn parse_arguments_size(text: &str) -> Result<usize, String> {
+    let bytes = parse_bytes_in(text, 1, u64::MAX)?;
+    usize::try_from(bytes).map_err(|error| error.to_string())
 }
 
 /// Lets this process have as many open files as the system allows it: each client is one.

@@ -9,16 +9,16 @@ mod output;
 mod perf;
 mod task;
 mod tls;
+mod values;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use tracing_subscriber::EnvFilter;
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 
 use self::limits::LimitArguments;
 pub use self::limits::{Limits, raise_open_files};
@@ -27,6 +27,7 @@ pub use self::perf::Perf;
 pub use self::task::Task;
 use self::task::TaskArguments;
 use self::tls::TlsArguments;
+use self::values::{parse_address, parse_filter};
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, DEFAULT_LOOPBACK_USER, Storage, Tls};
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
@@ -41,9 +42,9 @@ use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, DEFAULT_LOOPBACK_USER, Sto
     args_conflicts_with_subcommands = true
 )]
 struct Arguments {
-    /// Address and port to accept clients on; may be given several times. 0.0.0.0 is every
-    /// interface of this machine, port 0 lets the system choose a free port. [default:
-    /// 127.0.0.1:5672, unless --tls-listen is given]
+    /// Address and port to accept clients on; may be given several times. A port alone is for this machine
+    /// alone; :5672 or 0.0.0.0:5672 is that port of every interface, [::]:5672 of those of IPv6 as well. Port 0
+    /// lets the system choose a free port. [default: 127.0.0.1:5672, unless --tls-listen is given]
     #[arg(
         long,
         value_name = "ADDR",
@@ -81,7 +82,15 @@ struct Arguments {
         long,
         env = "LEVERET_IN_MEMORY",
         hide_env_values = true,
-        value_parser = FalseyValueParser::new()
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
     )]
     in_memory: bool,
 
@@ -109,7 +118,7 @@ struct Arguments {
     task: Option<TaskArguments>,
 
     /// What to log on standard error: off, error, warn, info, debug or trace, also for parts of the
-    /// program, as in "warn,leveret::server=debug".
+    /// program, as in "warn,leveret::server=debug". RabbitMQ's words for them are taken, too.
     #[arg(
         long,
         value_name = "FILTER",
@@ -133,12 +142,13 @@ Examples:
   leveret --tls-listen 0.0.0.0:5671 --tls-cert server.pem --tls-key server.key
                                             for other machines, encrypted
   leveret --management 127.0.0.1:15672      with RabbitMQ's HTTP API
-  leveret definitions export > file.json    everything but messages of ./leveret-data
+  leveret export ./leveret-data > file.json everything but messages of it, while no broker runs
   leveret check ./leveret-data              whether all in it is whole, while no broker runs
   leveret perf --seconds 10                 how fast a broker is; leveret perf --help says more
 
-An option beats its environment variable. LEVERET_LISTEN takes several addresses, with commas.
-The broker stops in order on SIGTERM and on Ctrl-C; a second signal ends it at once.
+An option beats its environment variable; one that is empty counts as not set. LEVERET_LISTEN takes
+several addresses, with commas. The broker stops in order on SIGTERM and on Ctrl-C; another signal, a
+second later or more, ends it at once.
 SIGHUP makes it read the files for TLS again.";
 
 /// What the program was asked to do.
@@ -182,7 +192,7 @@ impl Options {
     pub fn parse_from(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let mut command = Arguments::command();
+        let mut command = without_empty_variables(Arguments::command());
         let matches = command.try_get_matches_from_mut(arguments)?;
         let arguments = Arguments::from_arg_matches(&matches)?;
         if let Some(task) = arguments.task {
@@ -272,12 +282,6 @@ fn storage(in_memory: Option<Rank>, data_dir: Rank) -> Option<Chosen> {
     }
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "an IP address and a port are expected, such as 127.0.0.1:5672 or [::1]:5672".to_owned()
-    })
-}
-
 /// The names in a list with commas.
 ///
 /// rabbitmq: `loopback_users = none` is the empty list.
@@ -288,9 +292,16 @@ fn users(list: &str) -> Vec<String> {
     }
 }
 
-fn parse_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
+/// The options without the variables that are set to nothing: those count as not set.
+fn without_empty_variables(command: Command) -> Command {
+    let command = command.mut_args(|argument| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        match value.is_some_and(|value| value.is_empty()) {
+            true => argument.env(Resettable::Reset),
+            false => argument,
+        }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 #[cfg(test)]
@@ -426,6 +437,27 @@ mod tests {
         );
         let options = parse(&["check", "d"]).unwrap();
         assert_eq!((options.task, options.storage), (Task::Check, Storage::Directory("d".into())));
+        for given in [&["export", "d"][..], &["definitions", "export", "d"]] {
+            let options = parse(given).unwrap();
+            let expected = (Task::ExportDefinitions, Storage::Directory("d".into()));
+            assert_eq!((options.task, options.storage), expected, "{given:?}");
+        }
+        let options = parse(&["check", "--data-dir", "d"]).unwrap();
+        assert_eq!((options.task, options.storage), (Task::Check, Storage::Directory("d".into())));
+        for (given, storage) in [
+            ("--in-memory", Storage::Memory),
+            ("--in-memory=true", Storage::Memory),
+            ("--in-memory=1", Storage::Memory),
+            ("--in-memory=false", Storage::Directory("./leveret-data".into())),
+            ("--in-memory=no", Storage::Directory("./leveret-data".into())),
+        ] {
+            assert_eq!(parse(&[given]).unwrap().storage, storage, "{given}");
+        }
+        let options = parse(&["--frame-max", "64KiB", "--max-message-size", "1MB"]).unwrap();
+        assert_eq!(options.limits.frame_max, 65_536);
+        assert_eq!(options.limits.max_message_size, 1_000_000);
+        let options = parse(&["--max-arguments-size", "1k", "--log", "warning"]).unwrap();
+        assert_eq!((options.limits.max_arguments_size, &*options.log), (1024, "warn"));
         let options = parse(&["--loopback-users", "none"]).unwrap();
         assert!(options.loopback_users.is_empty());
     }
@@ -472,11 +504,15 @@ mod tests {
         for wrong in [
             &["--listen", "localhost"][..],
             &["--listen", "127.0.0.1"],
-            &["--management", "15672"],
+            &["--management", "localhost"],
             &["--max-message-size", "0"],
             &["--memory-limit", "lots"],
             &["--memory-limit", "1MiB"],
             &["--max-connections", "many"],
+            &["--max-connections", "0"],
+            &["--max-consumers-per-channel", "0"],
+            &["--max-arguments-size", "0"],
+            &["--in-memory=perhaps"],
             &["--channel-max", "0"],
             &["--channel-max", "65536"],
             &["--frame-max", "4095"],

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::perf::{EXAMPLES, Perf, PerfArguments};
 use crate::config::DEFAULT_DATA_DIR;
@@ -32,16 +32,12 @@ pub(super) enum TaskArguments {
     /// written is fine.
     ///
     /// The exit code is 0 when all is whole, and 1 when something is damaged or cannot be read.
-    Check {
-        /// The data directory.
-        #[arg(
-            value_name = "DIR",
-            env = "LEVERET_DATA_DIR",
-            hide_env_values = true,
-            default_value = DEFAULT_DATA_DIR
-        )]
-        data_dir: PathBuf,
-    },
+    Check(DataDirArguments),
+
+    /// Writes the definitions in a data directory that no broker uses to standard output, in
+    /// RabbitMQ's JSON: everything but messages. Changes nothing; a directory that cannot be written is
+    /// fine. A running broker gives them at /api/definitions of its management API.
+    Export(DataDirArguments),
 
     /// Puts a broker under load and measures it: messages a second, and latencies. Any broker of
     /// AMQP 0-9-1 will do.
@@ -51,19 +47,25 @@ pub(super) enum TaskArguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DefinitionsArguments {
-    /// Writes the definitions in a data directory that no broker uses to standard output, in
-    /// RabbitMQ's JSON. A running broker gives them at /api/definitions of its management API.
-    Export {
-        /// The data directory.
-        #[arg(
-            long,
-            value_name = "DIR",
-            env = "LEVERET_DATA_DIR",
-            hide_env_values = true,
-            default_value = DEFAULT_DATA_DIR
-        )]
-        data_dir: PathBuf,
-    },
+    /// The same as `leveret export`.
+    Export(DataDirArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DataDirArguments {
+    /// The data directory.
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+
+    /// The data directory, in the way a broker is told. [default: ./leveret-data]
+    #[arg(long, value_name = "DIR", env = "LEVERET_DATA_DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataDirArguments {
+    fn path(self) -> PathBuf {
+        self.directory.or(self.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into())
+    }
 }
 
 impl TaskArguments {
@@ -73,10 +75,9 @@ impl TaskArguments {
     /// In a line that names the option that makes no sense.
     pub(super) fn task(self) -> Result<(Task, Option<PathBuf>), String> {
         Ok(match self {
-            TaskArguments::Definitions(DefinitionsArguments::Export { data_dir }) => {
-                (Task::ExportDefinitions, Some(data_dir))
-            }
-            TaskArguments::Check { data_dir } => (Task::Check, Some(data_dir)),
+            TaskArguments::Definitions(DefinitionsArguments::Export(of))
+            | TaskArguments::Export(of) => (Task::ExportDefinitions, Some(of.path())),
+            TaskArguments::Check(of) => (Task::Check, Some(of.path())),
             TaskArguments::Perf(perf) => (Task::Perf(Box::new(perf.perf()?)), None),
         })
     }

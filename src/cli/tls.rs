@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
-use clap::{Args, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
 
-use super::parse_address;
+use super::values::parse_address;
 use crate::config::{Pem, Tls, UserFrom};
 
 #[derive(Debug, Args)]
@@ -42,7 +42,15 @@ pub(super) struct TlsArguments {
         long,
         env = "LEVERET_TLS_REQUIRE_CLIENT_CERT",
         hide_env_values = true,
-        value_parser = FalseyValueParser::new()
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
     )]
     tls_require_client_cert: bool,
 
@@ -51,7 +59,15 @@ pub(super) struct TlsArguments {
         long,
         env = "LEVERET_MANAGEMENT_TLS",
         hide_env_values = true,
-        value_parser = FalseyValueParser::new()
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
     )]
     pub(super) management_tls: bool,
 

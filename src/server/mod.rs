@@ -11,6 +11,7 @@ mod incoming;
 mod log_limit;
 mod partial_messages;
 mod resources;
+mod start_log;
 mod writer;
 
 use std::io;
@@ -28,7 +29,6 @@ use tokio::time::{Instant, timeout_at};
 use self::connection::{Arrival, Context};
 use self::partial_messages::PartialMessages;
 use crate::auth::Authenticator;
-use crate::broker::connection::ConnectionSettings;
 use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, DefinitionsSource, Storage};
@@ -117,6 +117,10 @@ fn why_not_listening(error: &io::Error) -> String {
         io::ErrorKind::AddrInUse => {
             "the address is already in use; is another broker running?".to_owned()
         }
+        // What a machine says that has no IPv6.
+        _ if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+            "this machine has no addresses of that kind".to_owned()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         _ => error.to_string(),
     }
@@ -134,11 +138,15 @@ pub(crate) struct Server {
     listening: Vec<JoinHandle<()>>,
     /// Looks after memory and disk.
     watching: JoinHandle<()>,
+    disk: Option<Arc<FileDisk>>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.watching.abort();
+        if let Some(disk) = &self.disk {
+            disk.let_go();
+        }
     }
 }
 
@@ -151,16 +159,17 @@ impl Server {
         clock: Arc<dyn Clock>,
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
-        log_start(&config);
+        start_log::log_start(&config);
         let allow_unknown_users = authenticator.is_some();
         let (vhosts, reports, disk) = open(&config, clock.clone(), allow_unknown_users).await?;
         if config.storage != Storage::Memory {
-            reports.iter().for_each(|(vhost, report)| note_recovery(vhost, report));
+            reports.iter().for_each(|(vhost, report)| start_log::log_recovery(vhost, report));
         }
         let acceptor = config.tls.clone().map(Acceptor::new).transpose()?.map(Arc::new);
         if acceptor.is_none() && (config.management_tls || !config.tls_listen.is_empty()) {
             return Err(StartError::NoCertificate);
         }
+        start_log::log_weaknesses(acceptor.as_deref(), &vhosts);
         let listeners = bind(config.addresses()).await?;
         let tls_listeners = bind(&config.tls_listen).await?;
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
@@ -170,7 +179,7 @@ impl Server {
         let partial_bytes = limits::all_pending_octets(vhosts.memory_limit(), max_message_size);
         let partial_messages = Arc::new(PartialMessages::new(partial_bytes));
         let supervisor = vhosts.supervisor().clone();
-        let watch = resources::watch(disk, vhosts.clone());
+        let watch = resources::watch(disk.clone(), vhosts.clone());
         let watch = supervisor.clone().supervise("the watcher of memory and disk", watch, || false);
         let watching = tokio::spawn(watch);
         let (stopping, stopped) = watch::channel(false);
@@ -198,7 +207,7 @@ impl Server {
             };
             listeners.into_iter().map(start).collect()
         };
-        log_limits(&context, &vhosts, max_message_size);
+        start_log::log_limits(&context, &vhosts);
         let addresses: Vec<SocketAddr> = start(listeners, None);
         let tls_addresses = start(tls_listeners, acceptor.as_ref());
         addresses.iter().for_each(|address| tracing::info!(%address, "listening"));
@@ -213,6 +222,7 @@ impl Server {
             stopping,
             listening,
             watching,
+            disk,
         })
     }
 
@@ -245,9 +255,8 @@ impl Server {
     pub(crate) async fn reload_tls(&self) -> Result<bool, TlsError> {
         let Some(acceptor) = self.acceptor.clone() else { return Ok(false) };
         // why: a file may be on a disk that is slow.
-        let reloading = tokio::task::spawn_blocking(move || acceptor.reload());
-        let reloaded = reloading.await;
-        reloaded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        blocking(move || acceptor.reload()).await?;
+        start_log::log_weaknesses(self.acceptor.as_deref(), &self.vhosts);
         Ok(true)
     }
 
@@ -287,17 +296,16 @@ pub(crate) fn check_data_dir(path: &Path) -> Result<DataDirCheck, StartError> {
     Ok(vhosts::check(&disk, is_locked))
 }
 
-/// The definitions in a data directory that no broker uses.
+/// The definitions in a data directory that no broker uses. Changes nothing.
 pub(crate) async fn export_definitions(
-    config: &Config,
+    path: &Path,
     clock: Arc<dyn Clock>,
 ) -> Result<Vec<u8>, StartError> {
-    if let Storage::Directory(path) = &config.storage
-        && !path.is_dir()
-    {
-        return Err(StartError::NoDirectory(path.clone()));
+    if !path.is_dir() {
+        return Err(StartError::NoDirectory(path.to_owned()));
     }
-    let (vhosts, ..) = open(config, clock, false).await?;
+    let disk = store::unchanged(Arc::new(FileDisk::open_to_look(path)?));
+    let (vhosts, ..) = open_on(disk, true, &Config::default(), None, clock, false).await?;
     let definitions = vhosts.export().to_json();
     vhosts.stop().await?;
     Ok(definitions)
@@ -308,62 +316,49 @@ async fn open(
     clock: Arc<dyn Clock>,
     allow_unknown_users: bool,
 ) -> Result<(Vhosts, Vec<(String, store::Report)>, Option<Arc<FileDisk>>), StartError> {
-    let Config { storage, seed, users, loopback_users, memory_limit, definition_limits, .. } =
-        config.clone();
-    let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
-    let source = config.definitions.clone();
-    let opening = tokio::task::spawn_blocking(move || {
+    let (storage, source) = (config.storage.clone(), config.definitions.clone());
+    let opening = blocking(move || -> Result<_, StartError> {
         // why: before anything is made, so that definitions that make no sense leave nothing behind.
         let definitions = source.as_ref().map(read_definitions).transpose()?;
-        let (disk, directory): (Arc<dyn Disk>, _) = match storage {
-            Storage::Memory => (Arc::new(MemoryDisk::default()), None),
-            Storage::Directory(path) => {
-                let disk = Arc::new(FileDisk::open(&path)?);
-                (disk.clone(), Some(disk))
-            }
+        let directory = match storage {
+            Storage::Memory => None,
+            Storage::Directory(path) => Some(Arc::new(FileDisk::open(&path)?)),
         };
-        let memory = MemoryPlan {
-            limit: memory_limit,
-            has_disk: directory.is_some(),
-            definitions: definition_limits,
-        };
-        let initial = Initial { users: &users, definitions: definitions.as_ref() };
-        let started =
-            Vhosts::start(disk, memory, clock, seed, initial, &loopback_users, allow_unknown_users);
-        let (vhosts, reports) =
-            started.map_err(|error| StartError::of_import(error, source.as_ref()))?;
-        Ok((vhosts, reports, directory))
+        Ok((definitions, directory))
     });
-    opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    let (definitions, directory) = opening.await?;
+    let disk: Arc<dyn Disk> = match directory.clone() {
+        None => Arc::new(MemoryDisk::default()),
+        Some(disk) => disk,
+    };
+    let has_disk = directory.is_some();
+    let (vhosts, reports) =
+        open_on(disk, has_disk, config, definitions, clock, allow_unknown_users).await?;
+    Ok((vhosts, reports, directory))
 }
 
-/// Logs which leveret starts, and where its data is.
-fn log_start(config: &Config) {
-    let version = env!("CARGO_PKG_VERSION");
-    match &config.storage {
-        Storage::Memory => tracing::info!(version, "leveret starts, with everything in memory"),
-        Storage::Directory(path) => {
-            // why: a path that is not absolute says nothing without the directory that it is meant from.
-            let data_dir = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            tracing::info!(version, data_dir = %data_dir.display(), "leveret starts");
-        }
-    }
-}
-
-/// Logs what clients may ask for.
-fn log_limits(context: &Context, vhosts: &Vhosts, max_message_size: u64) {
-    let ConnectionSettings { channel_max, frame_max, heartbeat_secs, .. } = context.settings;
-    let (max_sockets, max_connections) = context.connection_slots.limits();
-    tracing::info!(
-        memory_limit = vhosts.memory_limit(),
-        max_sockets,
-        max_connections,
-        channel_max,
-        frame_max,
-        heartbeat_secs,
-        max_message_size,
-        "limits"
-    );
+/// Starts the virtual hosts that are on a disk, which keeps what is durable if it is `has_disk`.
+async fn open_on(
+    disk: Arc<dyn Disk>,
+    has_disk: bool,
+    config: &Config,
+    definitions: Option<Definitions>,
+    clock: Arc<dyn Clock>,
+    allow_unknown_users: bool,
+) -> Result<(Vhosts, Vec<(String, store::Report)>), StartError> {
+    let source = config.definitions.clone();
+    let Config { seed, users, loopback_users, memory_limit, definition_limits, .. } =
+        config.clone();
+    let memory = MemoryPlan {
+        limit: memory_limit.unwrap_or_else(memory::default_limit),
+        has_disk,
+        definitions: definition_limits,
+    };
+    let start = move || {
+        let initial = Initial { users: &users, definitions: definitions.as_ref() };
+        Vhosts::start(disk, memory, clock, seed, initial, &loopback_users, allow_unknown_users)
+    };
+    blocking(start).await.map_err(|error| StartError::of_import(error, source.as_ref()))
 }
 
 fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartError> {
@@ -381,12 +376,10 @@ fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartErro
     Definitions::parse(json).map_err(|error| StartError::of_import(error.into(), Some(source)))
 }
 
-fn note_recovery(vhost: &str, report: &store::Report) {
-    if report.cuts.is_empty() {
-        tracing::info!(vhost, "{report}");
-    } else {
-        tracing::warn!(vhost, "{report}");
-    }
+/// Runs what waits for a disk on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Listens on these addresses; each listener with its address, whose port the system may have
@@ -396,6 +389,10 @@ pub(crate) async fn bind(
 ) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for &address in addresses {
+        // why: a socket for all addresses of IPv6 takes those of IPv4, too, which have one of their own here.
+        let is_beside_v4 = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        let only_v6 =
+            address.is_ipv6() && address.port() != 0 && addresses.iter().any(is_beside_v4);
         let bound = || {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -403,6 +400,9 @@ pub(crate) async fn bind(
             }?;
             // why: a broker that comes up again finds connections of the last one in TIME_WAIT.
             socket.set_reuseaddr(true)?;
+            if only_v6 {
+                rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+            }
             socket.bind(address)?;
             let listener = socket.listen(BACKLOG)?;
             Ok((listener.local_addr()?, listener))

@@ -18,9 +18,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+mod directory_lock;
 mod faulty;
 mod memory;
 mod overlay;
+
+use self::directory_lock::DirectoryLock;
 
 pub use faulty::{Fault, FaultyDisk, Operation};
 pub use memory::MemoryDisk;
@@ -95,8 +98,7 @@ pub(super) fn directory_of(path: &str) -> &str {
 #[derive(Debug)]
 pub struct FileDisk {
     root: PathBuf,
-    /// Holds the advisory lock; the system releases it with the process, whatever kills it.
-    lock: Option<File>,
+    lock: Option<DirectoryLock>,
 }
 
 /// Why a directory cannot be the data directory. Each says it in one line.
@@ -186,7 +188,7 @@ impl FileDisk {
             .write(true)
             .open(&lock_path)
             .map_err(unusable("write", &lock_path))?;
-        check_lock(directory, &lock_path, lock.try_lock())?;
+        let lock = check_lock(directory, &lock_path, DirectoryLock::exclusive(lock))?;
         let disk = FileDisk { root: directory.to_owned(), lock: Some(lock) };
         if !check_marker(directory)? {
             disk.write_marker().map_err(unusable("write in", directory))?;
@@ -211,16 +213,22 @@ impl FileDisk {
                 return Err(OpenError::Unusable { action: "read", path: lock_path, source });
             }
         };
-        if let Some(lock) = &lock {
-            // why: shared, as for more than that the file had to be open for writing on some systems.
-            check_lock(directory, &lock_path, lock.try_lock_shared())?;
-        }
+        // why: shared, as for more than that the file had to be open for writing on some systems.
+        let lock = lock.map(|lock| check_lock(directory, &lock_path, DirectoryLock::shared(lock)));
+        let lock = lock.transpose()?;
         Ok(FileDisk { root: directory.to_owned(), lock })
     }
 
     /// Whether other processes are kept out.
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
+    }
+
+    /// It will be closed soon: who opens the directory in this process may wait for that.
+    pub(crate) fn let_go(&self) {
+        if let Some(lock) = &self.lock {
+            lock.let_go();
+        }
     }
 
     /// The data directory.
@@ -252,8 +260,8 @@ impl FileDisk {
 fn check_lock(
     directory: &Path,
     lock_path: &Path,
-    locked: Result<(), TryLockError>,
-) -> Result<(), OpenError> {
+    locked: Result<DirectoryLock, TryLockError>,
+) -> Result<DirectoryLock, OpenError> {
     let path = lock_path.to_owned();
     locked.map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::InUse { path: directory.to_owned() },

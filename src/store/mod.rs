@@ -119,6 +119,11 @@ pub use error::StoreError;
 pub use report::{Damage, Progress, Report};
 pub use subdirectory::{Subdirectory, read_whole, replace_whole};
 
+/// A disk over another, which it never changes: what is written to it is in memory and goes with it.
+pub(crate) fn unchanged(disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
+    Arc::new(disk::OverlayDisk::new(disk))
+}
+
 use appending::Unsynced;
 use checkpoint::{Checkpoint, Ground, Outcome, STEP_FILES};
 use compaction::Compaction;

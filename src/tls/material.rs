@@ -13,6 +13,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
+use super::weakness::{self, LEAST_RSA_BITS};
+use crate::broker::time::Time;
 use crate::config::{Pem, Tls};
 
 /// Why certificates and keys could not be used.
@@ -74,7 +76,23 @@ impl TlsError {
 }
 
 /// Everything that a connection needs to be made secure.
-pub(super) fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(super) struct Material {
+    pub(super) config: Arc<ServerConfig>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Material {
+    /// What an operator should know of the certificates, each in a line.
+    pub(super) fn weaknesses(&self, tls: &Tls, now: Time) -> Vec<String> {
+        let found = weakness::weaknesses(&self.certificates, now).into_iter();
+        found
+            .map(|what| TlsError::new(Role::Certificate, &tls.certificate, what).to_string())
+            .collect()
+    }
+}
+
+/// Reads it.
+pub(super) fn read(tls: &Tls) -> Result<Material, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(Role::Certificate, &tls.certificate)?;
     let key = key(&tls.key)?;
@@ -87,8 +105,16 @@ pub(super) fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::new(Role::Certificate, &tls.certificate, error))?;
+    let certificates = chain.clone();
+    let weak_bits = weakness::rsa_bits(&certificates).filter(|bits| *bits < LEAST_RSA_BITS);
     let config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key);
-    config.map(Arc::new).map_err(|error| match error {
+    let config = config.map(Arc::new).map_err(|error| match error {
+        _ if weak_bits.is_some() => {
+            let bits = weak_bits.unwrap_or_default();
+            let reason =
+                format!("an RSA key of {bits} bits is too weak; it needs {LEAST_RSA_BITS}");
+            TlsError::new(Role::Key, &tls.key, reason)
+        }
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             let reason =
                 format!("does not belong to the certificate {}", Place::of(&tls.certificate));
@@ -99,7 +125,8 @@ pub(super) fn read(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
             TlsError::new(Role::Certificate, &tls.certificate, reason)
         }
         error => TlsError::new(Role::Key, &tls.key, error),
-    })
+    })?;
+    Ok(Material { config, certificates })
 }
 
 fn verifier(

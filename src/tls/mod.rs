@@ -12,24 +12,25 @@
 mod material;
 mod security;
 mod subject;
+mod weakness;
 
 use std::io;
-use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::material::Material;
 pub use self::material::TlsError;
 pub(crate) use self::security::{Certified, Security};
+use crate::broker::time::Time;
 use crate::config::Tls;
 
 /// Makes sockets secure, each with the certificate and the key that were read last.
 pub(crate) struct Acceptor {
     tls: Tls,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Material>,
 }
 
 impl Acceptor {
@@ -47,6 +48,12 @@ impl Acceptor {
         Ok(())
     }
 
+    /// What an operator should know of the certificates: expired, about to, or not believed by clients. Each in
+    /// a line that names the file.
+    pub(crate) fn weaknesses(&self, now: Time) -> Vec<String> {
+        self.current.read().weaknesses(&self.tls, now)
+    }
+
     /// The handshake of TLS. It lasts as long as the client likes.
     ///
     /// # Errors
@@ -56,7 +63,7 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let current = self.current.read().clone();
+        let current = self.current.read().config.clone();
         let stream = TlsAcceptor::from(current).accept(socket).await?;
         let security = Security::of(stream.get_ref().1, &self.tls);
         Ok((stream, security))

@@ -40,6 +40,12 @@ impl Authority {
         self.sign(name, &["localhost", "127.0.0.1"], |_| {})
     }
 
+    /// The same, out of date.
+    pub(crate) fn expired_server(&self, name: &str) -> Identity {
+        let change = |params: &mut CertificateParams| params.not_after = date_time_ymd(2001, 1, 1);
+        self.sign(name, &["localhost"], change)
+    }
+
     /// A certificate for a client with this common name, and this one for its DNS name.
     pub(crate) fn client(&self, name: &str) -> Identity {
         self.sign(name, &[&format!("{name}.example")], |_| {})
