@@ -23,7 +23,7 @@ use std::fmt;
 
 use leveret_codec::TableBuf;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::broker::access::{InvalidPattern, Permissions};
 use crate::broker::policy::{InvalidPolicy, Policy, PolicyDefinition, PolicyKind, PolicyValue};
@@ -204,8 +204,8 @@ pub struct PolicyEntry {
     #[serde(deserialize_with = "read::object")]
     pub definition: Map<String, Value>,
     /// Which of several is in force.
-    #[serde(default, deserialize_with = "read::priority")]
-    pub priority: i64,
+    #[serde(default = "read::no_priority", deserialize_with = "read::priority")]
+    pub priority: Number,
 }
 
 impl PolicyEntry {
@@ -217,7 +217,7 @@ impl PolicyEntry {
             pattern: policy.pattern.as_str().to_owned(),
             apply_to: policy.apply_to.name().to_owned(),
             definition: policy_definition_json(&policy.definition),
-            priority: policy.priority,
+            priority: number(policy.priority.0),
         }
     }
 
@@ -226,7 +226,8 @@ impl PolicyEntry {
         let values = self.definition.iter();
         let values = values.map(|(key, value)| (key.clone(), policy_value(value)));
         let apply_to = Some(self.apply_to.as_str());
-        Policy::parse(kind, &self.name, &self.pattern, apply_to, self.priority, values)
+        let priority = self.priority.as_f64().unwrap_or_default();
+        Policy::parse(kind, &self.name, &self.pattern, apply_to, priority, values)
     }
 
     /// The parameter that an operator's policy is in definitions.
@@ -249,6 +250,13 @@ impl PolicyEntry {
         }
         serde_json::from_value(value)
     }
+}
+
+/// A number as it is written: whole if it is.
+fn number(number: f64) -> Number {
+    let whole = number as i64;
+    let written = if whole as f64 == number { None } else { Number::from_f64(number) };
+    written.unwrap_or_else(|| whole.into())
 }
 
 /// A value of a policy's definition.

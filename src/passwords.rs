@@ -93,6 +93,8 @@ impl PasswordHash {
     /// rabbitmq: takes bytes of any number. A user with a hash that is none, or an empty one, has
     /// no password and cannot log in with one.
     pub(crate) fn parse(base64: &str, algorithm: Algorithm) -> Result<Self, NotBase64> {
+        // rabbitmq: blanks and line breaks in it mean nothing.
+        let base64: String = base64.split_ascii_whitespace().collect();
         let bytes = STANDARD.decode(base64).map_err(|_| NotBase64)?;
         Ok(PasswordHash { algorithm, bytes })
     }
@@ -209,6 +211,8 @@ mod tests {
             assert!(!hash.verify(b"") && !hash.verify(b"secret"), "{text}");
             assert_eq!(hash.to_base64(), text);
         }
+        let broken = PasswordHash::parse(" AQID\r\n BA== ", Algorithm::Sha256).unwrap();
+        assert_eq!(broken.to_base64(), "AQIDBA==");
         for text in ["guest", "*", "AQIDBA"] {
             assert_eq!(PasswordHash::parse(text, Algorithm::Sha256), Err(NotBase64), "{text}");
         }

@@ -33,7 +33,7 @@ use super::access::Pattern;
 use super::arguments::{ExchangeArguments, QueueArguments, QueueType};
 
 /// A policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Its name, one of its kind in a virtual host.
     pub name: String,
@@ -42,9 +42,33 @@ pub struct Policy {
     /// The kinds of things it is for.
     pub apply_to: ApplyTo,
     /// Which of several is in force: the one with the highest.
-    pub priority: i64,
+    pub priority: Priority,
     /// What it says.
     pub definition: PolicyDefinition,
+}
+
+/// Which of several policies is in force: that of the highest.
+///
+/// rabbitmq: any number, be it whole or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Priority(pub f64);
+
+impl From<f64> for Priority {
+    fn from(number: f64) -> Self {
+        Priority(number)
+    }
+}
+
+impl From<i64> for Priority {
+    fn from(number: i64) -> Self {
+        Priority(number as f64)
+    }
+}
+
+impl From<i32> for Priority {
+    fn from(number: i32) -> Self {
+        Priority(number.into())
+    }
 }
 
 /// Whose policy it is.
@@ -95,7 +119,7 @@ impl Policy {
         name: impl Into<String>,
         pattern: &str,
         apply_to: Option<&str>,
-        priority: i64,
+        priority: impl Into<Priority>,
         definition: impl IntoIterator<Item = (String, PolicyValue)>,
     ) -> Result<Policy, InvalidPolicy> {
         let definition = PolicyDefinition::parse(kind, definition);
@@ -106,7 +130,8 @@ impl Policy {
         });
         match (definition, apply_to, pattern) {
             (Ok(definition), Ok(apply_to), Ok(pattern)) => {
-                Ok(Policy { name: name.into(), pattern, apply_to, priority, definition })
+                let (name, priority) = (name.into(), priority.into());
+                Ok(Policy { name, pattern, apply_to, priority, definition })
             }
             // rabbitmq: says everything that is wrong, and in this order.
             (definition, apply_to, pattern) => {
@@ -176,7 +201,7 @@ impl ApplyTo {
 }
 
 /// The policies of a virtual host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicySet {
     user: BTreeMap<String, Policy>,
     operator: BTreeMap<String, Policy>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::{Definitions, DefinitionsError, Limits, VhostEntry};
 
@@ -249,12 +249,17 @@ pub(super) fn limits<'de, D: Deserializer<'de>>(from: D) -> Result<Limits, D::Er
     object(from)?.into_iter().map(limit).collect()
 }
 
-pub(super) fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
-    let value = Value::deserialize(from)?;
-    let whole = value.as_i64().or_else(|| value.as_f64().map(|float| float as i64));
-    whole.ok_or_else(|| {
-        D::Error::custom(format!("priority should be a number, actually was {value}"))
-    })
+pub(super) fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<Number, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Number(number) => Ok(number),
+        other => {
+            Err(D::Error::custom(format!("priority should be a number, actually was {other}")))
+        }
+    }
+}
+
+pub(super) fn no_priority() -> Number {
+    0.into()
 }
 
 /// What a policy is for of which nothing is said.

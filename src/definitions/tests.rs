@@ -79,7 +79,7 @@ fn what_rabbitmq_exports_is_read() {
     assert_eq!(definitions.global_parameters[0].value, json!("rabbit@here"));
 
     let policy = definitions.policies[0].to_policy(PolicyKind::User).unwrap();
-    assert_eq!((policy.priority, policy.apply_to.name()), (1, "queues"));
+    assert_eq!((policy.priority.0, policy.apply_to.name()), (1.0, "queues"));
     assert_eq!(policy.definition.find("message-ttl"), Some(&PolicyValue::Integer(1000)));
 
     let queue = &definitions.queues[0];
@@ -280,7 +280,7 @@ fn operator_policies_and_limits_stand_among_the_parameters() {
     let policies = definitions.operator_policies().unwrap();
     assert_eq!((policies.len(), policies[0].vhost.as_deref()), (1, Some("/")));
     let policy = policies[0].to_policy(PolicyKind::Operator).unwrap();
-    assert_eq!((policy.name.as_str(), policy.priority), ("short", 2));
+    assert_eq!((policy.name.as_str(), policy.priority.0), ("short", 2.0));
     let entry = PolicyEntry::new("/", &policy);
     assert_eq!(entry, policies[0]);
     assert_eq!(entry.into_parameter(), definitions.parameters[1]);
@@ -307,7 +307,7 @@ fn what_a_policy_says_keeps_its_form() {
         pattern: ".*".into(),
         apply_to: "all".into(),
         definition: said.as_object().unwrap().clone(),
-        priority: 0,
+        priority: 0.into(),
     };
     let policy = entry.to_policy(PolicyKind::User).unwrap();
     assert_eq!(PolicyEntry::new("/", &policy), entry);
@@ -329,8 +329,8 @@ fn a_policy_has_a_priority_of_zero_and_is_for_all_unless_said() {
         parse(&json!({"policies": [policy]})).map(|it| it.policies[0].clone())
     };
     let plain = entry(json!({})).unwrap();
-    assert_eq!((plain.priority, plain.apply_to.as_str()), (0, "all"));
-    assert_eq!(entry(json!({"priority": 2.0})).unwrap().priority, 2);
+    assert_eq!((plain.priority, plain.apply_to.as_str()), (0.into(), "all"));
+    assert_eq!(entry(json!({"priority": 2.0})).unwrap().priority, Number::from_f64(2.0).unwrap());
     assert_eq!(
         entry(json!({"priority": "high"})).unwrap_err().to_string(),
         "the definitions are wrong at policies[0] 'p': \

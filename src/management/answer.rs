@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -115,6 +115,22 @@ pub(super) fn done() -> Response {
 /// A DELETE of something that was there, or was not.
 pub(super) fn deleted(was_there: bool) -> Result<Response, Failure> {
     if was_there { Ok(done()) } else { Err(Failure::missing()) }
+}
+
+/// The answer to OPTIONS: what may be done with a path. `refusal` is that of a method that may not be used there.
+///
+/// rabbitmq: answers without a login.
+pub(super) fn methods(refusal: Response) -> Response {
+    if refusal.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return refusal;
+    }
+    let allowed = refusal.headers().get(ALLOW).and_then(|methods| methods.to_str().ok());
+    let allowed = allowed.map_or("OPTIONS".to_owned(), |methods| format!("{methods},OPTIONS"));
+    let mut response = StatusCode::OK.into_response();
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
 }
 
 /// A POST that made something, which is there now.

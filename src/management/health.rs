@@ -85,7 +85,7 @@ async fn virtual_hosts(State(app): State<Api>, _: Caller) -> Answer {
 }
 
 async fn port_listener(State(app): State<Api>, _: Caller, Path(port): Path<String>) -> Answer {
-    let port: u16 = port.parse().map_err(|_| Failure::bad_request("Couldn't parse port"))?;
+    let port: u16 = port.parse().map_err(|_| Failure::bad_request("Invalid port"))?;
     let ports: Vec<_> = all(&app, "port");
     if ports.contains(&port.into()) {
         return Ok(value(&json!({ "status": "ok", "port": port })));

@@ -61,8 +61,9 @@ async fn publish(
     let properties = encoded(&object.nested("properties")?)?;
     let payload = match object.text("payload_encoding")? {
         "string" => payload.as_bytes().to_vec(),
+        // rabbitmq: blanks and line breaks in it mean nothing.
         "base64" => STANDARD
-            .decode(payload)
+            .decode(payload.split_ascii_whitespace().collect::<String>())
             .map_err(|_| Failure::bad_request(json!(["not_base64", payload])))?,
         other => return Err(Failure::bad_request(json!(["unsupported_encoding", other]))),
     };

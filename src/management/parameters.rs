@@ -148,8 +148,7 @@ async fn set(
     let chosen = |in_vhost: &str, it: &str| in_vhost == vhost && it == component;
     let is_new = parameters(&app, &caller, chosen).iter().all(|it| it["name"] != name.as_str());
     if component == POLICY {
-        let reason = "policies may not be set using this method";
-        return Err(Failure::bad_request(format!("Validation failed\n\n{reason}\n")));
+        return Err(Failure::bad_request("policies may not be set using this method"));
     }
     // So it becomes what its component says, such as an operator's policy.
     let parameter = ParameterEntry { vhost: Some(vhost), component, name, value };

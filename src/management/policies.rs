@@ -122,15 +122,16 @@ async fn set(
 fn record(object: &Object) -> Result<PolicyRecord, Failure> {
     let apply_to = if object.find("apply-to").is_some() { object.text("apply-to")? } else { "all" };
     let priority = match object.find("priority") {
-        None => 0,
-        Some(value) => value.as_i64().ok_or_else(|| {
+        None => 0.into(),
+        Some(Value::Number(number)) => number.clone(),
+        Some(value) => {
             let term = match value {
                 Value::String(text) => format!("<<\"{text}\">>"),
                 other => other.to_string(),
             };
             let reason = format!("priority should be a number, actually was {term}");
-            Failure::bad_request(format!("Validation failed\n\n{reason}\n"))
-        })?,
+            return Err(Failure::bad_request(format!("Validation failed\n\n{reason}\n")));
+        }
     };
     Ok(PolicyRecord {
         pattern: object.text("pattern")?.to_owned(),
@@ -171,7 +172,7 @@ mod tests {
         let policy = |definition: Value| PolicyRecord {
             pattern: ".*".to_owned(),
             apply_to: "all".to_owned(),
-            priority: 0,
+            priority: 0.into(),
             definition: definition.as_object().cloned().unwrap_or_default(),
         };
         let user = policy(json!({"max-length": 5, "expires": 10, "overflow": "drop-head"}));

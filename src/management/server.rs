@@ -3,6 +3,7 @@
 //! All of it runs on a thread of its own, so that no request, however much there is to read or to write for it,
 //! delays the threads that serve connections of AMQP.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -23,12 +24,13 @@ use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::AppState;
 use super::socket_slot::SocketSlot;
 use super::write_timeout::WriteTimeout;
+use super::{AppState, answer};
 use crate::broker::limits::HTTP_CONNECTIONS;
 use crate::connection_slots::ConnectionSlots;
 use crate::tls::{self, Acceptor};
+use crate::vhosts;
 
 /// How long the head of a request may take, the wait for its first byte included.
 ///
@@ -135,7 +137,8 @@ async fn listen(
                     if let Some(slot) = slots.take() {
                         let (router, acceptor) = (router.clone(), acceptor.clone());
                         connections.spawn(async move {
-                            let local = socket.local_addr().unwrap_or(peer);
+                            let peer = vhosts::canonical(peer);
+                            let local = vhosts::canonical(socket.local_addr().unwrap_or(peer));
                             let ends = Ends { peer, local, slot: Arc::new(SocketSlot::new(slot)) };
                             serve(socket, acceptor.as_deref(), ends, router, stopped).await;
                         });
@@ -200,8 +203,13 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         let request_guard = ends.slot.request();
         request.extensions_mut().insert(ends.clone());
         strip_slash(request.uri_mut());
+        let asks_for_methods = request.method() == Method::OPTIONS;
         let answering = router.call(request);
-        async move { answering.await.map(|response| request_guard.until_written(response)) }
+        async move {
+            let response = answering.await?;
+            let response = if asks_for_methods { answer::methods(response) } else { response };
+            Ok::<_, Infallible>(request_guard.until_written(response))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);

@@ -437,6 +437,7 @@ async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Dur
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     failing = false;
+                    let peer = vhosts::canonical(peer);
                     if let Some(slot) = context.connection_slots.take() {
                         let serve = serve(context.clone(), socket, peer, slot, acceptor.clone());
                         connections.spawn(serve);
@@ -479,7 +480,7 @@ async fn serve(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
-    let local = socket.local_addr().unwrap_or(peer);
+    let local = vhosts::canonical(socket.local_addr().unwrap_or(peer));
     let leave = slot.leave();
     let mut arrival = Arrival { peer, local, deadline, security: None, slot };
     match acceptor {

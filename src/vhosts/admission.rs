@@ -4,7 +4,7 @@
 //! lock is held while it waits for the one it is about.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -26,6 +26,14 @@ pub(crate) struct ConnectionEnd {
     pub(crate) mechanism: &'static str,
     /// How it is secured, if it is.
     pub(crate) security: Option<Arc<Security>>,
+}
+
+/// An address as people know it: that of IPv4 where a socket of IPv6 has such a client.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// How many connections are open, or about to be.

@@ -124,7 +124,7 @@ fn export_vhost(name: &str, vhost: &VhostRecord, definitions: &mut Definitions) 
         pattern: record.pattern.clone(),
         apply_to: record.apply_to.clone(),
         definition: record.definition.clone(),
-        priority: record.priority,
+        priority: record.priority.clone(),
     };
     definitions.policies.extend(vhost.policy_records(PolicyKind::User).iter().map(policy));
     let operator = vhost.policy_records(PolicyKind::Operator).iter().map(policy);

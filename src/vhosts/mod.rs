@@ -30,8 +30,8 @@ use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::admission::ConnectionEnd;
 use self::admission::OpenConnections;
+pub(crate) use self::admission::{ConnectionEnd, canonical};
 pub(crate) use self::check::check;
 pub use self::check::{DataDirCheck, VhostCheck};
 pub use self::import::ImportError;

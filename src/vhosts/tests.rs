@@ -95,7 +95,7 @@ async fn a_vhost_that_is_busy_delays_nobody_else() {
     let policy = PolicyRecord {
         pattern: ".*".to_owned(),
         apply_to: "queues".to_owned(),
-        priority: 0,
+        priority: 0.into(),
         definition: [("max-length".to_owned(), 5.into())].into_iter().collect(),
     };
     let set = |registry: &mut Registry| {

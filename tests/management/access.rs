@@ -144,3 +144,22 @@ fn one_connection_takes_many_requests() {
         assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&answer));
     }
 }
+
+#[test]
+fn what_may_be_done_with_a_path_is_told_without_a_login() {
+    let arena = Arena::start();
+    let nobody = User { login: None, ..arena.guest() };
+    for (path, methods) in [
+        ("overview", &["GET", "HEAD", "OPTIONS"][..]),
+        ("queues/%2F/q", &["DELETE", "GET", "HEAD", "OPTIONS", "PUT"]),
+        ("exchanges/%2F/amq.default/publish", &["OPTIONS", "POST"]),
+    ] {
+        let reply = nobody.ask("OPTIONS", path, "", "");
+        assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{path}");
+        let mut allowed: Vec<_> = reply.header("allow").unwrap().split(',').collect();
+        allowed.sort_unstable();
+        assert_eq!(allowed, methods, "{path}");
+    }
+    assert_eq!(nobody.ask("OPTIONS", "nothing", "", "").status, 404);
+    assert_eq!(nobody.ask("PATCH", "overview", "", "").status, 405);
+}

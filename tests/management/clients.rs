@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::arena::{Arena, has};
 use crate::support::client::{Client, short};
-use crate::support::eventually;
+use crate::support::{eventually, http};
 use leveret_codec::Method;
 use leveret_codec::method::{basic, confirm};
 
@@ -171,4 +171,23 @@ fn channels_and_consumers_are_shown() {
     assert_eq!(shown["consumer_details"], consumers);
     guest.get("channels/none").refused(404, "Object Not Found", "Not Found");
     guest.get("connections/none/channels").refused(404, "Object Not Found", "Not Found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_ipv4_is_shown_as_such_whatever_the_socket_is() {
+    let any = "[::]:0".parse().unwrap();
+    let builder = leveret::Broker::builder().in_memory().listen(any).management(any);
+    let broker = builder.start().await.unwrap();
+    let ipv4 = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let _client = Client::connect(ipv4(broker.addresses()[0].port()));
+    let api = ipv4(broker.management_address().unwrap().port());
+    let (status, body) = http::request(api, "GET /api/connections", "guest:guest", "");
+    assert_eq!(status, 200);
+    let shown: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&shown[0]["host"], &shown[0]["peer_host"]),
+        (&json!("127.0.0.1"), &json!("127.0.0.1"))
+    );
+    let name = shown[0]["name"].as_str().unwrap();
+    assert!(name.starts_with("127.0.0.1:") && name.contains(" -> 127.0.0.1:"), "{name}");
 }

@@ -122,7 +122,7 @@ fn octets_are_base64() {
     let arena = Arena::start();
     let guest = arena.guest();
     guest.put("queues/%2F/q", "{}");
-    let body = r#"{"properties": [], "routing_key": "q", "payload": "/wD/", "payload_encoding": "base64"}"#;
+    let body = r#"{"properties": [], "routing_key": "q", "payload": " /w\r\nD/", "payload_encoding": "base64"}"#;
     assert_eq!(guest.post("exchanges/%2F/amq.default/publish", body).status, 200);
     let got = fetch(guest, 1, "ack_requeue_true");
     assert_eq!(

@@ -75,3 +75,30 @@ fn what_is_wrong_with_a_policy_is_told_in_rabbitmqs_words() {
     guest.put("policies/lost/p", body).refused(404, "not_found", "vhost_not_found");
     assert_eq!(guest.see("policies"), json!([]));
 }
+
+#[test]
+fn a_priority_is_any_number_and_comes_back_as_it_was() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    guest.put("queues/%2F/q", "{}");
+    for (name, priority, in_force) in [
+        ("low", "1.5", "low"),
+        ("lower", "1", "low"),
+        ("high", "2.0", "high"),
+        ("negative", "-0.5", "high"),
+    ] {
+        let body = format!(
+            r#"{{"pattern": "^q", "definition": {{"max-length": 5}}, "priority": {priority}}}"#
+        );
+        assert_eq!(guest.put(&format!("policies/%2F/{name}"), &body).status, 201);
+        let shown = guest.get(&format!("policies/%2F/{name}")).body;
+        assert!(shown.contains(&format!("\"priority\":{priority},")), "{shown}");
+        assert_eq!(guest.see("queues/%2F/q")["policy"], in_force);
+    }
+    let exported = guest.see("definitions")["policies"].clone();
+    let priorities: Vec<_> =
+        exported.as_array().unwrap().iter().map(|it| &it["priority"]).collect();
+    assert_eq!(priorities, [&json!(2.0), &json!(1.5), &json!(1), &json!(-0.5)]);
+    assert_eq!(guest.post("definitions", &json!({"policies": exported}).to_string()).status, 204);
+    assert_eq!(guest.see("policies/%2F/low")["priority"], 1.5);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::broker::policy::{InvalidPolicy, Policy, PolicyKind, PolicySet};
 use crate::definitions::policy_value;
@@ -65,7 +65,7 @@ pub(crate) struct PolicyRecord {
     #[serde(rename = "apply-to")]
     pub apply_to: String,
     /// Of several that match the highest applies.
-    pub priority: i64,
+    pub priority: Number,
     /// What it says.
     pub definition: serde_json::Map<String, Value>,
 }
@@ -183,6 +183,7 @@ impl PolicyRecord {
     fn policy(&self, kind: PolicyKind, name: &str) -> Result<Policy, InvalidPolicy> {
         let entries = self.definition.iter().map(|(key, value)| (key.clone(), policy_value(value)));
         let apply_to = Some(self.apply_to.as_str());
-        Policy::parse(kind, name, &self.pattern, apply_to, self.priority, entries)
+        let priority = self.priority.as_f64().unwrap_or_default();
+        Policy::parse(kind, name, &self.pattern, apply_to, priority, entries)
     }
 }

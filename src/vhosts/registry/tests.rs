@@ -90,7 +90,8 @@ fn change(registry: &mut Registry, rng: &mut fastrand::Rng) {
                     let definition =
                         json!({"max-length": 3}).as_object().cloned().unwrap_or_default();
                     let apply_to = "queues".to_owned();
-                    let record = PolicyRecord { pattern: read, apply_to, priority: 1, definition };
+                    let record =
+                        PolicyRecord { pattern: read, apply_to, priority: 1.into(), definition };
                     let kind = [PolicyKind::User, PolicyKind::Operator][rng.usize(..2)];
                     if rng.bool() {
                         vhost.remove_policy(kind, &name);
