@@ -47,8 +47,8 @@ pub const fn pending_octets(max_message_size: u64) -> usize {
     SMALL + 2 * largest as usize
 }
 
-/// How many octets the unfinished messages of all connections may hold in memory before those that hold the
-/// most are closed: half as much as `memory_limit`, or as much as one connection may hold where that is more,
+/// How many octets the unfinished messages of all connections, and the answers that their clients do not read,
+/// may hold in memory before those that hold the most are closed: half as much as `memory_limit`, or as much as one connection may hold where that is more,
 /// and never more than 1 GiB.
 pub fn all_pending_octets(memory_limit: u64, max_message_size: u64) -> usize {
     const MOST: usize = 1024 * 1024 * 1024;
@@ -60,6 +60,17 @@ pub fn all_pending_octets(memory_limit: u64, max_message_size: u64) -> usize {
 ///
 /// rabbitmq: its default `handshake_timeout`.
 pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// How many nodes of topic patterns the keys of a message may meet at an exchange. One that meets more is refused.
+///
+/// why: it takes some milliseconds under the lock. Tens of thousands of patterns that are the same but for their `*`
+/// and `#` are no way to sort messages; hundreds of thousands with words of their own cost a key next to nothing.
+pub const TOPIC_NODES: usize = 65_536;
+
+/// How long a client's socket may take nothing of what it is sent, in milliseconds.
+///
+/// rabbitmq: the `send_timeout` of its `tcp_listen_options`.
+pub const SEND_MS: u64 = 30_000;
 
 /// How long a refused connection is kept, in milliseconds, before the socket is closed.
 ///

@@ -19,6 +19,13 @@ pub enum Notice {
         /// How many.
         messages: u64,
     },
+    /// Messages that the broker routed by itself met too many patterns of a topic exchange; they were dropped.
+    TooManyPatterns {
+        /// The exchange.
+        exchange: String,
+        /// How many, since the last notice of this kind.
+        messages: u64,
+    },
     /// Dead-lettering was ended where it multiplied without end; messages were dropped.
     DeadLetteringEnded {
         /// One of the queues that the messages died in.

@@ -18,7 +18,8 @@
 //!
 //! A node that `#` leads to stays open once it is, since `#` takes every further word. So the set
 //! is never larger than the tree and a key costs at most words times nodes, whatever the patterns;
-//! trying one way after the other would take exponential time for `#.#.#.#.a`.
+//! trying one way after the other would take exponential time for `#.#.#.#.a`. Tens of thousands of patterns
+//! that differ in nothing but `*` and `#` make that long all the same; the caller says how many nodes it may be.
 //!
 //! invariant: every node but the root holds a value or leads to one that does.
 
@@ -77,28 +78,35 @@ impl<T> TopicTable<T> {
     /// Calls `each` for the values of every pattern that matches `key`. A value that is there under
     /// two matching patterns comes twice.
     ///
-    /// Says how many nodes that took.
-    pub fn for_each_match(&self, key: &[u8], mut each: impl FnMut(&T)) -> usize {
-        self.walk(key, |place| self.nodes[place].values.iter().for_each(&mut each))
+    /// Says how many nodes that took; with more than `max` nothing is called.
+    pub fn for_each_match(&self, key: &[u8], max: usize, mut each: impl FnMut(&T)) -> usize {
+        self.walk(key, max, |place| self.nodes[place].values.iter().for_each(&mut each))
     }
 
-    /// The same for several keys; a pattern that several of them match counts once.
+    /// The same for several keys together; a pattern that several of them match counts once.
     pub fn for_each_match_of<'k>(
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
+        max: usize,
         each: impl FnMut(&T),
     ) -> usize {
-        let mut ends = Vec::new();
-        let steps = keys.map(|key| self.walk(key, |place| ends.push(place))).sum();
+        let (mut ends, mut nodes) = (Vec::new(), 0);
+        for key in keys {
+            nodes += self.walk(key, max - nodes, |place| ends.push(place));
+            if nodes > max {
+                return nodes;
+            }
+        }
         ends.sort_unstable();
         ends.dedup();
         ends.into_iter().flat_map(|place| self.nodes[place].values.iter()).for_each(each);
-        steps
+        nodes
     }
 
-    /// Calls `end` for the node of every pattern that matches `key`. Says how many nodes that took.
-    fn walk(&self, key: &[u8], end: impl FnMut(usize)) -> usize {
-        let mut steps = 0;
+    /// Calls `end` for the node of every pattern that matches `key`. Says how many nodes that took; with more
+    /// than `max` nothing is called.
+    fn walk(&self, key: &[u8], max: usize, end: impl FnMut(usize)) -> usize {
+        let mut nodes = 0;
         // Reached by a word or `*`, each from its only parent: none is here twice.
         let mut reached: Places = smallvec![ROOT];
         // Reached by `#`, in ascending order.
@@ -106,7 +114,10 @@ impl<T> TopicTable<T> {
         self.open_below(ROOT, &mut open);
         let mut next = Places::new();
         for word in words(key) {
-            steps += reached.len() + open.len();
+            nodes += reached.len() + open.len();
+            if nodes > max {
+                return nodes;
+            }
             for &place in reached.iter().chain(&open) {
                 let node = &self.nodes[place];
                 next.extend(node.words.get(word).copied());
@@ -119,7 +130,7 @@ impl<T> TopicTable<T> {
             }
         }
         reached.iter().chain(&open).copied().for_each(end);
-        steps
+        nodes
     }
 
     /// Adds what `#` leads to from `place`, since it may stand for no word: `a.#` matches `a`.
@@ -225,7 +236,7 @@ mod tests {
 
     fn found<T: Clone + Ord>(table: &TopicTable<T>, key: &[u8]) -> Vec<T> {
         let mut values = Vec::new();
-        table.for_each_match(key, |value| values.push(value.clone()));
+        table.for_each_match(key, usize::MAX, |value| values.push(value.clone()));
         values.sort();
         values
     }
@@ -309,7 +320,7 @@ mod tests {
             table.insert(b"k", value);
         }
         let mut values = Vec::new();
-        table.for_each_match(b"k", |value| values.push(*value));
+        table.for_each_match(b"k", usize::MAX, |value| values.push(*value));
         values.sort_unstable();
         assert_eq!(values, [1, 2, 3]);
     }

@@ -306,6 +306,11 @@ fn log_notice(notice: &Notice) {
             messages,
             "dead-lettering between queues multiplied messages without end: these were dropped"
         ),
+        Notice::TooManyPatterns { exchange, messages } => tracing::warn!(
+            exchange,
+            messages,
+            "dead-lettered or delayed messages met too many patterns of a topic exchange: these were dropped"
+        ),
         Notice::MessagesLost { queue, messages } => {
             tracing::error!(queue, messages, "messages that were on the disk cannot be read");
         }

@@ -515,3 +515,37 @@ fn max_length(messages: i64) -> PolicySet {
     policies.set(kind, policy);
     policies
 }
+
+#[test]
+fn a_key_that_meets_too_many_patterns_goes_nowhere() {
+    const WORDS: usize = 10;
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    ch.exchange("x", "topic");
+    let key = ".".repeat(254);
+    let dead_letters = [
+        ("x-max-length", Value::I32(0)),
+        ("x-dead-letter-exchange", text("x")),
+        ("x-dead-letter-routing-key", text(&key)),
+    ];
+    ch.declare_with("dead", &dead_letters);
+    for number in 0..1_usize << WORDS {
+        let word = |bit: usize| if number >> bit & 1 == 0 { "*" } else { "#" };
+        let pattern: Vec<_> = (0..WORDS).map(word).collect();
+        ch.bind("q", "x", &pattern.join("."));
+    }
+    ch.publish_to("x", "one.word", "a");
+    assert_eq!(world.counts("q"), "1/0");
+    let other = client.channel(2);
+    other.publish_to("x", &key, "c");
+    assert_holds_are_bounded(&world);
+    let text = "channel.close 406 60,40 PRECONDITION_FAILED - routing key meets more than 65536 nodes of the \
+                patterns bound to exchange 'x' in vhost '/'";
+    assert_eq!(other.lines(), [text]);
+    // What the broker routes by itself is dropped, and that is told once.
+    let refused = |notice: &Notice| matches!(notice, Notice::TooManyPatterns { messages: 1, .. });
+    ch.publish_to("", "dead", "b");
+    assert!(world.notices().iter().any(refused));
+}

@@ -105,6 +105,9 @@ faults! {
         GetBesideSingleActive(Resource),
     }
     PreconditionFailed {
+        /// The patterns of a topic exchange take too many steps for a routing key.
+        #[error("routing key meets more than {max} nodes of the patterns bound to {exchange}")]
+        TooManyPatterns { exchange: Resource, max: usize },
         /// It is there already, and declared in another way.
         #[error("inequivalent arg '{field}' for {of}: {difference}")]
         Inequivalent { field: &'static str, of: Resource, difference: Difference },

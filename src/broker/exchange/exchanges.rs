@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use leveret_codec::ShortString;
 
 use super::delayed::is_delayed;
-use super::{Binding, Destination, Exchange, Routed, Routes};
+use super::{Binding, Destination, Exchange, Routed, Routes, TooManyNodes};
 use crate::broker::arena::Arena;
 use crate::broker::error::Checked;
 use crate::broker::ids::{ExchangeId, kind};
@@ -137,13 +137,21 @@ impl Exchanges {
             }
             let (first, mut found_any) = (met.len(), false);
             let remembered = exchange.remembered();
-            steps += exchange.route(message, |destination| {
+            let routed = exchange.route(message, |destination| {
                 found_any = true;
                 match destination {
                     Destination::Queue(queue) => routes.queues.push(queue),
                     Destination::Exchange(other) => met.push(other),
                 }
             });
+            match routed {
+                Ok(taken) => steps += taken,
+                Err(TooManyNodes) => {
+                    routes.refuse(id);
+                    steps += TooManyNodes::STEPS;
+                    break;
+                }
+            }
             if exchange.remembered() != remembered {
                 if self.max_remembered.is_some_and(|max| self.remembered > max) {
                     exchange.forget_some();

@@ -20,6 +20,7 @@ use super::bag::Bag;
 use super::error::Checked;
 use super::headers::HeadersTable;
 use super::ids::{ExchangeId, QueueId};
+use super::limits;
 use super::statistics::ExchangeStatistics;
 use super::time::Time;
 use super::topic::{self, TopicTable};
@@ -86,6 +87,14 @@ const CHEAP: usize = 16;
 
 /// So many nodes of a topic table cost a step: each is looked at once, which is far less than what a message costs.
 const NODES_A_STEP: usize = 8;
+
+/// A routing key meets so many nodes of the patterns of a topic exchange that the message goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TooManyNodes;
+
+impl TooManyNodes {
+    const STEPS: usize = limits::TOPIC_NODES / NODES_A_STEP;
+}
 
 /// What a binding leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,6 +199,8 @@ pub struct Routes {
     pub queues: Vec<QueueId>,
     /// The exchanges that hold it back.
     pub delaying: Vec<ExchangeId>,
+    /// The topic exchange whose patterns take too many steps for its key: it goes nowhere then.
+    pub refused_by: Option<ExchangeId>,
 }
 
 impl Routes {
@@ -197,6 +208,13 @@ impl Routes {
     pub fn clear(&mut self) {
         self.queues.clear();
         self.delaying.clear();
+        self.refused_by = None;
+    }
+
+    /// It goes nowhere.
+    fn refuse(&mut self, exchange: ExchangeId) {
+        self.clear();
+        self.refused_by = Some(exchange);
     }
 }
 
@@ -397,8 +415,12 @@ impl Exchange {
     /// took to find them, beside one for each.
     ///
     /// rabbitmq: where one destination is chosen of several, further keys choose no more of them.
-    fn route(&mut self, message: Routed<'_>, mut found: impl FnMut(Destination)) -> usize {
-        match &mut self.table {
+    fn route(
+        &mut self,
+        message: Routed<'_>,
+        mut found: impl FnMut(Destination),
+    ) -> Result<usize, TooManyNodes> {
+        let steps = match &mut self.table {
             RoutingTable::Direct(keys) => {
                 for key in message.keys() {
                     if let Some(destinations) = keys.get(key) {
@@ -413,10 +435,13 @@ impl Exchange {
             }
             RoutingTable::Topic(patterns) => {
                 let nodes = if message.copies.is_empty() {
-                    patterns.for_each_match(message.key, |to| found(*to))
+                    patterns.for_each_match(message.key, limits::TOPIC_NODES, |to| found(*to))
                 } else {
-                    patterns.for_each_match_of(message.keys(), |to| found(*to))
+                    patterns.for_each_match_of(message.keys(), limits::TOPIC_NODES, |to| found(*to))
                 };
+                if nodes > limits::TOPIC_NODES {
+                    return Err(TooManyNodes);
+                }
                 nodes / NODES_A_STEP
             }
             RoutingTable::ConsistentHash(ring) => {
@@ -438,7 +463,8 @@ impl Exchange {
             RoutingTable::Headers(rules) => {
                 rules.for_each_match(message.properties.headers(), |to| found(*to))
             }
-        }
+        };
+        Ok(steps)
     }
 
     /// Whether a binding other than this one gives the routing table the same entry.

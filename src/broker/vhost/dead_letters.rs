@@ -17,6 +17,7 @@ use leveret_codec::{ShortString, Value};
 
 use super::Vhost;
 use super::fan_out::{FanOut, Then};
+use super::notice_tally::NoticeTally;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, died_in};
 use crate::broker::ids::{ConnectionId, QueueId};
 use crate::broker::limits;
@@ -62,10 +63,8 @@ pub(super) struct DeadLetters {
     client: Option<ConnectionId>,
     /// To how many queues the message at hand goes.
     width: u64,
-    /// How many were not routed on since a notice was made of that, when that was, and one of the queues.
-    ended: u64,
-    ended_in: Option<ShortString>,
-    noticed_at: Option<Time>,
+    /// Those that were not routed on, by the queue.
+    ended: NoticeTally,
 }
 
 /// What one occupies beside its message, in bytes.
@@ -76,8 +75,6 @@ const BYTES_A_STEP: usize = 256;
 const NAMES_A_STEP: usize = 16;
 /// How many of a list are routed on in a turn.
 const A_TURN: usize = 64;
-/// How long after a notice the next one is made at the earliest, in milliseconds.
-const NOTICE_PAUSE_MS: u64 = 10_000;
 
 impl DeadLetters {
     pub(super) fn is_empty(&self) -> bool {
@@ -152,16 +149,9 @@ impl DeadLetters {
     }
 
     fn note_ended(&mut self, now: Time, queue: &ShortString) -> Option<Notice> {
-        self.ended += 1;
-        self.ended_in = Some(queue.clone());
-        self.due_notice(now)
-    }
-
-    fn due_notice(&mut self, now: Time) -> Option<Notice> {
-        let is_due = self.noticed_at.is_none_or(|at| at.plus_millis(NOTICE_PAUSE_MS) <= now);
-        let queue = self.ended_in.as_ref().filter(|_| is_due && self.ended > 0)?.to_string();
-        self.noticed_at = Some(now);
-        Some(Notice::DeadLetteringEnded { queue, messages: std::mem::take(&mut self.ended) })
+        self.ended.add(queue);
+        let (queue, messages) = self.ended.due(now)?;
+        Some(Notice::DeadLetteringEnded { queue, messages })
     }
 }
 
@@ -263,6 +253,9 @@ impl Vhost {
         };
         let message = dead_letter(&message, &death);
         let mut routes = self.route(exchange, &message, &copies);
+        if let Some(by) = routes.refused_by {
+            self.note_refused(by);
+        }
         for &exchange in &routes.delaying {
             self.delay(exchange, &message);
         }

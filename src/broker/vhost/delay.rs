@@ -84,6 +84,9 @@ impl Vhost {
         let blind = copies.has_bcc;
         let copies: Vec<_> = copies.keys.iter().map(|key| ShortString::truncated(key)).collect();
         let mut routes = self.route(Some(id), &message, &copies);
+        if let Some(by) = routes.refused_by {
+            self.note_refused(by);
+        }
         let message = if blind { without_bcc(&message) } else { message };
         if routes.queues.len() > limits::AT_ONCE {
             let queues = std::mem::take(&mut routes.queues);

@@ -31,6 +31,7 @@ mod fan_out;
 mod inspect;
 mod journal;
 mod memory;
+mod notice_tally;
 mod paging;
 mod permission;
 mod policies;

@@ -17,6 +17,7 @@ use crate::broker::exchange::{Routed, Routes};
 use crate::broker::ids::{ConsumerId, ExchangeId, Lsn, QueueId};
 use crate::broker::limits;
 use crate::broker::message::Message;
+use crate::broker::notice::Notice;
 use crate::broker::ready::Entry;
 use crate::broker::record::{Placement, Record};
 use crate::broker::time::Time;
@@ -69,6 +70,10 @@ impl Vhost {
 
         let before = self.journal.last();
         let mut routes = self.route(exchange, &message, &options.copies);
+        if let Some(by) = routes.refused_by {
+            self.batch.keep_routes(routes);
+            return Err(self.too_many_patterns(by).into());
+        }
         if exchange.is_none() && is_address(message.routing_key().as_bytes()) {
             self.deliver_reply(&message);
         }
@@ -230,6 +235,23 @@ impl Vhost {
             routes.queues.dedup();
         }
         routes
+    }
+
+    fn too_many_patterns(&self, refused_by: ExchangeId) -> Fault {
+        let name = self.exchanges.get(refused_by).map(|it| it.name.clone()).unwrap_or_default();
+        Fault::TooManyPatterns {
+            exchange: Resource::exchange(&name, &self.name),
+            max: limits::TOPIC_NODES,
+        }
+    }
+
+    /// A message that the broker routes by itself goes nowhere, since a topic exchange refuses it.
+    pub(super) fn note_refused(&mut self, refused_by: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(refused_by) else { return };
+        self.work.refused.add(&exchange.name);
+        if let Some((exchange, messages)) = self.work.refused.due(self.now) {
+            self.batch.notice(Notice::TooManyPatterns { exchange, messages });
+        }
     }
 
     pub(super) fn count_publish(&mut self, via: ChannelRef) {

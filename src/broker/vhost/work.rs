@@ -17,6 +17,7 @@ use super::Vhost;
 use super::commit::Commit;
 use super::dead_letters::DeadLetters;
 use super::fan_out::FanOut;
+use super::notice_tally::NoticeTally;
 use super::policies::PolicyPass;
 use super::release::Release;
 use super::settle::Settlement;
@@ -71,6 +72,8 @@ pub(super) struct Work {
     /// earlier one in any of them.
     pub(super) fan_outs: VecDeque<FanOut>,
     pub(super) dead_letters: DeadLetters,
+    /// What the broker routed by itself and topic exchanges refused.
+    pub(super) refused: NoticeTally,
     /// Queues that stand among the tasks to be evaluated, so that each is there once.
     postponed: BTreeSet<QueueId>,
     /// What all of it takes in memory and nobody else counts, in bytes.
@@ -85,6 +88,7 @@ impl Default for Work {
             tasks: VecDeque::new(),
             fan_outs: VecDeque::new(),
             dead_letters: DeadLetters::default(),
+            refused: NoticeTally::default(),
             postponed: BTreeSet::new(),
             weight: 0,
         }
