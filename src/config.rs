@@ -67,6 +67,13 @@ pub struct Config {
     ///
     /// rabbitmq: `handshake_timeout`, 10 s.
     pub handshake_timeout: Duration,
+    /// How long a client's socket may take nothing of what it is sent.
+    ///
+    /// rabbitmq: `send_timeout`, 30 s for the sockets of clients.
+    pub send_timeout: Duration,
+    /// What makes the allocator take back what other threads have freed and give it to the system, for the thread
+    /// that calls it.
+    pub give_back_memory: Option<fn()>,
     /// How long clients have to answer connection.close when the broker stops.
     pub shutdown_timeout: Duration,
 }
@@ -123,6 +130,8 @@ impl Default for Config {
             connection: ConnectionSettings::default(),
             max_connections: None,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
+            send_timeout: Duration::from_millis(limits::SEND_MS),
+            give_back_memory: None,
             shutdown_timeout: Duration::from_secs(3),
         }
     }

@@ -43,6 +43,7 @@ pub mod store;
 mod supervisor;
 mod tls;
 mod vhosts;
+mod write_timeout;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -110,9 +111,10 @@ impl Broker {
         self.server.connection_count()
     }
 
-    /// Bytes held in memory of messages that have begun to come and are not whole yet.
-    pub fn partial_message_bytes(&self) -> usize {
-        self.server.partial_message_bytes()
+    /// Bytes held in memory of messages that have begun to come and are not whole yet, and of answers that
+    /// clients have not read.
+    pub fn connection_bytes(&self) -> usize {
+        self.server.connection_bytes()
     }
 
     /// The queues as they are now.
@@ -434,6 +436,24 @@ impl BrokerBuilder {
     #[must_use]
     pub fn handshake_timeout(mut self, time: Duration) -> Self {
         self.config.handshake_timeout = time;
+        self
+    }
+
+    /// Lets threads of the broker call this after a peak of memory, one after the other.
+    ///
+    /// Allocators keep what one thread has freed of another's until that one allocates again, which may be hours
+    /// later. Nothing unless set; the program has mimalloc and sets its `mi_collect`.
+    #[must_use]
+    pub fn give_back_memory(mut self, give_back: fn()) -> Self {
+        self.config.give_back_memory = Some(give_back);
+        self
+    }
+
+    /// Closes a connection whose socket takes nothing of what it is sent for so long, since its client does not
+    /// read. What it had goes back to its queues. 30 seconds unless set.
+    #[must_use]
+    pub fn send_timeout(mut self, time: Duration) -> Self {
+        self.config.send_timeout = time;
         self
     }
 

@@ -11,10 +11,8 @@ use leveret::perf::{self, Stop};
 use leveret::{Broker, BrokerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// why: a message is one allocation, made on the publisher's thread and freed on the consumer's;
-/// this allocator is fast at that.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: leveret_allocator::MiMalloc = leveret_allocator::MiMalloc;
 
 fn main() -> ExitCode {
     let options = Options::from_process();
@@ -182,6 +180,8 @@ fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
         .frame_max(limits.frame_max)
         .heartbeat_secs(limits.heartbeat_secs)
         .handshake_timeout(limits.handshake_timeout)
+        .send_timeout(limits.send_timeout)
+        .give_back_memory(leveret_allocator::give_back)
         .max_message_size(limits.max_message_size)
         .max_consumers_per_channel(limits.max_consumers_per_channel)
         .max_arguments_size(limits.max_arguments_size);

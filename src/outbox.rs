@@ -12,6 +12,7 @@
 //! [`limits::OUTBOX_OCTETS`]: crate::broker::limits::OUTBOX_OCTETS
 
 use std::future::poll_fn;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -36,9 +37,55 @@ pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Bytes that the socket has taken so far.
     written: AtomicU64,
-    /// What was appended and what of it was written so far, counted by `Outgoing::size`.
-    appended_size: AtomicU64,
-    written_size: AtomicU64,
+    /// What was appended and what of it was written so far.
+    appended_size: Count,
+    written_size: Count,
+}
+
+/// How much some items hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// By `Outgoing::size`.
+    pub(crate) all: u64,
+    /// By `Outgoing::answer_size`.
+    pub(crate) answers: u64,
+}
+
+impl Size {
+    pub(crate) fn of(item: &Outgoing) -> Self {
+        Size { all: item.size() as u64, answers: item.answer_size() as u64 }
+    }
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, other: Self) {
+        self.all += other.all;
+        self.answers += other.answers;
+    }
+}
+
+/// A size that one task adds to at a time and all read.
+#[derive(Debug, Default)]
+struct Count {
+    all: AtomicU64,
+    answers: AtomicU64,
+}
+
+impl Count {
+    /// why: no addition in one step, as no two add at the same time: there is one writer, and a lock is held for
+    /// what is appended.
+    fn add(&self, size: Size) {
+        let before = self.get();
+        self.all.store(before.all + size.all, Ordering::Relaxed);
+        if size.answers > 0 {
+            self.answers.store(before.answers + size.answers, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> Size {
+        let [all, answers] = [&self.all, &self.answers].map(|it| it.load(Ordering::Relaxed));
+        Size { all, answers }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,10 +105,11 @@ impl Outbox {
     /// Moves `outgoing` here and leaves it empty. Returns the writer to be woken, if it sleeps, for
     /// after the vhost's lock.
     pub(crate) fn append(&self, outgoing: &mut Vec<Outgoing>) -> Option<Waker> {
-        let (mut size, mut bytes) = (0, 0);
+        let (mut size, mut bytes) = (Size::default(), 0);
         for item in &*outgoing {
-            size += item.size() as u64;
-            bytes += item.size().min(ITEM_BYTES);
+            let of_item = Size::of(item);
+            size += of_item;
+            bytes += (of_item.all as usize).min(ITEM_BYTES);
         }
         let mut waiting = self.waiting.lock();
         if waiting.closed {
@@ -70,9 +118,7 @@ impl Outbox {
         }
         waiting.bytes += bytes;
         waiting.ended |= outgoing.last().is_some_and(Outgoing::is_end);
-        // why: not an addition in one step, as the lock is held for all that is appended.
-        let before = self.appended_size.load(Ordering::Relaxed);
-        self.appended_size.store(before + size, Ordering::Relaxed);
+        self.appended_size.add(size);
         if waiting.outgoing.is_empty() {
             std::mem::swap(&mut waiting.outgoing, outgoing);
         } else {
@@ -135,18 +181,22 @@ impl Outbox {
         .await;
     }
 
-    /// Notes that the socket took so many bytes, of items of this size, counted by `Outgoing::size`.
-    pub(crate) fn note_written(&self, bytes: usize, size: usize) {
+    /// Notes that the socket took so many bytes, of items of this size.
+    pub(crate) fn note_written(&self, bytes: usize, size: Size) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
-        // why: not an addition in one step, as there is one writer.
-        let before = self.written_size.load(Ordering::Relaxed);
-        self.written_size.store(before + size as u64, Ordering::Relaxed);
+        self.written_size.add(size);
     }
 
     /// About how many bytes are on their way to the socket, counted by `Outgoing::size`.
     pub(crate) fn bytes(&self) -> u64 {
-        let written = self.written_size.load(Ordering::Relaxed);
-        self.appended_size.load(Ordering::Relaxed).saturating_sub(written)
+        let written = self.written_size.get();
+        self.appended_size.get().all.saturating_sub(written.all)
+    }
+
+    /// How many of these are answers, which nobody else holds.
+    pub(crate) fn answer_bytes(&self) -> u64 {
+        let written = self.written_size.get();
+        self.appended_size.get().answers.saturating_sub(written.answers)
     }
 
     /// Whether the last frame to the client is here, be it written or not.
@@ -247,8 +297,8 @@ mod tests {
         outbox.append(&mut vec![frames(100), frames(10)]);
         outbox.take(&mut Vec::new()).await;
         assert_eq!(outbox.bytes(), 110);
-        outbox.note_written(107, 100);
-        assert_eq!((outbox.bytes(), outbox.written()), (10, 107));
+        outbox.note_written(107, Size { all: 100, answers: 100 });
+        assert_eq!((outbox.bytes(), outbox.answer_bytes(), outbox.written()), (10, 10, 107));
         outbox.close();
         outbox.append(&mut vec![frames(1000)]);
         assert_eq!(outbox.bytes(), 10);

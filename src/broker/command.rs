@@ -199,6 +199,15 @@ impl Outgoing {
         }
     }
 
+    /// How much of its size nobody else holds: answers do, and got and returned messages, as nothing but the
+    /// client's own commands brings them into being. A delivered message is its queue's.
+    pub fn answer_size(&self) -> usize {
+        match self {
+            Outgoing::Deliver(_) => 0,
+            other => other.size(),
+        }
+    }
+
     /// Whether the socket is to be closed after it.
     pub fn is_end(&self) -> bool {
         matches!(self, Outgoing::End)

@@ -25,6 +25,8 @@ pub struct Limits {
     pub heartbeat_secs: u16,
     /// How long a connection may take to be open.
     pub handshake_timeout: Duration,
+    /// How long a client may read nothing of what it is sent.
+    pub send_timeout: Duration,
     /// Largest message body that is taken, in bytes.
     pub max_message_size: u64,
     /// Consumers that a channel may have.
@@ -104,6 +106,18 @@ pub(super) struct LimitArguments {
     )]
     handshake_timeout: u64,
 
+    /// Time for which a client may read nothing of what waits for it, in milliseconds; then it is cut off, and
+    /// what it had not acknowledged goes back to its queues.
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "LEVERET_SEND_TIMEOUT",
+        hide_env_values = true,
+        default_value_t = limits::SEND_MS,
+        value_parser = clap::value_parser!(u64).range(1..),
+    )]
+    send_timeout: u64,
+
     /// Largest message body that is taken, in bytes or such as 16MiB; 512MiB at most.
     #[arg(
         long,
@@ -148,6 +162,7 @@ impl From<LimitArguments> for Limits {
             frame_max: arguments.frame_max,
             heartbeat_secs: arguments.heartbeat,
             handshake_timeout: Duration::from_millis(arguments.handshake_timeout),
+            send_timeout: Duration::from_millis(arguments.send_timeout),
             max_message_size: arguments.max_message_size,
             max_consumers_per_channel: arguments.max_consumers_per_channel,
             max_arguments_size: arguments.max_arguments_size,
@@ -164,6 +179,7 @@ impl Default for Limits {
             frame_max: limits::FRAME_MAX,
             heartbeat_secs: limits::HEARTBEAT_SECS,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
+            send_timeout: Duration::from_millis(limits::SEND_MS),
             max_message_size: limits::MESSAGE_SIZE,
             max_consumers_per_channel: limits::CONSUMERS_PER_CHANNEL,
             max_arguments_size: limits::ARGUMENTS_BYTES,

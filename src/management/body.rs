@@ -2,30 +2,56 @@
 
 use std::time::Duration;
 
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Bytes, HttpBody as _, to_bytes};
 use axum::extract::{FromRequest, Request};
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::Failure;
+use super::{Api, Permits};
 
 /// The largest body of a request, in bytes.
 ///
 /// rabbitmq: its default `max_http_body_size`.
 const LIMIT_BYTES: usize = 20_000_000;
 
+/// Up to how many bytes a body needs no permit.
+const SMALL_BYTES: u64 = 64 * 1024;
+
+/// How many values a body may have. They take up to some hundred bytes each in memory, and may take two in the
+/// body. Definitions as large as a body may be have fewer.
+const MOST_VALUES: usize = 1_000_000;
+
 /// How long a body may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The body of a request, all of it.
-pub(super) struct Payload(pub(super) Bytes);
+///
+/// why: a large one holds a permit for as long as it is there, and what is made of it with it: so many clients as
+/// have a socket could make the broker hold a gigabyte otherwise.
+pub(super) struct Payload {
+    bytes: Bytes,
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
-impl<S: Sync> FromRequest<S> for Payload {
+impl FromRequest<Api> for Payload {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let reading = to_bytes(request.into_body(), LIMIT_BYTES);
+    async fn from_request(request: Request, app: &Api) -> Result<Self, Failure> {
+        let body = request.into_body();
+        // A length that is not told may be any.
+        let is_small = body.size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BYTES);
+        let permit = match is_small {
+            true => None,
+            false => Some(Permits::take(&app.permits.bodies).await?),
+        };
+        let reading = to_bytes(body, LIMIT_BYTES);
         match tokio::time::timeout(TIMEOUT, reading).await {
-            Ok(Ok(bytes)) => Ok(Payload(bytes)),
+            Ok(Ok(bytes)) if has_too_many_values(&bytes) => {
+                let most = format!("the request body has more than {MOST_VALUES} values");
+                Err(Failure::bad_request(most))
+            }
+            Ok(Ok(bytes)) => Ok(Payload { bytes, _permit: permit }),
             Ok(Err(_)) => Err(Failure::bad_request("Exceeded HTTP request body size limit")),
             Err(_) => Err(Failure::bad_request("the request body took too long")),
         }
@@ -33,14 +59,18 @@ impl<S: Sync> FromRequest<S> for Payload {
 }
 
 impl Payload {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The object that it is.
     ///
     /// rabbitmq: nothing at all, and null, are an empty one.
     pub(super) fn object(&self) -> Result<Object, Failure> {
-        if self.0.is_empty() || &*self.0 == b"null" || &*self.0 == b"undefined" {
+        if matches!(self.as_bytes(), b"" | b"null" | b"undefined") {
             return Ok(Object(Map::new()));
         }
-        match serde_json::from_slice(&self.0) {
+        match serde_json::from_slice(self.as_bytes()) {
             Ok(Value::Object(object)) => Ok(Object(object)),
             Ok(Value::String(_)) => Err(Failure::bad_request(
                 "invalid payload: the request body JSON-decoded to a string. \
@@ -60,6 +90,24 @@ impl Payload {
             Err(Failure::bad_request(keys_missing(&missing)))
         }
     }
+}
+
+/// Whether JSON would have more values than are taken: each but the first follows a comma or an opening bracket.
+fn has_too_many_values(json: &[u8]) -> bool {
+    if json.len() <= MOST_VALUES {
+        return false;
+    }
+    let (mut values, mut in_text, mut is_escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values > MOST_VALUES
 }
 
 /// A JSON object out of a request.
@@ -138,7 +186,18 @@ mod tests {
     use super::*;
 
     fn payload(text: &str) -> Payload {
-        Payload(Bytes::copy_from_slice(text.as_bytes()))
+        Payload { bytes: Bytes::copy_from_slice(text.as_bytes()), _permit: None }
+    }
+
+    #[test]
+    fn values_are_counted_and_texts_are_one() {
+        let list = |values: usize| format!("[{}1]", "1,".repeat(values - 2));
+        assert!(!has_too_many_values(list(MOST_VALUES).as_bytes()));
+        assert!(has_too_many_values(list(MOST_VALUES + 1).as_bytes()));
+        let nested = "[".repeat(MOST_VALUES) + "1";
+        assert!(has_too_many_values(nested.as_bytes()));
+        let text = format!(r#"["\"{}", 1]"#, ",".repeat(MOST_VALUES));
+        assert!(!has_too_many_values(text.as_bytes()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::access::Caller;
 use super::answer::{self, Failure};
 use super::body::Payload;
 use super::form::Form;
-use super::{Answer, Api, Permits, off_thread};
+use super::{Answer, Api, Permits, json_stream, off_thread};
 use crate::definitions::{Definitions, DefinitionsError};
 use crate::vhosts::ImportError;
 
@@ -36,8 +36,9 @@ async fn export_one(State(app): State<Api>, caller: Caller, Path(vhost): Path<St
 
 /// As a long list: it takes a permit of those.
 async fn export(app: Api, write: impl FnOnce(&Definitions) -> Vec<u8> + Send + 'static) -> Answer {
-    let _permit = Permits::take(&app.permits.lists).await?;
-    Ok(off_thread(move || answer::json(write(&app.vhosts.export()))).await)
+    let permit = Permits::take(&app.permits.lists).await?;
+    let json = off_thread(move || write(&app.vhosts.export())).await;
+    Ok(answer::json(json_stream::pieces(json.into(), permit)))
 }
 
 async fn import_all(
@@ -70,10 +71,10 @@ async fn import_one(
 fn read(headers: &HeaderMap, body: &Payload) -> Result<Definitions, Failure> {
     let json = match Form::of(headers) {
         Some(form) => {
-            let file = form.find(&body.0, FORM_FIELD);
+            let file = form.find(body.as_bytes(), FORM_FIELD);
             file.ok_or_else(|| Failure::bad_request("the form has no field 'file'"))?
         }
-        None => &body.0,
+        None => body.as_bytes(),
     };
     Definitions::parse(json).map_err(unreadable)
 }

@@ -81,6 +81,15 @@ impl Envelope {
     }
 }
 
+/// JSON that is written already. The permit is free again when nearly all of it is sent.
+pub(super) fn pieces(json: Bytes, permit: OwnedSemaphorePermit) -> Body {
+    let pieces = stream::unfold((json, permit), |(mut rest, permit)| async {
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, permit)))
+    });
+    Body::from_stream(pieces)
+}
+
 /// An answer that is being written.
 pub(super) struct JsonStream<I> {
     items: I,

@@ -46,7 +46,6 @@ mod show;
 mod socket_slot;
 mod users;
 mod vhosts;
-mod write_timeout;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -100,6 +99,8 @@ struct Permits {
     lists: Arc<Semaphore>,
     /// Messages that are fetched: until they are written.
     gets: Arc<Semaphore>,
+    /// Large bodies of requests: from their first byte until the request is answered.
+    bodies: Arc<Semaphore>,
 }
 
 impl Permits {
@@ -115,8 +116,9 @@ impl Permits {
 
 impl Default for Permits {
     fn default() -> Self {
-        let [pages, lists, gets] = [(); 3].map(|()| Arc::new(Semaphore::new(Permits::COUNT)));
-        Permits { pages, lists, gets }
+        let semaphores = [(); 4].map(|()| Arc::new(Semaphore::new(Permits::COUNT)));
+        let [pages, lists, gets, bodies] = semaphores;
+        Permits { pages, lists, gets, bodies }
     }
 }
 

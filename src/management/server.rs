@@ -25,12 +25,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::socket_slot::SocketSlot;
-use super::write_timeout::WriteTimeout;
 use super::{AppState, answer};
 use crate::broker::limits::HTTP_CONNECTIONS;
 use crate::connection_slots::ConnectionSlots;
 use crate::tls::{self, Acceptor};
 use crate::vhosts;
+use crate::write_timeout::WriteTimeout;
 
 /// How long the head of a request may take, the wait for its first byte included.
 ///

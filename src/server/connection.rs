@@ -23,10 +23,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
-use super::connection_log::{ConnectionLog, ConnectionLogLimits, End};
+use super::connection_log::{ConnectionLog, ConnectionLogLimits, End, Unread};
+use super::connection_memory::{ConnectionMemory, ConnectionShare};
 use super::heartbeat_monitor::HeartbeatMonitor;
 use super::incoming::Incoming;
-use super::partial_messages::{ConnectionShare, PartialMessages};
 use super::writer::Writer;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::command::Command;
@@ -37,6 +37,7 @@ use crate::handle::{Applied, Batch, Session};
 use crate::outbox::Outbox;
 use crate::tls::{self, Security};
 use crate::vhosts::{ConnectionEnd, Vhosts};
+use crate::write_timeout::WriteTimeout;
 
 /// How long a socket stays half open after our last byte, for the client to read it.
 ///
@@ -63,8 +64,9 @@ pub(super) struct Context {
     pub(super) settings: ConnectionSettings,
     pub(super) handshake_timeout: Duration,
     pub(super) connection_slots: Arc<ConnectionSlots>,
-    pub(super) partial_messages: Arc<PartialMessages>,
     pub(super) log_limits: Arc<ConnectionLogLimits>,
+    pub(super) send_timeout: Duration,
+    pub(super) connection_memory: Arc<ConnectionMemory>,
     /// True once the broker stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -92,7 +94,7 @@ where
     let Arrival { peer, deadline, .. } = arrival;
     let log_limits = context.log_limits.clone();
     let leave = arrival.slot.leave();
-    let mut reader = Reader::new(context, socket, arrival);
+    let mut reader = Reader::new(context, socket, arrival, outbox.clone());
     let handshake = timeout_at(deadline, reader.shake_hands(&mut writing, &outbox));
     let opened = tokio::select! {
         opened = handshake => opened,
@@ -148,6 +150,8 @@ enum Ended {
     Written,
     /// The writer's socket failed.
     WriteFailed,
+    /// The client has not read what it is sent.
+    Unread(Unread),
 }
 
 struct Reader<R> {
@@ -159,7 +163,7 @@ struct Reader<R> {
     mechanism: &'static str,
     connection: Connection,
     slot: ConnectionSlot,
-    /// What `connection` holds of messages that are not whole.
+    /// What `connection` holds of messages that are not whole, and the outbox of answers.
     share: ConnectionShare,
     buffer: ReadBuffer,
     /// Bytes since the beginning.
@@ -169,7 +173,7 @@ struct Reader<R> {
 }
 
 impl<R: Incoming> Reader<R> {
-    fn new(context: Arc<Context>, socket: R, arrival: Arrival) -> Self {
+    fn new(context: Arc<Context>, socket: R, arrival: Arrival, outbox: Arc<Outbox>) -> Self {
         let Arrival { peer, local, security, slot, .. } = arrival;
         // rabbitmq: EXTERNAL is offered to a client without a certificate too, which learns more
         // from a login that is refused than from a mechanism that is not there.
@@ -177,7 +181,7 @@ impl<R: Incoming> Reader<R> {
         let connection =
             Connection::new(ConnectionSettings { external, ..context.settings.clone() });
         let (mechanism, buffer) = ("PLAIN", ReadBuffer::new());
-        let share = ConnectionShare::new(context.partial_messages.clone());
+        let share = ConnectionShare::new(context.connection_memory.clone(), outbox);
         Reader {
             context,
             socket,
@@ -332,8 +336,9 @@ impl<R: Incoming> Reader<R> {
     ) where
         W: AsyncWrite + Unpin + Send + 'static,
     {
+        let send_timeout = self.context.send_timeout;
         let writer = Writer {
-            socket,
+            socket: WriteTimeout::new(socket, send_timeout),
             outbox: outbox.clone(),
             write_receipts: session.write_receipts(),
             frame_max: self.connection.frame_max(),
@@ -346,11 +351,12 @@ impl<R: Incoming> Reader<R> {
         let ended = self.read_until_end(&session, &outbox, &mut writing).await;
         let end = match ended {
             Ended::Silent => End::Silent,
+            Ended::Unread(unread) => End::Unread(unread),
             Ended::Gone | Ended::WriteFailed if !session.is_closing().await => End::Vanished,
             _ => End::InOrder,
         };
         match ended {
-            Ended::Gone | Ended::WriteFailed | Ended::Silent => {}
+            Ended::Gone | Ended::WriteFailed | Ended::Silent | Ended::Unread(_) => {}
             Ended::Written => {
                 drop(session);
                 self.discard(LINGER).await;
@@ -455,10 +461,15 @@ impl<R: Incoming> Reader<R> {
         monitor: &mut HeartbeatMonitor,
         mut commands: Vec<Command<'static>>,
     ) -> Result<(usize, Progress, Vec<Command<'static>>, bool), Ended> {
+        let chosen = self.share.chosen();
         let (used, progress, kept, blocked) = {
             let mut list: Vec<Command<'_>> = std::mem::take(&mut commands);
             let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut list);
-            if !self.share.set(self.connection.pending_octets()) {
+            let unread = self.buffer.filled().len() - used;
+            if !self.share.set(self.connection.pending_octets() + unread) {
+                if let Some(bytes) = self.share.is_mostly_answers() {
+                    return Err(Ended::Unread(Unread::TooMuch(bytes)));
+                }
                 self.connection.handle_shortage(&mut list);
                 self.share.give_up();
             }
@@ -473,7 +484,14 @@ impl<R: Incoming> Reader<R> {
                         let (socket, received) = (&self.socket, self.received);
                         let waited =
                             wait_for_room(socket, received, session, outbox, writing, monitor);
-                        waited.await?;
+                        tokio::select! {
+                            waited = waited => waited?,
+                            // why: what it holds is for the most part what it does not read.
+                            () = chosen.wait() => {
+                                let bytes = outbox.answer_bytes();
+                                return Err(Ended::Unread(Unread::TooMuch(bytes)));
+                            }
+                        }
                     }
                 }
             };
@@ -570,6 +588,9 @@ async fn wait_for_room<R: Incoming>(
 fn end_of_writing(written: Option<&Result<io::Result<()>, JoinError>>) -> Ended {
     match written {
         Some(Ok(Ok(()))) => Ended::Written,
+        Some(Ok(Err(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            Ended::Unread(Unread::TimedOut)
+        }
         _ => Ended::WriteFailed,
     }
 }

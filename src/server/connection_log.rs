@@ -48,6 +48,17 @@ pub(super) enum End {
     Vanished,
     /// The client was silent for too long.
     Silent,
+    /// The client has not read what it is sent.
+    Unread(Unread),
+}
+
+/// How it is known that a client does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// Its socket has taken nothing for the send timeout.
+    TimedOut,
+    /// So many bytes of answers wait for it, and all connections together hold too much.
+    TooMuch(u64),
 }
 
 /// One open connection, for the log.
@@ -151,6 +162,20 @@ impl ConnectionLog {
                 user,
                 vhost,
                 "connection closed: client unexpectedly closed TCP connection"
+            ),
+            End::Unread(Unread::TimedOut) => tracing::warn!(
+                connection,
+                client,
+                user,
+                vhost,
+                "connection closed: client read nothing of what it is sent (--send-timeout)"
+            ),
+            End::Unread(Unread::TooMuch(bytes)) => tracing::warn!(
+                connection,
+                client,
+                user,
+                vhost,
+                "connection closed: client left {bytes} bytes of answers unread, and memory for these is short"
             ),
             End::Silent => tracing::warn!(
                 connection,

@@ -6,10 +6,11 @@
 mod buffer;
 mod connection;
 mod connection_log;
+mod connection_memory;
 mod heartbeat_monitor;
 mod incoming;
 mod log_limit;
-mod partial_messages;
+mod memory_peak;
 mod resources;
 mod start_log;
 mod writer;
@@ -27,7 +28,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection::{Arrival, Context};
-use self::partial_messages::PartialMessages;
+use self::connection_memory::ConnectionMemory;
 use crate::auth::Authenticator;
 use crate::broker::limits;
 use crate::clock::Clock;
@@ -176,10 +177,9 @@ impl Server {
         let authenticator: Arc<dyn Authenticator> =
             Arc::new(LoginThrottle::new(authenticator, clock, vhosts::random_key()?));
         let max_message_size = config.connection.max_message_size;
-        let partial_bytes = limits::all_pending_octets(vhosts.memory_limit(), max_message_size);
-        let partial_messages = Arc::new(PartialMessages::new(partial_bytes));
+        let connection_bytes = limits::all_pending_octets(vhosts.memory_limit(), max_message_size);
         let supervisor = vhosts.supervisor().clone();
-        let watch = resources::watch(disk.clone(), vhosts.clone());
+        let watch = resources::watch(disk.clone(), vhosts.clone(), config.give_back_memory);
         let watch = supervisor.clone().supervise("the watcher of memory and disk", watch, || false);
         let watching = tokio::spawn(watch);
         let (stopping, stopped) = watch::channel(false);
@@ -190,8 +190,9 @@ impl Server {
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
             connection_slots: Arc::new(ConnectionSlots::new(config.max_connections, http)),
-            partial_messages,
             log_limits: Arc::default(),
+            send_timeout: config.send_timeout,
+            connection_memory: Arc::new(ConnectionMemory::new(connection_bytes)),
             stopping: stopped,
         });
         let mut listening = Vec::new();
@@ -236,9 +237,9 @@ impl Server {
         self.context.connection_slots.open_count()
     }
 
-    /// Bytes that all connections hold of messages which are not whole yet.
-    pub(crate) fn partial_message_bytes(&self) -> usize {
-        self.context.partial_messages.bytes()
+    /// Bytes that all connections hold of messages which are not whole yet, and of answers that are not sent.
+    pub(crate) fn connection_bytes(&self) -> usize {
+        self.context.connection_memory.bytes()
     }
 
     /// The addresses that are listened on for TLS, with the ports that the system chose.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::memory_peak::{MemoryPeak, on_all_workers};
 use crate::store::FileDisk;
 use crate::vhosts::{DISK_RESERVE_BYTES, Resource, Vhosts};
 
@@ -22,7 +23,12 @@ const DISK_LOOK: Duration = Duration::from_secs(1);
 const MEMORY_CALM_PERCENT: u64 = 90;
 
 /// Runs until its task is ended.
-pub(super) async fn watch(disk: Option<Arc<FileDisk>>, vhosts: Vhosts) {
+pub(super) async fn watch(
+    disk: Option<Arc<FileDisk>>,
+    vhosts: Vhosts,
+    give_back_memory: Option<fn()>,
+) {
+    let mut peak = MemoryPeak::default();
     let pressure = vhosts.memory_pressure();
     let mut next_disk_check = Instant::now();
     loop {
@@ -31,6 +37,11 @@ pub(super) async fn watch(disk: Option<Arc<FileDisk>>, vhosts: Vhosts) {
         if let Some(disk) = disk.as_ref().filter(|_| is_due) {
             check_disk(disk, &vhosts);
             next_disk_check = Instant::now() + DISK_LOOK;
+        }
+        if let Some(give_back) = give_back_memory
+            && peak.is_over(vhosts.memory_used())
+        {
+            tokio::spawn(on_all_workers(give_back));
         }
         let next_look = Instant::now() + MEMORY_LOOK;
         sleep(LOOK_PAUSE).await;

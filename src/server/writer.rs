@@ -16,7 +16,7 @@ use super::connection_log::ConnectionLog;
 use crate::broker::command::Outgoing;
 use crate::broker::limits::OUTBOX_OCTETS;
 use crate::handle::WriteReceipts;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Size};
 
 /// What is written at once. Large enough to make the system call cheap, small enough to be still
 /// in the cache when the kernel copies it.
@@ -52,12 +52,12 @@ enum Round {
     End,
 }
 
-/// How far the writing has come, counted by `Outgoing::size`.
+/// How far the writing has come.
 #[derive(Default)]
 struct Progress {
     /// What is in the buffer.
-    encoded: usize,
-    /// What is written and not reported to the core.
+    encoded: Size,
+    /// What is written and not reported to the core, counted by `Outgoing::size`.
     unreported: usize,
 }
 
@@ -107,7 +107,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 Outgoing::Close { channel, at_fault } => self.log.closes(*channel, at_fault),
                 _ => {}
             }
-            progress.encoded += item.size();
+            progress.encoded += Size::of(&item);
             item.encode(buffer, self.frame_max);
             if buffer.len() >= CHUNK_BYTES {
                 self.flush(buffer, progress).await?;
@@ -125,7 +125,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         self.outbox.note_written(buffer.len(), size);
         buffer.clear();
         buffer.shrink_to(KEPT_BYTES);
-        progress.unreported += size;
+        progress.unreported += size.all as usize;
         if progress.unreported >= RECEIPT_BYTES {
             self.write_receipts.written(std::mem::take(&mut progress.unreported));
         }

@@ -150,7 +150,7 @@ fn honest_between_mad_ones() {
     assert!(sent > 10 && dialogues > 100, "{sent} {dialogues}");
 
     eventually("the mad clients are gone", || broker.connection_count() == 1);
-    assert_eq!(broker.partial_message_bytes(), 0);
+    assert_eq!(broker.connection_bytes(), 0);
     for queue in broker.queues().iter().filter(|queue| queue.name != "mine") {
         assert_eq!((queue.messages_unacknowledged, queue.consumers), (0, 0), "{queue:?}");
         assert!(!queue.exclusive, "{queue:?}");

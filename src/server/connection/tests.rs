@@ -57,8 +57,9 @@ impl Broker {
             settings: ConnectionSettings::default(),
             handshake_timeout: Duration::from_secs(10),
             connection_slots: Arc::new(ConnectionSlots::new(max_connections, 0)),
-            partial_messages: Arc::new(PartialMessages::new(max_pending)),
             log_limits: Arc::default(),
+            send_timeout: Duration::from_secs(30),
+            connection_memory: Arc::new(ConnectionMemory::new(max_pending)),
             stopping: stopped,
         };
         Broker { context: Arc::new(context), clock, _stopping: stopping }
@@ -250,12 +251,12 @@ async fn a_body_that_drips_holds_what_came() {
         encode::body(&mut part, 1, &[0; 100], 131_072);
         wire.send(&part).await;
         sleep(Duration::from_millis(1)).await;
-        let pending = broker.context.partial_messages.bytes();
+        let pending = broker.context.connection_memory.bytes();
         assert!((100 * sent..=200 * sent + 1000).contains(&pending), "{sent}: {pending}");
     }
     drop(wire.socket);
     wire.serving.await.unwrap();
-    assert_eq!(broker.context.partial_messages.bytes(), 0);
+    assert_eq!(broker.context.connection_memory.bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,13 +341,70 @@ async fn a_client_that_never_reads_is_not_read_from_for_ever() {
     let ask = queue::Declare { queue: Q, passive: true, ..Default::default() };
     let batch = encoded(1, &ask).repeat(1000);
     let mut sent = 0;
-    while timeout(Duration::from_secs(60), wire.send(&batch)).await.is_ok() {
+    while timeout(Duration::from_secs(20), wire.send(&batch)).await.is_ok() {
         sent += batch.len();
         assert!(sent < 64 << 20, "the broker takes everything and its answers pile up");
     }
     // It was only stalled: it gets every answer that it asked for.
     for _ in 0..sent / batch.len() * 1000 {
         assert_eq!(wire.method().await, "queue.declare-ok");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_heartbeats_and_never_reads_gives_back_what_it_had() {
+    const MESSAGES: u8 = 100;
+    let broker = Broker::new();
+    let mut other = broker.client(0).await;
+    other.declare().await;
+    let Wire { mut socket, serving, .. } = broker.client(10).await;
+    socket.write_all(&encoded(1, &consume())).await.unwrap();
+    let began = Instant::now();
+    let mut heartbeat = Vec::new();
+    encode::heartbeat(&mut heartbeat);
+    for second in 0.. {
+        // why: what waits for its turn starts no time, what waits for the socket does.
+        if second == 20 {
+            other.publish((0..MESSAGES).map(|number| vec![number; 10_000])).await;
+        }
+        if socket.write_all(&heartbeat).await.is_err() {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!((50..=52).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    serving.await.unwrap();
+    assert_eq!(broker.counts(), (MESSAGES.into(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_clients_that_do_not_read_their_answers_the_largest_goes() {
+    let broker = Broker::with(None, 4 << 20);
+    let ask = queue::Declare { queue: Q, passive: true, ..Default::default() };
+    let batch = encoded(1, &ask).repeat(1000);
+    let mut reader = broker.client(0).await;
+    reader.declare().await;
+    let mut unread = [broker.client(0).await, broker.client(0).await];
+    // 20 octets each, of which the socket takes 64 KiB.
+    for client in &mut unread {
+        for _ in 0..75 {
+            client.send(&batch).await;
+        }
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert!(broker.context.connection_memory.bytes() > 2 << 20);
+    let [mut small, mut large] = unread;
+    while timeout(Duration::from_secs(1), large.socket.write_all(&batch))
+        .await
+        .is_ok_and(|it| it.is_ok())
+    {
+        assert!(broker.context.connection_memory.bytes() <= 4 << 20);
+    }
+    large.serving.await.unwrap();
+    assert!(broker.context.connection_memory.bytes() <= 2 << 20);
+    assert_eq!(reader.call(&ask).await, "queue.declare-ok");
+    for _ in 0..75_000 {
+        assert_eq!(small.method().await, "queue.declare-ok", "it was only stalled");
     }
 }
 
@@ -381,7 +439,7 @@ async fn when_the_broker_holds_too_many_unfinished_messages_the_largest_goes() {
     }
     let told = large.method().await;
     assert_eq!(told, "506 RESOURCE_ERROR - too many octets of unfinished messages");
-    assert!((100_000..300_000).contains(&broker.context.partial_messages.bytes()));
+    assert!((100_000..300_000).contains(&broker.context.connection_memory.bytes()));
     small.send(&part).await;
     sleep(Duration::from_secs(1)).await;
     assert!(poll!(Box::pin(small.frame())).is_pending(), "the small one is left alone");
@@ -407,7 +465,7 @@ async fn a_connection_that_holds_the_most_goes_though_it_asks_for_no_more() {
     }
     let told = idle.method().await;
     assert_eq!(told, "506 RESOURCE_ERROR - too many octets of unfinished messages");
-    assert!(broker.context.partial_messages.bytes() <= 1 << 20);
+    assert!(broker.context.connection_memory.bytes() <= 1 << 20);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// A socket with a bound on how long a write makes no progress.
-pub(super) struct WriteTimeout<S> {
+pub(crate) struct WriteTimeout<S> {
     socket: S,
     timeout: Duration,
     /// There while a write waits.
@@ -19,7 +19,7 @@ pub(super) struct WriteTimeout<S> {
 }
 
 impl<S> WriteTimeout<S> {
-    pub(super) fn new(socket: S, timeout: Duration) -> Self {
+    pub(crate) fn new(socket: S, timeout: Duration) -> Self {
         WriteTimeout { socket, timeout, waiting: None }
     }
 
