@@ -13,5 +13,6 @@ mod long;
 mod messages;
 mod node;
 mod objects;
+mod paths;
 mod policies;
 mod sockets;

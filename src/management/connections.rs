@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/connections", get(list))
         .route("/connections/{name}", get(one).delete(close))
+        .route("/connections/username/{user}", get(of_user).delete(close_all))
         .route("/vhosts/{vhost}/connections", get(of_vhost))
 }
 
@@ -44,6 +45,35 @@ async fn of_vhost(
     caller.needs_sight_of(&app, &vhost)?;
     let kind = Connections { of_user: caller.sees_only() };
     Listing::of_vhost(&app, query, kind, &vhost)?.answer().await
+}
+
+async fn of_user(
+    State(app): State<Api>,
+    caller: Caller,
+    Path(user): Path<String>,
+    query: ListQuery,
+) -> Answer {
+    caller.needs_sight_of_user(&user)?;
+    let kind = Connections { of_user: Some(user) };
+    Listing::new(&app, query, kind, app.vhosts.running()).answer().await
+}
+
+/// Closes all connections of a user. There may be none.
+async fn close_all(
+    State(app): State<Api>,
+    caller: Caller,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    caller.needs_power_over_user(&user)?;
+    app.vhosts.close_connections_of(&user, reason(&headers));
+    Ok(answer::done())
+}
+
+/// What a client is to be told of the end of its connection.
+fn reason(headers: &HeaderMap) -> &str {
+    let reason = headers.get("x-reason").and_then(|reason| reason.to_str().ok());
+    reason.unwrap_or("Closed via management plugin")
 }
 
 /// Where the connection of a name is.
@@ -93,10 +123,7 @@ async fn close(
 ) -> Answer {
     let found = named(&app, &name)?.read().await?;
     caller.needs_power_over_user(&found.connection.user)?;
-    let reason = headers.get("x-reason").and_then(|reason| reason.to_str().ok());
-    answer::deleted(
-        app.vhosts.close_connection(&name, reason.unwrap_or("Closed via management plugin")),
-    )
+    answer::deleted(app.vhosts.close_connection(&name, reason(&headers)))
 }
 
 /// Connections, but not those of this API; those of one user if there is one.

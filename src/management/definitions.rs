@@ -20,6 +20,8 @@ const FORM_FIELD: &str = "file";
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/definitions", get(export_all).post(import_all).put(import_all))
+        // rabbitmq: the old name.
+        .route("/all-configuration", get(export_all).post(import_all).put(import_all))
         .route("/definitions/{vhost}", get(export_one).post(import_one).put(import_one))
 }
 

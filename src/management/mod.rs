@@ -15,7 +15,7 @@
 //! rabbitmq: beside each counter `x` stands `x_details` with a rate. Here the rate is always 0.0:
 //! a client computes it from two readings, which are exact.
 //!
-//! What this module deliberately is not: it keeps no state of its own and has no page for browsers.
+//! What this module deliberately is not: it keeps no state of its own and has no page for management.
 
 mod access;
 mod answer;
@@ -26,6 +26,7 @@ mod connections;
 mod consumers;
 mod definitions;
 mod exchanges;
+mod features;
 mod fields;
 mod form;
 mod health;
@@ -37,6 +38,7 @@ mod local_client;
 mod messages;
 mod node;
 mod overview;
+mod pages;
 mod parameters;
 mod permissions;
 mod policies;
@@ -217,6 +219,11 @@ fn router(app: Api) -> Router {
         .merge(channels::routes())
         .merge(consumers::routes())
         .merge(definitions::routes())
-        .merge(health::routes());
-    Router::new().nest("/api", api).fallback(async || Failure::missing()).with_state(app)
+        .merge(health::routes())
+        .merge(features::routes());
+    Router::new()
+        .merge(pages::routes())
+        .nest("/api", api)
+        .fallback(async || Failure::missing())
+        .with_state(app)
 }

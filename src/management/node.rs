@@ -20,7 +20,11 @@ use crate::broker::handshake::VERSION;
 use crate::vhosts::DISK_RESERVE_BYTES;
 
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/nodes", get(list)).route("/nodes/{node}", get(one))
+    Router::new()
+        .route("/nodes", get(list))
+        .route("/nodes/{node}", get(one))
+        .route("/nodes/{node}/memory", get(memory))
+        .route("/nodes/{node}/memory/relative", get(relative_memory))
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
@@ -39,6 +43,80 @@ async fn one(
         return Err(Failure::missing());
     }
     off_thread(move || Ok(query.show(node(&app)))).await
+}
+
+/// The parts of a node's memory in RabbitMQ, where they are listed whole. What they are of has no like here, but for
+/// messages.
+const MEMORY_PARTS: [&str; 23] = [
+    "connection_readers",
+    "connection_writers",
+    "connection_channels",
+    "connection_other",
+    "queue_procs",
+    "quorum_queue_procs",
+    "stream_queue_procs",
+    "stream_queue_replica_reader_procs",
+    "stream_queue_coordinator_procs",
+    "plugins",
+    "metadata_store",
+    "other_proc",
+    "metrics",
+    "mgmt_db",
+    "mnesia",
+    "quorum_ets",
+    "metadata_store_ets",
+    "other_ets",
+    "msg_index",
+    "code",
+    "atom",
+    "allocated_unused",
+    "reserved_unallocated",
+];
+
+/// How much memory the process has, and what of it messages and definitions take: in bytes.
+fn memory_use(app: &AppState) -> (u64, u64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = number_after(&status, "VmRSS:").unwrap_or_default() * 1024;
+    (resident, app.vhosts.memory_used().min(resident))
+}
+
+async fn memory(
+    State(app): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    query: ListQuery,
+) -> Answer {
+    may_see_memory(&app, &caller, &name)?;
+    let (resident, used) = memory_use(&app);
+    let mut parts = Map::from_iter(MEMORY_PARTS.map(|part| (part.to_owned(), 0.into())));
+    parts.insert("binary".to_owned(), used.into());
+    parts.insert("other_system".to_owned(), (resident - used).into());
+    parts.insert("strategy".to_owned(), "rss".into());
+    let total = json!({ "erlang": resident, "rss": resident, "allocated": resident });
+    parts.insert("total".to_owned(), total);
+    Ok(query.show(json!({ "memory": parts })))
+}
+
+/// The same in percent.
+async fn relative_memory(
+    State(app): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    query: ListQuery,
+) -> Answer {
+    may_see_memory(&app, &caller, &name)?;
+    let (resident, used) = memory_use(&app);
+    let used = (100 * used).checked_div(resident).unwrap_or_default();
+    let mut parts = Map::from_iter(MEMORY_PARTS.map(|part| (part.to_owned(), 0.into())));
+    for (part, share) in [("total", 100), ("binary", used), ("other_system", 100 - used)] {
+        parts.insert(part.to_owned(), share.into());
+    }
+    Ok(query.show(json!({ "memory": parts })))
+}
+
+fn may_see_memory(app: &AppState, caller: &Caller, name: &str) -> Result<(), Failure> {
+    caller.needs_monitor()?;
+    if name == app.node { Ok(()) } else { Err(Failure::missing()) }
 }
 
 fn node(app: &AppState) -> Value {

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use serde_json::{Map, Value, json};
 
 use super::access::Caller;
@@ -36,7 +36,9 @@ pub(super) fn routes() -> Router<Api> {
         .route("/whoami", get(whoami))
         .route("/cluster-name", get(cluster_name).put(set_cluster_name))
         .route("/extensions", get(extensions))
-        .route("/feature-flags", get(feature_flags))
+        .route("/version", get(version))
+        .route("/rebalance/queues", post(rebalance))
+        .route("/reset", delete(reset))
         .route("/auth", get(auth))
 }
 
@@ -57,6 +59,12 @@ async fn overview(State(app): State<Api>, caller: Caller, query: ListQuery) -> A
         "erlang_version": "",
         "erlang_full_version": "",
         "rates_mode": "basic",
+        // rabbitmq: how long samples are kept, in seconds, by which clients choose how far back they ask.
+        "sample_retention_policies": {
+            "global": [600, 3600, 28800, 86400],
+            "basic": [600, 3600],
+            "detailed": [600],
+        },
         "cluster_name": name_of_cluster(&app),
         "node": app.node,
         "exchange_types": types,
@@ -170,8 +178,21 @@ async fn extensions(_: Caller) -> Answer {
     Ok(value(&json!([{ "javascript": "dispatcher.js" }])))
 }
 
-async fn feature_flags(_: Caller) -> Answer {
-    Ok(value(&json!([])))
+/// rabbitmq: from 4.x on; asked before anybody has logged in.
+async fn version() -> Answer {
+    Ok(value(&VERSION.into()))
+}
+
+/// There is one node that queues can be on.
+async fn rebalance(caller: Caller) -> Answer {
+    caller.needs_administrator()?;
+    Ok(answer::done())
+}
+
+/// rabbitmq: empties the database of statistics, which there is none of here.
+async fn reset(caller: Caller) -> Answer {
+    caller.needs_administrator()?;
+    Ok(answer::done())
 }
 
 /// How browsers log in; asked before anybody has.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use leveret_codec::method::queue;
 use leveret_codec::{Method, ShortString};
 use serde_json::{Value, json};
@@ -29,9 +29,12 @@ use crate::handle::{ConnectionPeer, Peers};
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/queues", get(list))
+        // rabbitmq: from 3.13 on, with fields that are always there here.
+        .route("/queues/detailed", get(list))
         .route("/queues/{vhost}", get(of_vhost))
         .route("/queues/{vhost}/{queue}", get(one).put(declare).delete(remove))
         .route("/queues/{vhost}/{queue}/contents", delete(purge))
+        .route("/queues/{vhost}/{queue}/actions", post(act))
 }
 
 /// Whether there is such a queue, which is asked before anything is done with it.
@@ -249,6 +252,24 @@ async fn remove(
     let mut client = LocalClient::open(&app, &caller, &vhost).await?;
     let deleted = client.call(Method::QueueDelete(delete)).await;
     deleted.map(|_| answer::done()).map_err(|refusal| refusal.of_definition())
+}
+
+/// rabbitmq: makes mirrors alike, or stops that; there are none here.
+async fn act(
+    State(app): State<Api>,
+    caller: Caller,
+    Path((vhost, name)): Names,
+    body: Payload,
+) -> Answer {
+    caller.needs_administrator()?;
+    if !exists(&app, &vhost, &name).await {
+        return Err(Failure::missing());
+    }
+    let object = body.object_with(&["action"])?;
+    match object.text("action")? {
+        "sync" | "cancel_sync" => Ok(answer::done()),
+        other => Err(Failure::bad_request(format!("not_recognised: {other}"))),
+    }
 }
 
 async fn purge(State(app): State<Api>, caller: Caller, Path((vhost, name)): Names) -> Answer {

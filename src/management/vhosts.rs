@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
 
 use super::access::Caller;
@@ -17,6 +17,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/vhosts", get(list))
         .route("/vhosts/{vhost}", get(one).put(set).delete(remove))
+        .route("/vhosts/{vhost}/start/{node}", post(start))
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
@@ -95,6 +96,21 @@ impl Settings {
 async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_administrator()?;
     answer::deleted(app.vhosts.delete_vhost(&name).await?)
+}
+
+/// rabbitmq: starts a virtual host on a node where it does not run. One that has failed here needs a start of the
+/// broker.
+async fn start(
+    State(app): State<Api>,
+    caller: Caller,
+    Path((name, node)): Path<(String, String)>,
+) -> Answer {
+    caller.needs_administrator()?;
+    if node != app.node {
+        return Err(Failure::missing());
+    }
+    app.vhost(&name)?;
+    Ok(answer::done())
 }
 
 fn vhost(app: &AppState, name: &str) -> Option<Value> {

@@ -490,6 +490,14 @@ impl Vhosts {
         false
     }
 
+    /// Closes all connections of a user.
+    pub(crate) fn close_connections_of(&self, user: &str, reason: &str) {
+        let reason = Fault::ClosedByOperator(reason.to_owned());
+        for (_, handle) in self.running() {
+            handle.close(reason.clone(), Chosen::User(user.to_owned()));
+        }
+    }
+
     /// The time by the broker's clock.
     pub(crate) fn now(&self) -> Time {
         self.inner.clock.now()
