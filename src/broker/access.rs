@@ -226,6 +226,12 @@ impl TopicPermissions {
         }
     }
 
+    /// How many steps it takes at worst to match a key with the patterns of an exchange.
+    fn match_steps(&self) -> usize {
+        let steps = |it: &TopicPatterns| it.write.expanded.steps().max(it.read.expanded.steps());
+        self.exchanges.values().map(steps).max().unwrap_or(0)
+    }
+
     /// The entries by exchange, with the patterns for writing and for reading as they were written.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &str, &str)> {
         self.exchanges.iter().map(|(exchange, TopicPatterns { write, read })| {
@@ -275,6 +281,15 @@ pub struct Rights {
     pub topics: TopicPermissions,
     /// How many channels the user may have open at once, in all its connections.
     pub max_channels: Option<u64>,
+}
+
+impl Rights {
+    /// How many steps it takes at worst to look whether a command is allowed: none unless a pattern is large.
+    pub fn match_steps(&self) -> usize {
+        let permissions = self.permissions.iter();
+        let patterns = permissions.flat_map(|it| [&it.configure, &it.write, &it.read]);
+        patterns.map(Pattern::steps).sum::<usize>() + self.topics.match_steps()
+    }
 }
 
 #[cfg(test)]

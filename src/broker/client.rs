@@ -40,6 +40,7 @@ pub enum ClientState {
 #[derive(Debug)]
 pub struct Client {
     info: ConnectionInfo,
+    match_steps: usize,
     /// How far its life has come.
     pub state: ClientState,
     /// Its channels, by number.
@@ -63,6 +64,7 @@ impl Client {
     /// A connection that was just let in.
     pub fn new(info: ConnectionInfo) -> Self {
         Client {
+            match_steps: info.rights.match_steps(),
             info,
             state: ClientState::Open,
             channels: BTreeMap::new(),
@@ -95,7 +97,13 @@ impl Client {
 
     /// What it may do has changed.
     pub fn set_rights(&mut self, rights: Arc<Rights>) {
+        self.match_steps = rights.match_steps();
         self.info.rights = rights;
+    }
+
+    /// How many steps it takes to look whether a command of it is allowed; for most clients none.
+    pub fn match_steps(&self) -> usize {
+        self.match_steps
     }
 
     /// What the handshake found out.

@@ -213,6 +213,11 @@ impl PolicySet {
         self.user.len() + self.operator.len()
     }
 
+    /// How many steps it takes at worst to match all of them with a name, beside one or so each.
+    pub fn match_steps(&self) -> usize {
+        self.user.values().chain(self.operator.values()).map(|it| it.pattern.steps()).sum()
+    }
+
     /// Sets a policy in place of the one of its name, which is given back.
     pub fn set(&mut self, kind: PolicyKind, policy: Policy) -> Option<Policy> {
         self.of_mut(kind).insert(policy.name.clone(), policy)

@@ -508,10 +508,14 @@ fn policies_come_to_many_queues_and_messages_in_steps() {
 }
 
 fn max_length(messages: i64) -> PolicySet {
+    max_length_of(".*", messages)
+}
+
+fn max_length_of(pattern: &str, messages: i64) -> PolicySet {
     let keys = [("max-length".to_owned(), PolicyValue::Integer(messages))];
     let mut policies = PolicySet::default();
     let kind = PolicyKind::User;
-    let policy = Policy::parse(kind, "short", ".*", Some("queues"), 0, keys).expect("a policy");
+    let policy = Policy::parse(kind, "short", pattern, Some("queues"), 0, keys).expect("a policy");
     policies.set(kind, policy);
     policies
 }
@@ -548,4 +552,21 @@ fn a_key_that_meets_too_many_patterns_goes_nowhere() {
     let refused = |notice: &Notice| matches!(notice, Notice::TooManyPatterns { messages: 1, .. });
     ch.publish_to("", "dead", "b");
     assert!(world.notices().iter().any(refused));
+}
+
+#[test]
+fn a_policy_with_a_large_pattern_is_applied_in_steps() {
+    const QUEUES: usize = 500;
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    for number in 0..QUEUES {
+        ch.declare(&format!("q{number}"));
+    }
+    let before = world.steps();
+    world.policies(&max_length_of("(.*a.{0,60}b){8}.*zz$|q.*", 3));
+    let steps = world.steps() - before;
+    assert!(steps > 500 * QUEUES as u64, "{steps}");
+    assert_holds_are_bounded(&world);
+    assert_eq!(world.queue("q499").unwrap().policy.as_deref(), Some("short"));
 }

@@ -34,7 +34,15 @@ enum Kind {
 struct Search {
     ahead: Vec<Ahead>,
     body: Regex,
+    /// See [`Pattern::steps`].
+    steps: usize,
 }
+
+/// How large the automaton of a pattern may be, in bytes, and how many steps it takes to run it over the longest
+/// name at worst: an automaton that cannot remember all of its states goes through many for each octet.
+///
+/// rabbitmq: PCRE refuses what is larger than 64 KiB in its own form, with these words.
+const SIZES: [(usize, usize); 3] = [(4 << 10, 0), (16 << 10, 256), (64 << 10, 1024)];
 
 /// A look ahead from the beginning of the name.
 #[derive(Clone)]
@@ -93,10 +101,18 @@ impl Pattern {
         match &self.kind {
             Kind::Always => true,
             Kind::Never => name.is_empty(),
-            Kind::Regex(Search { ahead, body }) => {
+            Kind::Regex(Search { ahead, body, .. }) => {
                 ahead.iter().all(|ahead| ahead.regex.is_match(name) == ahead.is_wanted)
                     && body.is_match(name)
             }
+        }
+    }
+
+    /// How many steps it takes at worst to match it with a name; none for all but large patterns.
+    pub fn steps(&self) -> usize {
+        match &self.kind {
+            Kind::Always | Kind::Never => 0,
+            Kind::Regex(search) => search.steps,
         }
     }
 
@@ -140,25 +156,29 @@ impl Kind {
 impl Search {
     fn parse(text: &str) -> Result<Search, InvalidPattern> {
         let mut reader = Reader { text, at: 0 };
-        let mut ahead = Vec::new();
+        let (mut ahead, mut steps) = (Vec::new(), 0);
         if let Some(mut start) = text.starts_with('^').then_some(1) {
             while let Some(is_wanted) = look_ahead(&text[start..]) {
                 reader.at = start + 3;
                 let inside = reader.translate(true)?;
-                ahead.push(Ahead { is_wanted, regex: compile(text, &inside.anchored())? });
+                let (regex, more) = compile(text, &inside.anchored())?;
+                ahead.push(Ahead { is_wanted, regex });
+                steps += more;
                 start = reader.at;
             }
             reader.at = if ahead.is_empty() { 0 } else { start };
         }
         let body = reader.translate(false)?;
         if ahead.is_empty() {
-            return Ok(Search { ahead, body: compile(text, &body.regex)? });
+            let (body, steps) = compile(text, &body.regex)?;
+            return Ok(Search { ahead, body, steps });
         }
         if body.has_alternatives {
             // why: the look ahead would belong to the first alternative alone.
             return Err(InvalidPattern::new("look ahead beside an alternative", text.len()));
         }
-        Ok(Search { ahead, body: compile(text, &body.anchored())? })
+        let (body, more) = compile(text, &body.anchored())?;
+        Ok(Search { ahead, body, steps: steps + more })
     }
 }
 
@@ -171,15 +191,24 @@ fn look_ahead(text: &str) -> Option<bool> {
     }
 }
 
-fn compile(text: &str, regex: &str) -> Result<Regex, InvalidPattern> {
-    let build = |unicode| RegexBuilder::new(regex).unicode(unicode).build();
-    // why: octets are what PCRE looks at; but a class of letters beyond ASCII is only known to the
-    // automaton as one of characters.
-    build(false).or_else(|error| build(true).map_err(|_| error)).map_err(|error| {
-        let error = error.to_string();
-        let reason = error.lines().last().unwrap_or_default();
-        InvalidPattern::new(reason.strip_prefix("error: ").unwrap_or(reason), text.len())
-    })
+/// The automaton, and how many steps it takes to run it.
+fn compile(text: &str, regex: &str) -> Result<(Regex, usize), InvalidPattern> {
+    let build = |unicode, size| RegexBuilder::new(regex).unicode(unicode).size_limit(size).build();
+    let invalid = |reason: &str| InvalidPattern::new(reason, text.len());
+    for (size, steps) in SIZES {
+        // why: octets are what PCRE looks at; but a class of letters beyond ASCII is only known to the
+        // automaton as one of characters.
+        match build(false, size).or_else(|error| build(true, size).map_err(|_| error)) {
+            Ok(regex) => return Ok((regex, steps)),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(error) => {
+                let error = error.to_string();
+                let reason = error.lines().last().unwrap_or_default();
+                return Err(invalid(reason.strip_prefix("error: ").unwrap_or(reason)));
+            }
+        }
+    }
+    Err(invalid("regular expression is too large"))
 }
 
 /// A part of a pattern in the automaton's syntax.
@@ -512,5 +541,16 @@ mod tests {
         refused("[a", "{\"missing terminating ] for character class\",2}");
         refused("[]", "{\"missing terminating ] for character class\",2}");
         refused("a\\", "{\"\\\\ at end of pattern\",2}");
+    }
+
+    #[test]
+    fn large_patterns_cost_steps_and_too_large_ones_are_none() {
+        let steps = |text: &str| Pattern::parse(text).unwrap().steps();
+        for usual in [".*", r"^(amq\.gen.*|a-[a-z0-9]+|b\..{1,20})$", "^(?!amq\\.).*"] {
+            assert_eq!(steps(usual), 0, "{usual}");
+        }
+        assert_eq!(steps("(.*a.{0,60}b){8}.*zz$"), 1024);
+        let error = Pattern::parse("(.{0,1000}){100}").unwrap_err();
+        assert_eq!(error.reason, "regular expression is too large");
     }
 }

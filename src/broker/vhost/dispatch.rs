@@ -39,6 +39,7 @@ impl Vhost {
         if self.work.is_exhausted() {
             return Handled::Waits { command, wait: Wait::Turn };
         }
+        let match_steps = client.match_steps();
         self.work.dead_letters.set_client(Some(id));
         if let Some(wait) = self.prepare(id, &command) {
             return Handled::Waits { command, wait };
@@ -55,6 +56,7 @@ impl Vhost {
             }
             (command, _) => {
                 self.batch.run.end();
+                self.work.take(match_steps);
                 self.handle_alone(id, command);
             }
         }

@@ -65,7 +65,7 @@ impl Vhost {
 
     /// Lets the policies that match a queue apply to it.
     pub(super) fn apply_queue_policy(&mut self, id: QueueId) {
-        self.work.take(self.policies.len() / POLICIES_A_STEP);
+        self.work.take(self.policies.len() / POLICIES_A_STEP + self.policies.match_steps());
         let Some(queue) = self.queues.get_mut(id) else { return };
         let (policy, operator) =
             self.policies.for_queue(queue.name.as_bytes(), queue.declared.queue_type);
@@ -82,7 +82,7 @@ impl Vhost {
 
     /// Lets the policy that matches an exchange apply to it.
     pub(super) fn apply_exchange_policy(&mut self, id: ExchangeId) {
-        self.work.take(self.policies.len() / POLICIES_A_STEP);
+        self.work.take(self.policies.len() / POLICIES_A_STEP + self.policies.match_steps());
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let (policy, _) = self.policies.for_exchange(exchange.name.as_bytes());
         exchange.policy = policy.map(|policy| policy.name.clone());

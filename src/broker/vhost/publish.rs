@@ -10,6 +10,7 @@ use super::reply_to::{is_address, is_reply_to};
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
+use crate::broker::client::Client;
 use crate::broker::command::Outgoing;
 use crate::broker::dead_letter::Reason;
 use crate::broker::error::{Checked, Fault, Resource};
@@ -59,6 +60,8 @@ impl Vhost {
             _ => self.read_options(via, properties)?,
         };
         if let Some(exchange) = exchange {
+            let steps = self.sessions.client(via.connection).map_or(0, Client::match_steps);
+            self.work.take(steps * options.copies.len());
             // rabbitmq: from 4.x on these keys are asked for as well.
             for key in &options.copies {
                 self.may_with_topic(via, Permission::Write, exchange, key.as_short())?;

@@ -233,18 +233,19 @@ impl Vhost {
                 }
                 let Some((task, client)) = self.work.tasks.pop_front() else { break };
                 self.work.left = part.max(LEAST_STEPS).min(whole - spent);
-                let given = self.work.left;
+                let before = self.work.taken;
                 if let Task::Evaluate(queue) = &task {
                     self.work.postponed.remove(queue);
                 }
                 let rest = self.run(task);
-                spent += given - self.work.left;
+                // why not by what is left: the last deed of a turn may take more than there was.
+                spent += (self.work.taken - before) as usize;
                 match rest {
                     Some(rest) => self.work.tasks.push_back((rest, client)),
                     None => self.end_task(client),
                 }
             }
-            self.work.left = whole - spent;
+            self.work.left = whole.saturating_sub(spent);
         }
     }
 
