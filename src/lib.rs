@@ -31,6 +31,7 @@ pub mod definitions;
 mod handle;
 mod log_buffer;
 mod log_text;
+mod login_counts;
 mod login_throttle;
 mod management;
 pub mod memory;
@@ -499,14 +500,13 @@ impl BrokerBuilder {
             Storage::Directory(path) => Some(path.clone()),
         };
         let secured = config.management_tls;
-        let external = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let server = Server::start(config, clock, authenticator).await?;
         let start = |(address, listener)| {
             let app_state = AppState::new(
                 server.vhosts().clone(),
-                server.authenticator(),
+                server.logins().clone(),
                 [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec),
-                [external, secured],
+                (server.acceptor(), secured),
                 address,
                 data_dir,
             );

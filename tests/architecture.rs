@@ -26,7 +26,7 @@ const RANKS: [&[&str]; 7] = [
         "supervisor",
         "write_timeout",
     ],
-    &["store", "definitions", "tls", "login_throttle", "perf"],
+    &["store", "definitions", "tls", "login_counts", "login_throttle", "perf"],
     &["handle"],
     &["vhosts"],
     &["server", "management", "cli"],

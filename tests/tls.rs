@@ -287,6 +287,28 @@ async fn management_may_be_secured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_end_soon_are_no_good_health() {
+    let builder = Broker::builder().management("127.0.0.1:0".parse().unwrap());
+    let fixture = Fixture::start_as(builder, |tls, _| tls).await;
+    let address = fixture.broker.management_address().unwrap();
+    let check = |within: &str| {
+        let line = format!("GET /api/health/checks/certificate-expiration/{within}");
+        http::request(address, &line, "guest:guest", "")
+    };
+    assert_eq!(check("10/years"), (200, r#"{"status":"ok"}"#.to_owned()));
+    // What rcgen makes ends in the year 4096.
+    let (status, body) = check("3000/years");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["reason"]), (503, &"Certificates expiring".into()));
+    let expired = &body["expired"][0];
+    assert_eq!(
+        (&expired["protocol"], body["expired"].as_array().unwrap().len()),
+        (&"amqp/ssl".into(), 1)
+    );
+    assert_eq!(expired["certfile_expires_on"], "4096-01-01T00:00:00.000+00:00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_of_tls_that_never_ends_is_ended() {
     let builder = Broker::builder().handshake_timeout(Duration::from_millis(50));
     let fixture = Fixture::start_as(builder, |tls, _| tls).await;

@@ -56,6 +56,11 @@ impl Failure {
         Failure { challenge: true, ..failure }
     }
 
+    /// Something must be changed before that can be done.
+    pub(super) fn precondition_failed(reason: impl Into<Value>) -> Self {
+        Failure::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", reason)
+    }
+
     /// The broker could not do it.
     pub(super) fn internal(reason: impl Into<Value>) -> Self {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error", reason)

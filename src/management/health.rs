@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::answer::{self, Failure, value};
 use super::overview::listeners;
-use super::{Answer, Api, AppState};
+use super::{Answer, Api, AppState, show};
+use crate::tls::Acceptor;
 
 pub(super) fn routes() -> Router<Api> {
     // rabbitmq: these come with 4.x; a broker that answers at all is in service.
@@ -27,7 +28,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/health/checks/virtual-hosts", get(virtual_hosts))
         .route("/health/checks/port-listener/{port}", get(port_listener))
         .route("/health/checks/protocol-listener/{protocol}", get(protocol_listener))
-        .route("/health/checks/certificate-expiration/{within}/{unit}", get(all_is_well))
+        .route("/health/checks/certificate-expiration/{within}/{unit}", get(certificates))
         .route("/healthchecks/node", get(all_is_well))
         .route("/healthchecks/node/{node}", get(named_node));
     for check in fine {
@@ -57,7 +58,55 @@ fn no_alarms(app: &AppState, reason: &str) -> Response {
     failed(json!({ "reason": reason, "alarms": alarms }))
 }
 
-/// There are no certificates to expire and no other nodes.
+/// Whether certificates of listeners end within so many days, weeks, months or years.
+async fn certificates(
+    State(app): State<Api>,
+    _: Caller,
+    Path((within, unit)): Path<(String, String)>,
+) -> Answer {
+    let within: u64 =
+        within.parse().map_err(|_| Failure::bad_request("Invalid expiration value."))?;
+    let days: u64 = match unit.as_str() {
+        "days" => 1,
+        "weeks" => 7,
+        "months" => 30,
+        "years" => 365,
+        _ => {
+            let supported = "Supported units: days, weeks, months, years.";
+            return Err(Failure::bad_request(format!("Time unit not recognised. {supported}")));
+        }
+    };
+    let until = app.vhosts.now().plus_millis(within.saturating_mul(days).saturating_mul(DAY_MS));
+    let ends = app.acceptor.as_deref().map(Acceptor::ends).unwrap_or_default();
+    if ends.iter().flatten().all(|(_, end)| *end > until) {
+        return Ok(value(&json!({ "status": "ok" })));
+    }
+    let [certificate, authorities] = ends.map(|end| {
+        let (place, end) = end.unzip();
+        (json!(place), json!(end.map(show::date)))
+    });
+    let secured = listeners(&app).into_iter();
+    let secured = secured.filter(|it| it["protocol"] == "amqp/ssl" || it["protocol"] == "https");
+    let expired: Vec<_> = secured
+        .map(|listener| {
+            json!({
+                "node": listener["node"],
+                "protocol": listener["protocol"],
+                "interface": listener["ip_address"],
+                "port": listener["port"],
+                "certfile": certificate.0,
+                "certfile_expires_on": certificate.1,
+                "cacertfile": authorities.0,
+                "cacertfile_expires_on": authorities.1,
+            })
+        })
+        .collect();
+    Ok(failed(json!({ "reason": "Certificates expiring", "expired": expired })))
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// There is nothing that could be wrong.
 async fn all_is_well(_: Caller) -> Answer {
     Ok(value(&json!({ "status": "ok" })))
 }

@@ -19,6 +19,7 @@
 
 mod access;
 mod answer;
+mod attempts;
 mod bindings;
 mod body;
 mod channels;
@@ -64,6 +65,8 @@ pub(crate) use self::server::Management;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::time::Time;
 use crate::handle::VhostHandle;
+use crate::login_counts::{CountedLogins, LoginCounts, Logins};
+use crate::tls::Acceptor;
 use crate::vhosts::{VhostError, Vhosts};
 
 /// What every request needs.
@@ -72,14 +75,16 @@ pub(crate) struct AppState {
     vhosts: Vhosts,
     /// What checks passwords.
     authenticator: Arc<dyn Authenticator>,
+    logins_of_http: Arc<LoginCounts>,
+    logins_of_amqp: Arc<LoginCounts>,
     /// Where it does so: one of an embedding program may need the runtime that it was made on.
     runtime: runtime::Handle,
     /// Where clients of AMQP are listened for.
     listeners: Vec<SocketAddr>,
     /// The same with TLS.
     tls_listeners: Vec<SocketAddr>,
-    /// Whether clients of AMQP may log in by certificate.
-    external: bool,
+    /// The certificates, if there are any.
+    acceptor: Option<Arc<Acceptor>>,
     /// Whether this API is spoken with TLS.
     secured: bool,
     /// Where this API is.
@@ -131,20 +136,26 @@ impl AppState {
     /// The state for a broker that has just started, on the runtime of which this is called.
     pub(crate) fn new(
         vhosts: Vhosts,
-        authenticator: Arc<dyn Authenticator>,
+        logins: Logins,
         [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
-        [external, secured]: [bool; 2],
+        (acceptor, secured): (Option<Arc<Acceptor>>, bool),
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
         let (started_at, node) = (vhosts.now(), node::name());
+        let logins_of_http = Arc::<LoginCounts>::default();
         AppState {
             vhosts,
-            authenticator,
+            authenticator: Arc::new(CountedLogins::new(
+                logins.authenticator,
+                logins_of_http.clone(),
+            )),
+            logins_of_http,
+            logins_of_amqp: logins.of_amqp,
             runtime: runtime::Handle::current(),
             listeners,
             tls_listeners,
-            external,
+            acceptor,
             secured,
             address,
             data_dir,
@@ -220,6 +231,7 @@ fn router(app: Api) -> Router {
         .merge(consumers::routes())
         .merge(definitions::routes())
         .merge(health::routes())
+        .merge(attempts::routes())
         .merge(features::routes());
     Router::new()
         .merge(pages::routes())

@@ -17,6 +17,7 @@ use super::overview::contexts;
 use super::{Answer, Api, AppState, connections, off_thread};
 use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
+use crate::tls::Acceptor;
 use crate::vhosts::DISK_RESERVE_BYTES;
 
 pub(super) fn routes() -> Router<Api> {
@@ -152,7 +153,7 @@ fn node(app: &AppState) -> Value {
                 "name": EXTERNAL,
                 "description": "TLS peer verification-based authentication plugin. \
                                 Used in combination with the EXTERNAL SASL mechanism.",
-                "enabled": app.external,
+                "enabled": app.acceptor.as_deref().is_some_and(Acceptor::asks_for_certificates),
             },
         ],
         "contexts": contexts(app),

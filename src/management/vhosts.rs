@@ -18,6 +18,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/vhosts", get(list))
         .route("/vhosts/{vhost}", get(one).put(set).delete(remove))
         .route("/vhosts/{vhost}/start/{node}", post(start))
+        .route("/vhosts/{vhost}/deletion/protection", post(protect).delete(unprotect))
 }
 
 async fn list(State(app): State<Api>, caller: Caller, query: ListQuery) -> Answer {
@@ -95,7 +96,40 @@ impl Settings {
 
 async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_administrator()?;
+    let is_protected = app.vhosts.read_registry(|registry| {
+        registry.vhost(&name).is_some_and(|vhost| vhost.protected_from_deletion)
+    });
+    if is_protected {
+        let why = "because it is protected from deletion";
+        let reason = format!("Refusing to delete virtual host '{name}' {why}");
+        return Err(Failure::precondition_failed(reason));
+    }
     answer::deleted(app.vhosts.delete_vhost(&name).await?)
+}
+
+/// rabbitmq: from 4.1 on.
+async fn protect(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
+    set_protection(&app, &caller, name, true).await
+}
+
+async fn unprotect(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
+    set_protection(&app, &caller, name, false).await
+}
+
+async fn set_protection(
+    app: &AppState,
+    caller: &Caller,
+    name: String,
+    is_protected: bool,
+) -> Answer {
+    caller.needs_administrator()?;
+    let set = app.write(move |vhosts| {
+        vhosts.write_registry(|registry| {
+            let vhost = registry.vhost_mut(&name);
+            vhost.map(|vhost| vhost.protected_from_deletion = is_protected)
+        })
+    });
+    answer::deleted(set.await?.is_some())
 }
 
 /// rabbitmq: starts a virtual host on a node where it does not run. One that has failed here needs a start of the
@@ -119,11 +153,15 @@ fn vhost(app: &AppState, name: &str) -> Option<Value> {
     let now = running.as_ref().map(|handle| handle.read(Vhost::snapshot)).unwrap_or_default();
     let state = if running.is_some() { "running" } else { "stopped" };
     let mut metadata = json!({ "description": record.description, "tags": record.tags });
+    if record.protected_from_deletion {
+        metadata["protected_from_deletion"] = true.into();
+    }
     let mut shown = json!({
         "name": name,
         "description": record.description,
         "tags": record.tags,
         "tracing": false,
+        "protected_from_deletion": record.protected_from_deletion,
         "cluster_state": Map::from_iter([(app.node.clone(), Value::from(state))]),
         "message_stats": show::statistics(&now.statistics),
     });

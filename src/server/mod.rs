@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DefinitionsSource, Storage};
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::definitions::Definitions;
+use crate::login_counts::{CountedLogins, Logins};
 use crate::login_throttle::LoginThrottle;
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
@@ -132,6 +133,7 @@ pub(crate) struct Server {
     vhosts: Vhosts,
     addresses: Vec<SocketAddr>,
     context: Arc<Context>,
+    logins: Logins,
     tls_addresses: Vec<SocketAddr>,
     acceptor: Option<Arc<Acceptor>>,
     reports: Vec<(String, store::Report)>,
@@ -176,6 +178,7 @@ impl Server {
         let authenticator = authenticator.unwrap_or_else(|| Arc::new(vhosts.clone()));
         let authenticator: Arc<dyn Authenticator> =
             Arc::new(LoginThrottle::new(authenticator, clock, vhosts::random_key()?));
+        let logins = Logins { authenticator, of_amqp: Arc::default() };
         let max_message_size = config.connection.max_message_size;
         let connection_bytes = limits::all_pending_octets(vhosts.memory_limit(), max_message_size);
         let supervisor = vhosts.supervisor().clone();
@@ -186,7 +189,10 @@ impl Server {
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let context = Arc::new(Context {
             vhosts: vhosts.clone(),
-            authenticator: authenticator.clone(),
+            authenticator: Arc::new(CountedLogins::new(
+                logins.authenticator.clone(),
+                logins.of_amqp.clone(),
+            )),
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
             connection_slots: Arc::new(ConnectionSlots::new(config.max_connections, http)),
@@ -217,6 +223,7 @@ impl Server {
             vhosts,
             addresses,
             context,
+            logins,
             tls_addresses,
             acceptor,
             reports,
@@ -262,8 +269,8 @@ impl Server {
     }
 
     /// What checks logins, of AMQP and of the HTTP API.
-    pub(crate) fn authenticator(&self) -> Arc<dyn Authenticator> {
-        self.context.authenticator.clone()
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     /// What the store of each virtual host found when it was opened.

@@ -79,9 +79,20 @@ impl TlsError {
 pub(super) struct Material {
     pub(super) config: Arc<ServerConfig>,
     certificates: Vec<CertificateDer<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
 }
 
 impl Material {
+    /// Where certificates and authorities are, and when the first of them ends.
+    pub(super) fn ends(&self, tls: &Tls) -> [Option<(String, Time)>; 2] {
+        let end = |pem: &Pem, chain| Some((Place::of(pem).to_string(), weakness::end(chain)?));
+        let authorities = tls.client_ca.as_ref();
+        [
+            end(&tls.certificate, &self.certificates),
+            authorities.and_then(|pem| end(pem, &self.authorities)),
+        ]
+    }
+
     /// What an operator should know of the certificates, each in a line.
     pub(super) fn weaknesses(&self, tls: &Tls, now: Time) -> Vec<String> {
         let found = weakness::weaknesses(&self.certificates, now).into_iter();
@@ -96,10 +107,12 @@ pub(super) fn read(tls: &Tls) -> Result<Material, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(Role::Certificate, &tls.certificate)?;
     let key = key(&tls.key)?;
-    let verifier = match &tls.client_ca {
-        None => WebPkiClientVerifier::no_client_auth(),
-        Some(authorities) => {
-            verifier(authorities, tls.require_client_certificate, provider.clone())?
+    let (verifier, authorities) = match &tls.client_ca {
+        None => (WebPkiClientVerifier::no_client_auth(), Vec::new()),
+        Some(pem) => {
+            let authorities = certificates(Role::ClientCa, pem)?;
+            let required = tls.require_client_certificate;
+            (verifier(pem, authorities.clone(), required, provider.clone())?, authorities)
         }
     };
     let builder = ServerConfig::builder_with_provider(provider)
@@ -126,17 +139,18 @@ pub(super) fn read(tls: &Tls) -> Result<Material, TlsError> {
         }
         error => TlsError::new(Role::Key, &tls.key, error),
     })?;
-    Ok(Material { config, certificates })
+    Ok(Material { config, certificates, authorities })
 }
 
 fn verifier(
-    authorities: &Pem,
+    pem: &Pem,
+    authorities: Vec<CertificateDer<'static>>,
     required: bool,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let wrong = |reason: String| TlsError::new(Role::ClientCa, authorities, reason);
+    let wrong = |reason: String| TlsError::new(Role::ClientCa, pem, reason);
     let mut roots = RootCertStore::empty();
-    for (index, certificate) in certificates(Role::ClientCa, authorities)?.into_iter().enumerate() {
+    for (index, certificate) in authorities.into_iter().enumerate() {
         let added = roots.add(certificate);
         added.map_err(|_| wrong(format!("certificate {} cannot be read", index + 1)))?;
     }

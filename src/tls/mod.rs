@@ -54,6 +54,17 @@ impl Acceptor {
         self.current.read().weaknesses(&self.tls, now)
     }
 
+    /// Whether clients are asked for a certificate.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.tls.client_ca.is_some()
+    }
+
+    /// The certificates of this end and the authorities that clients' certificates come from: where they are, and
+    /// when the first of them ends.
+    pub(crate) fn ends(&self) -> [Option<(String, Time)>; 2] {
+        self.current.read().ends(&self.tls)
+    }
+
     /// The handshake of TLS. It lasts as long as the client likes.
     ///
     /// # Errors

@@ -38,6 +38,16 @@ pub(super) fn weaknesses(chain: &[CertificateDer<'_>], now: Time) -> Vec<String>
     .collect()
 }
 
+/// When the first of these certificates ends.
+pub(super) fn end(chain: &[CertificateDer<'_>]) -> Option<Time> {
+    let read = chain.iter().filter_map(|der| Certificate::from_der(der).ok());
+    read.map(|certificate| Time::from_millis(ends_ms(&certificate))).min()
+}
+
+fn ends_ms(certificate: &Certificate) -> u64 {
+    certificate.tbs_certificate().validity().not_after.to_unix_duration().as_millis() as u64
+}
+
 fn validity(certificate: &Certificate, now: Time) -> Option<String> {
     let validity = certificate.tbs_certificate().validity();
     let millis = |time: x509_cert::time::Time| time.to_unix_duration().as_millis() as u64;

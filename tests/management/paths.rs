@@ -127,3 +127,59 @@ fn what_there_is_nothing_to_do_for_is_done() {
         user.post(path, "").refused(401, "not_authorised", "Not administrator user");
     }
 }
+
+#[test]
+fn logins_are_counted() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let node = guest.see("overview")["node"].as_str().unwrap().to_owned();
+    let path = format!("auth/attempts/{node}");
+    assert_eq!(guest.delete(&path).status, 204);
+    User { login: Some(("guest", "wrong")), ..guest }.get("whoami");
+    drop(Client::connect(arena.amqp()));
+    let of = |protocol: &str, attempts: u64, failed: u64| {
+        json!({
+            "protocol": protocol,
+            "auth_attempts": attempts,
+            "auth_attempts_failed": failed,
+            "auth_attempts_succeeded": attempts - failed,
+        })
+    };
+    // The request that asks is one as well.
+    assert_eq!(guest.see(&path), json!([of("amqp091", 1, 0), of("http", 2, 1)]));
+    assert_eq!(guest.see(&format!("{path}/source")), json!([]));
+    assert_eq!(guest.get("auth/attempts/other").status, 404);
+}
+
+#[test]
+fn a_virtual_host_may_be_protected_from_deletion() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    guest.put("vhosts/shop", "");
+    let path = "vhosts/shop/deletion/protection";
+    assert_eq!(guest.post(path, "").status, 204);
+    assert_eq!(guest.see("vhosts/shop")["metadata"]["protected_from_deletion"], true);
+    let reason = "Refusing to delete virtual host 'shop' because it is protected from deletion";
+    guest.delete("vhosts/shop").refused(412, "precondition_failed", reason);
+    assert_eq!(guest.delete(path).status, 204);
+    assert_eq!(guest.see("vhosts/shop")["protected_from_deletion"], false);
+    assert_eq!(guest.delete("vhosts/shop").status, 204);
+    assert_eq!(guest.post(path, "").status, 404);
+    let monitoring = arena.make("monitoring", "monitoring");
+    monitoring.post("vhosts/%2F/deletion/protection", "").refused(
+        401,
+        "not_authorised",
+        "Not administrator user",
+    );
+}
+
+#[test]
+fn what_is_asked_of_certificates_must_make_sense() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let check = |within: &str| guest.get(&format!("health/checks/certificate-expiration/{within}"));
+    assert_eq!(check("1/months").status, 200);
+    check("x/days").refused(400, "bad_request", "Invalid expiration value.");
+    let reason = "Time unit not recognised. Supported units: days, weeks, months, years.";
+    check("1/hours").refused(400, "bad_request", reason);
+}

@@ -77,6 +77,8 @@ struct VhostSettings {
     description: String,
     tags: Vec<String>,
     default_queue_type: Option<String>,
+    #[serde(default)]
+    protected_from_deletion: bool,
     limits: BTreeMap<String, i64>,
 }
 
@@ -179,6 +181,7 @@ impl VhostSettings {
             description: record.description.clone(),
             tags: record.tags.clone(),
             default_queue_type: record.default_queue_type.clone(),
+            protected_from_deletion: record.protected_from_deletion,
             limits: record.limits.clone(),
         }
     }
@@ -257,6 +260,7 @@ impl Change {
                 vhost.description = settings.description;
                 vhost.tags = settings.tags;
                 vhost.default_queue_type = settings.default_queue_type;
+                vhost.protected_from_deletion = settings.protected_from_deletion;
                 vhost.limits = settings.limits;
             }
             Change::Permission { user, record, .. } => set(&mut vhost.permissions, user, record),
