@@ -113,7 +113,7 @@ pub const OUTBOX_RETURNS_OCTETS: usize = 8 * OUTBOX_OCTETS;
 /// why: far above what deliveries can reach, so that a client which reads loses none.
 pub const OUTBOX_REPLIES_OCTETS: usize = 64 * OUTBOX_OCTETS;
 
-/// Of how many unknown arguments a virtual host warns; clients make them up, so it must end.
+/// Of how many unknown arguments of queues a virtual host warns a minute; clients make them up, so it must end.
 pub const NOTICED_ARGUMENTS: usize = 100;
 
 /// Longest time an x-argument may state, in milliseconds: ten years.

@@ -3,7 +3,7 @@
 /// Something that is no fault, but that an operator should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A queue was declared with an argument that nobody obeys. Told once for each argument.
+    /// A queue was declared with an argument that nobody obeys. Told for each queue.
     UnknownArgument {
         /// The queue.
         queue: String,

@@ -2,8 +2,9 @@
 
 use leveret::broker::vhost::Notice;
 use leveret_codec::Value;
+use leveret_codec::method::queue;
 
-use crate::support::world::{World, text};
+use crate::support::world::{World, s, text};
 
 fn unknown(queue: &str, argument: &str, meant: Option<&'static str>) -> Notice {
     Notice::UnknownArgument { queue: queue.into(), argument: argument.into(), meant }
@@ -27,16 +28,26 @@ fn an_unknown_argument_is_taken_and_told_with_the_one_that_was_meant() {
 }
 
 #[test]
-fn an_argument_is_told_once_however_many_queues_have_it() {
+fn an_argument_is_told_for_each_queue_that_has_it() {
     let world = World::new();
     let client = world.client();
     let ch = client.channel(1);
-    for name in ["a", "b", "a"] {
-        ch.declare_with(name, &[("x-max-retries", Value::I32(3))]);
-    }
-    assert_eq!(world.notices(), [unknown("a", "x-max-retries", Some("x-delivery-limit"))]);
-    ch.declare_with("c", &[("x-max-retries", Value::I32(3))]);
+    let declare = |name: &str| ch.declare_with(name, &[("x-max-retries", Value::I32(3))]);
+    let delete = |name| {
+        let delete = queue::Delete { queue: s(name), ..queue::Delete::default() };
+        assert!(ch.call(delete).starts_with("queue.delete-ok"));
+    };
+    let told = |name: &str| unknown(name, "x-max-retries", Some("x-delivery-limit"));
+    ["a", "b", "a"].into_iter().for_each(&declare);
+    assert_eq!(world.notices(), [told("a"), told("b")]);
+    // One that comes and goes is told once a minute.
+    delete("a");
+    declare("a");
     assert_eq!(world.notices(), []);
+    world.pass_ms(60_000);
+    delete("a");
+    declare("a");
+    assert_eq!(world.notices(), [told("a")]);
 }
 
 #[test]
@@ -59,4 +70,7 @@ fn nobody_can_fill_the_log_with_arguments() {
         ch.declare_with(&format!("q{number}"), &[(&format!("argument-{number}"), Value::Void)]);
     }
     assert_eq!(world.notices().len(), 100);
+    world.pass_ms(60_000);
+    ch.declare_with("later", &[("argument", Value::Void)]);
+    assert_eq!(world.notices().len(), 1, "the next minute");
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use leveret_codec::ShortString;
+use leveret_codec::{ShortStr, ShortString};
 
 use super::publish_run::PublishRun;
 use crate::broker::exchange::Routes;
 use crate::broker::ids::{ChannelId, QueueId};
 use crate::broker::limits;
 use crate::broker::notice::Notice;
+use crate::broker::time::Time;
+
+const MINUTE_MS: u64 = 60_000;
 
 /// What a batch gathers.
 #[derive(Default)]
@@ -23,8 +26,10 @@ pub(super) struct Batch {
     pub(super) routes: Routes,
     /// What an operator should hear of.
     notices: Vec<Notice>,
-    /// Arguments that a notice was made of.
-    noticed_arguments: BTreeSet<ShortString>,
+    /// Queues and their arguments that a notice was made of, within one minute.
+    noticed_arguments: BTreeSet<(ShortString, ShortString)>,
+    /// Which minute that was.
+    minute: u64,
 }
 
 impl Batch {
@@ -33,14 +38,20 @@ impl Batch {
         self.notices.push(notice);
     }
 
-    /// Whether a notice of this argument of a queue is due: the first one, unless there were many of others.
-    pub(super) fn is_new_argument(&mut self, argument: &ShortString) -> bool {
-        let known = self.noticed_arguments.contains(argument.as_bytes());
-        let is_new = !known && self.noticed_arguments.len() < limits::NOTICED_ARGUMENTS;
-        if is_new {
-            self.noticed_arguments.insert(argument.clone());
+    /// Whether a notice of this argument of a queue is due: the first one of a minute, unless there were many
+    /// others in it.
+    pub(super) fn is_argument_due(
+        &mut self,
+        now: Time,
+        queue: &ShortString,
+        argument: ShortStr<'_>,
+    ) -> bool {
+        let minute = now.as_millis() / MINUTE_MS;
+        if std::mem::replace(&mut self.minute, minute) != minute {
+            self.noticed_arguments.clear();
         }
-        is_new
+        self.noticed_arguments.len() < limits::NOTICED_ARGUMENTS
+            && self.noticed_arguments.insert((queue.clone(), argument.into()))
     }
 
     /// Takes back where a message went, for the next one.

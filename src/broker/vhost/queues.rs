@@ -135,7 +135,7 @@ impl Vhost {
     /// rabbitmq: takes arguments that it does not know, silently.
     fn notice_arguments(&mut self, queue: &Queue) {
         for (argument, meant) in unknown_arguments(&queue.declared.raw) {
-            if !self.batch.is_new_argument(&argument.into()) {
+            if !self.batch.is_argument_due(self.now, &queue.name, argument) {
                 continue;
             }
             self.batch.notice(Notice::UnknownArgument {
