@@ -191,12 +191,13 @@ impl Queue {
         self.durable.is_some() && (self.is_quorum() || message.is_persistent())
     }
 
-    /// Puts a message that was delivered back.
+    /// Puts a message that was delivered back; says `by_client` whether its client wants that, or has left it
+    /// behind.
     ///
-    /// rabbitmq: to its original place; in a quorum queue without a delivery limit behind all
-    /// others.
-    pub fn put_back(&mut self, entry: Entry) {
-        if self.is_quorum() && self.arguments.delivery_limit.is_none() {
+    /// rabbitmq: to its original place; in a quorum queue without a delivery limit what clients return goes behind
+    /// all others.
+    pub fn put_back(&mut self, entry: Entry, by_client: bool) {
+        if by_client && self.is_quorum() && self.arguments.delivery_limit.is_none() {
             self.ready.put_behind(self.next_position, entry);
         } else {
             self.ready.put_back(entry);

@@ -16,8 +16,10 @@ pub enum Outcome {
     Done,
     /// The client refused it for good.
     Rejected,
-    /// It goes back to its place in the queue.
+    /// The client wants it to go back to the queue.
     Returned,
+    /// The client has left it behind: its channel has ended.
+    LeftBehind,
 }
 
 /// A publish that is held back.

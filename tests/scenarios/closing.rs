@@ -4,7 +4,7 @@ use leveret::broker::connection::ConnectionSettings;
 use leveret_codec::Value;
 use leveret_codec::method::{basic, channel, connection, queue};
 
-use crate::support::world::{World, s};
+use crate::support::world::{World, s, text};
 
 #[test]
 fn a_close_is_answered_and_the_socket_kept_for_30_seconds() {
@@ -254,4 +254,47 @@ fn no_consumer_of_a_closing_channel_takes_the_place_of_another() {
     assert_eq!(ch.close(), "channel.close-ok");
     assert_eq!(other.get("q"), "basic.get-ok 1 a (again) left=1");
     assert_eq!(other.get("q"), "basic.get-ok 2 b left=0");
+}
+
+/// The ways in which a consumer goes with its channel or its connection.
+#[derive(Clone, Copy, Debug)]
+enum Going {
+    ChannelClose,
+    ConnectionClose,
+    ChannelFault,
+    ConnectionFault,
+    Vanish,
+}
+
+#[test]
+fn who_takes_over_from_a_single_active_consumer_gets_first_what_that_one_had() {
+    use Going::*;
+    let kinds: [&[(&str, Value<'_>)]; 3] =
+        [&[], &[("x-queue-type", text("quorum"))], &[("x-max-priority", Value::I32(3))]];
+    for kind in kinds {
+        for how in [ChannelClose, ConnectionClose, ChannelFault, ConnectionFault, Vanish] {
+            let world = World::new();
+            let (leaving, staying) = (world.client(), world.client());
+            let (active, next) = (leaving.channel(1), staying.channel(1));
+            let single = [("x-single-active-consumer", Value::Bool(true))];
+            next.declare_durable("q", &[kind, &single].concat());
+            active.qos(2, false);
+            active.consume("q", "active");
+            next.consume("q", "next");
+            for body in ["a", "b", "c", "d"] {
+                next.publish("q", body);
+            }
+            assert_eq!(active.bodies(), ["a", "b"]);
+            match how {
+                ChannelClose => _ = active.close(),
+                ConnectionClose => _ = leaving.call(connection::Close::default()),
+                ChannelFault => active.ack(77),
+                ConnectionFault => {
+                    active.send(basic::Qos { prefetch_size: 1, ..Default::default() })
+                }
+                Vanish => leaving.vanish(),
+            }
+            assert_eq!(next.bodies(), ["a", "b", "c", "d"], "{kind:?} {how:?}");
+        }
+    }
 }

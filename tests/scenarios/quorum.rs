@@ -415,3 +415,26 @@ fn the_next_active_consumer_gets_new_messages_while_the_last_has_some() {
     ch.ack(2);
     assert_eq!(world.counts("q"), "0/0");
 }
+
+#[test]
+fn what_a_channel_leaves_behind_goes_to_the_front_and_what_a_client_returns_behind_all() {
+    for by_get in [false, true] {
+        let world = World::new();
+        let (leaving, staying) = (world.client(), world.client());
+        let (ch, other) = (leaving.channel(1), staying.channel(1));
+        declare(other, &[]);
+        for body in ["a", "b", "c", "d", "e"] {
+            other.publish("q", body);
+        }
+        if by_get {
+            (0..3).for_each(|_| _ = ch.get("q"));
+        } else {
+            ch.qos(3, false);
+            ch.consume("q", "c");
+            ch.call(basic::Cancel { consumer_tag: s("c"), nowait: false });
+        }
+        ch.send(basic::Nack { delivery_tag: 1, multiple: false, requeue: true });
+        ch.close();
+        assert_eq!(other.drain_bodies("q"), ["b", "c", "d", "e", "a"], "{by_get}");
+    }
+}

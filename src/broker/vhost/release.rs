@@ -3,7 +3,8 @@
 //!
 //! why: all subscriptions go before any delivery is requeued, so that none of them is sent to the client that
 //! is leaving; and all deliveries are requeued before any is sent again, so that what one channel had does not
-//! overtake what another had before it.
+//! overtake what another had before it. The same goes for the consumer that takes over from a single active one:
+//! its queue is held until it has got back what that one had.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,7 +18,7 @@ use crate::broker::channel::{Channel, ChannelState};
 use crate::broker::client::ClientState;
 use crate::broker::command::Outgoing;
 use crate::broker::error::AtFault;
-use crate::broker::ids::{ChannelId, ConnectionId, QueueId};
+use crate::broker::ids::{ChannelId, ConnectionId, ConsumerId, QueueId};
 use crate::broker::transaction::Outcome;
 
 /// Channels that end, and what is to be done then.
@@ -116,12 +117,22 @@ impl Vhost {
             let first = self.sessions.channel(id).and_then(|it| it.consumers.values().next());
             match first.copied() {
                 Some(_) if self.work.is_exhausted() => return false,
-                Some(consumer) => self.unsubscribe(consumer),
+                Some(consumer) => {
+                    let single = self.single_active_queue_of(consumer);
+                    self.hold(&mut release.returned_to, single);
+                    self.unsubscribe(consumer);
+                }
                 None => release.unsubscribed += 1,
             }
             self.work.take(1);
         }
         true
+    }
+
+    /// The queue of a consumer, if it serves a single active one.
+    fn single_active_queue_of(&self, consumer: ConsumerId) -> Option<QueueId> {
+        let id = self.sessions.consumer(consumer)?.queue;
+        self.queues.get(id)?.consumers.single_active().map(|_| id)
     }
 
     fn delete_owned(&mut self, release: &mut Release) -> bool {
@@ -151,7 +162,7 @@ impl Vhost {
                 }
                 let Some((_, delivery)) = channel.unacked.pop_front() else { break };
                 channel.unacked_of_consumers -= usize::from(delivery.consumer.is_some());
-                let returned_to = self.settle_in_queue(delivery, Outcome::Returned);
+                let returned_to = self.settle_in_queue(delivery, Outcome::LeftBehind);
                 self.hold(&mut release.returned_to, returned_to);
                 self.work.take(1);
             }

@@ -263,7 +263,7 @@ impl Vhost {
                 self.dead_letter_entry(id, entry, Reason::Rejected);
                 None
             }
-            Outcome::Returned => {
+            Outcome::Returned | Outcome::LeftBehind => {
                 entry.returns += 1;
                 entry.redelivered = true;
                 let limit = queue.arguments.delivery_limit;
@@ -273,7 +273,7 @@ impl Vhost {
                 }
                 let counted = queue.durable.filter(|_| entry.recorded && queue.counts_returns());
                 let (position, returns) = (entry.position, entry.returns);
-                queue.put_back(entry);
+                queue.put_back(entry, outcome == Outcome::Returned);
                 if let Some(queue) = counted {
                     self.journal.record_returned(queue, position, returns);
                 }

@@ -140,8 +140,8 @@ impl Model {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Refused => self.dead_letter(unacked.queue, &unacked.copy, "rejected"),
-                Outcome::Requeued => {
-                    match queue.put_back(unacked.copy) {
+                Outcome::Requeued | Outcome::LeftBehind => {
+                    match queue.put_back(unacked.copy, outcome == Outcome::Requeued) {
                         Ok(copy) => self.entered.entry(unacked.queue).or_default().push(copy),
                         Err(copy) => self.dead_letter(unacked.queue, &copy, "delivery_limit"),
                     }
@@ -154,23 +154,12 @@ impl Model {
 
     pub(super) fn close_channel(&mut self, at: At) {
         self.cancel_all(at);
-        self.serve_successors();
         // One that is not transactional has nothing to roll back.
         _ = self.rollback(at);
         let unacked = self.take_unacked(at);
-        self.settle(at, unacked, Outcome::Requeued);
+        self.settle(at, unacked, Outcome::LeftBehind);
         let channel = self.channels.remove(&at);
         self.leaving.extend(channel.map(|channel| (at, channel)));
-    }
-
-    /// The consumer that takes over from one that goes with its channel may be served before what that
-    /// one had comes back.
-    ///
-    /// rabbitmq: it is served after that, so that it gets messages in their order.
-    fn serve_successors(&mut self) {
-        let single = self.queues.values().filter(|queue| queue.kind.single_active);
-        let names: Vec<_> = single.map(|queue| queue.kind.name).collect();
-        self.serve(&names);
     }
 
     fn cancel_all(&mut self, at: At) {
@@ -191,12 +180,11 @@ impl Model {
         for name in owned {
             self.delete_queue(name);
         }
-        self.serve_successors();
         let mut requeued = BTreeSet::new();
         for at in channels {
             _ = self.rollback(at);
             let unacked = self.take_unacked(at);
-            requeued.extend(self.settle_each(at, unacked, Outcome::Requeued));
+            requeued.extend(self.settle_each(at, unacked, Outcome::LeftBehind));
             self.channels.remove(&at);
         }
         self.keep_limits(&requeued);

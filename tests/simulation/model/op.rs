@@ -107,6 +107,8 @@ pub(crate) enum Outcome {
     Done,
     Refused,
     Requeued,
+    /// Its channel has ended.
+    LeftBehind,
 }
 
 /// What a client is answered.

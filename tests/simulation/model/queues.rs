@@ -56,8 +56,8 @@ impl Queue {
 
     /// Puts a message that was delivered back, unless it came back too often. Gives it back either way.
     ///
-    /// rabbitmq: what comes back to a quorum queue without a delivery limit goes behind all others.
-    pub(super) fn put_back(&mut self, mut copy: Copy) -> Result<Copy, Copy> {
+    /// rabbitmq: what a client returns to a quorum queue without a delivery limit goes behind all others.
+    pub(super) fn put_back(&mut self, mut copy: Copy, by_client: bool) -> Result<Copy, Copy> {
         let Kind { quorum, delivery_limit, .. } = self.rules;
         copy.returns += 1;
         if delivery_limit.is_some_and(|limit| copy.returns > limit) {
@@ -66,7 +66,7 @@ impl Queue {
         if quorum || delivery_limit.is_some() {
             copy.returns_kept = copy.returns;
         }
-        let goes_behind = quorum && delivery_limit.is_none();
+        let goes_behind = by_client && quorum && delivery_limit.is_none();
         self.returned += 1;
         copy.turn = (if goes_behind { self.next_sequence } else { copy.sequence }, self.returned);
         self.ready.push(copy.clone());
