@@ -5,7 +5,8 @@
 //! are RabbitMQ 3.10's to the octet: a first death has its fields in the order they were thought of,
 //! a later one has them sorted; whenever a header is added, the whole table is sorted.
 
-use leveret_codec::table::{ArrayBuilder, TableBuilder};
+use hashbrown::HashMap;
+use leveret_codec::table::{ArrayBuilder, Entry, TableBuilder};
 use leveret_codec::{Properties, PropertyFields, ShortString, Table, TableBuf, Value};
 use smallvec::SmallVec;
 
@@ -62,23 +63,30 @@ pub fn dead_letter(message: &Message, death: &Death) -> Message {
     let story = match died {
         None => {
             first_event(&mut event, message, death, &fields);
-            array_of(&event.finish(), std::iter::empty())
+            array_of(&event.finish())
         }
         Some(Value::Array(events)) => {
-            let same = |event: &Value<'_>| is_same(event, death);
-            let event = match events.iter().find(same) {
-                Some(Value::Table(event)) => counted_once_more(event),
-                _ => {
+            let mut alike = Alike::all(events.iter());
+            // rabbitmq: one event alone is left as it is.
+            let is_one = matches!(&alike[..], [Alike { count: 1, .. }]);
+            let same = alike.iter().position(|it| is_same(&it.first, death));
+            let event = match same.map(|index| alike.remove(index)) {
+                Some(same) => same.counted_once_more(),
+                None => {
                     first_event(&mut event, message, death, &fields);
                     sorted_entries(event.finish().as_table())
                 }
             };
-            array_of(&event, events.iter().filter(|event| !same(event)))
+            let mut story = array_of(&event);
+            for event in alike {
+                event.write(is_one, &mut story);
+            }
+            story
         }
         // rabbitmq: what a client sent in its place is replaced.
         Some(_) => {
             first_event(&mut event, message, death, &fields);
-            array_of(&event.finish(), std::iter::empty())
+            array_of(&event.finish())
         }
     };
 
@@ -166,23 +174,71 @@ fn routing_keys(message: &Message, fields: &PropertyFields<'_>) -> ArrayBuilder 
     keys
 }
 
-fn counted_once_more(event: Table<'_>) -> TableBuf {
-    let mut counted = TableBuilder::default();
-    for entry in event.iter() {
-        match (entry.name.as_bytes(), entry.value.as_i64()) {
-            (b"count", Some(count)) => counted.push(b"count", &Value::I64(count.saturating_add(1))),
-            _ => counted.push_raw(entry.raw()),
-        };
-    }
-    sorted_entries(counted.finish().as_table())
+/// Events of the same queue and for the same reason: one, unless a client wrote the header.
+struct Alike<'a> {
+    first: Value<'a>,
+    count: i64,
 }
 
-fn array_of<'a>(first: &TableBuf, rest: impl Iterator<Item = Value<'a>>) -> ArrayBuilder {
-    let mut array = ArrayBuilder::default();
-    array.push(&Value::Table(first.as_table()));
-    for value in rest {
-        array.push(&value);
+impl<'a> Alike<'a> {
+    /// In the order of the first of each.
+    ///
+    /// rabbitmq: gathers those of releases that did not count.
+    fn all(events: impl Iterator<Item = Value<'a>>) -> Vec<Self> {
+        let mut places = HashMap::new();
+        let mut all: Vec<Self> = Vec::new();
+        for first in events {
+            let text = |name| first.as_table()?.find(name)?.as_bytes();
+            if let (Some(queue), Some(reason)) = (text(b"queue"), text(b"reason")) {
+                let place = *places.entry((queue, reason)).or_insert(all.len());
+                if let Some(alike) = all.get_mut(place) {
+                    alike.count += 1;
+                    continue;
+                }
+            }
+            all.push(Alike { first, count: 1 });
+        }
+        all
     }
+
+    /// rabbitmq: what is not counted counts as often as it is there; a single one, and a count that is no number,
+    /// with which the message would be lost, as none.
+    fn counted_once_more(&self) -> TableBuf {
+        let mut counted = TableBuilder::default();
+        let count = match self.first.as_table().and_then(|event| event.find(b"count")) {
+            None if self.count > 1 => self.count,
+            count => count.and_then(|count| count.as_i64()).unwrap_or(0),
+        };
+        counted.push(b"count", &Value::I64(count.saturating_add(1)));
+        for entry in self.entries().filter(|entry| entry.name.as_bytes() != b"count") {
+            counted.push_raw(entry.raw());
+        }
+        sorted_entries(counted.finish().as_table())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.first.as_table().into_iter().flat_map(|event| event.iter())
+    }
+
+    /// Appends the first of them, counted, unless it stands alone.
+    fn write(&self, is_one: bool, story: &mut ArrayBuilder) {
+        let has_count = self.entries().any(|entry| entry.name.as_bytes() == b"count");
+        if is_one || has_count || self.first.as_table().is_none() {
+            story.push(&self.first);
+            return;
+        }
+        let mut counted = TableBuilder::default();
+        counted.push(b"count", &Value::I64(self.count));
+        for entry in self.entries() {
+            counted.push_raw(entry.raw());
+        }
+        story.push(&Value::Table(counted.finish().as_table()));
+    }
+}
+
+fn array_of(event: &TableBuf) -> ArrayBuilder {
+    let mut array = ArrayBuilder::default();
+    array.push(&Value::Table(event.as_table()));
     array
 }
 
@@ -259,6 +315,60 @@ mod tests {
         assert_eq!(events(&dead), [(b"b".to_vec(), 1), (b"a".to_vec(), 1)]);
         dead = dead_letter(&dead, &death(Reason::Rejected, "a"));
         assert_eq!(events(&dead), [(b"a".to_vec(), 2), (b"b".to_vec(), 1)]);
+    }
+
+    #[test]
+    fn events_that_a_client_wrote_are_gathered_and_counted() {
+        let event = |queue: &str, reason: &str, count: Option<Value<'_>>| {
+            let mut event = TableBuilder::default();
+            event.push(b"queue", &Value::LongStr(queue.as_bytes()));
+            event.push(b"reason", &Value::LongStr(reason.as_bytes()));
+            count.iter().for_each(|count| _ = event.push(b"count", count));
+            event.finish()
+        };
+        let [own, old, older] = [("q", "rejected"), ("old", "expired"), ("older", "expired")];
+        let [two, three] = [2, 3].map(|count| Some(Value::I64(count)));
+        let text = Some(Value::LongStr(b"5"));
+        type Event<'a> = ((&'a str, &'a str), Option<Value<'a>>);
+        let cases: [(&[Event<'_>], &[(&str, Option<i64>)]); 9] = [
+            (&[(old, None)], &[("q", Some(1)), ("old", None)]),
+            (&[(own, None)], &[("q", Some(1))]),
+            (&[(own, text)], &[("q", Some(1))]),
+            (&[(own, two), (own, three)], &[("q", Some(3))]),
+            (&[(own, None), (own, None)], &[("q", Some(3))]),
+            (&[(old, two), (old, None)], &[("q", Some(1)), ("old", Some(2))]),
+            (&[(old, None), (old, two)], &[("q", Some(1)), ("old", Some(2))]),
+            (
+                &[(old, None), (older, None)],
+                &[("q", Some(1)), ("old", Some(1)), ("older", Some(1))],
+            ),
+            (&[(old, None); 4], &[("q", Some(1)), ("old", Some(4))]),
+        ];
+        for (before, after) in cases {
+            let mut events = ArrayBuilder::default();
+            for ((queue, reason), count) in before {
+                events.push(&Value::Table(event(queue, reason, *count).as_table()));
+            }
+            let mut headers = TableBuilder::default();
+            headers.push(X_DEATH, &Value::Array(events.as_array()));
+            let headers = headers.finish();
+            let fields = PropertyFields { headers: Some(headers.as_table()), ..Default::default() };
+            let dead = dead_letter(&message(&fields), &death(Reason::Rejected, "q"));
+            let Some(Value::Array(events)) = dead.properties().headers().and_then(deaths) else {
+                panic!("no x-death");
+            };
+            let told: Vec<_> = events
+                .iter()
+                .filter_map(|event| {
+                    let table = event.as_table()?;
+                    let queue = table.find(b"queue")?.as_bytes()?;
+                    let count = table.find(b"count").and_then(|count| count.as_i64());
+                    Some((str::from_utf8(queue).ok()?.to_owned(), count))
+                })
+                .collect();
+            let after: Vec<_> = after.iter().map(|(queue, n)| ((*queue).to_owned(), *n)).collect();
+            assert_eq!(told, after, "{before:?}");
+        }
     }
 
     #[test]

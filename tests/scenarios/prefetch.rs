@@ -131,6 +131,22 @@ fn without_acknowledgements_no_window_counts() {
 }
 
 #[test]
+fn one_that_acknowledges_nothing_waits_behind_a_full_shared_window() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    nine(ch);
+    ch.declare("other");
+    ch.publish("other", "a");
+    ch.qos(1, true);
+    ch.consume("other", "takes");
+    ch.consume_no_ack("q", "waits");
+    assert_eq!(ch.bodies(), ["a"]);
+    ch.ack(1);
+    assert_eq!(ch.bodies().len(), 9, "it takes none of the window");
+}
+
+#[test]
 fn to_get_takes_no_window() {
     let world = World::new();
     let client = world.client();

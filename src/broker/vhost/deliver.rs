@@ -115,7 +115,8 @@ impl Vhost {
         if !is_active || !consumer.has_credit() || channel.state != ChannelState::Open {
             return Some(Obstacle::Own);
         }
-        if !consumer.no_ack && !channel.has_credit() {
+        // rabbitmq: for one that acknowledges nothing, too, which takes none of it.
+        if !channel.has_credit() {
             return Some(Obstacle::Window);
         }
         let has_room = self.sessions.client(consumer.connection).is_some_and(Client::has_room);

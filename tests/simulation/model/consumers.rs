@@ -170,7 +170,7 @@ impl Model {
             let shared = channel.shared_has_room(0);
             for consumer in channel.consumers.values_mut() {
                 let was_held_up = consumer.held_up;
-                consumer.held_up = !reads || !consumer.no_ack && !shared;
+                consumer.held_up = !reads || !shared;
                 let is_full = consumer.held_up || !consumer.no_ack && !consumer.own_has_room();
                 if was_held_up || is_full {
                     consumer.full = served;
@@ -209,5 +209,5 @@ impl Channel {
 
 /// Whether the windows of a consumer have room, even if its channel gets `others` before.
 fn has_credit(channel: &Channel, consumer: &Consumer, others: usize) -> bool {
-    consumer.no_ack || consumer.own_has_room() && channel.shared_has_room(others)
+    (consumer.no_ack || consumer.own_has_room()) && channel.shared_has_room(others)
 }
