@@ -13,6 +13,7 @@ use super::error::{During, StoreError};
 use super::files::{Files, Purpose};
 use super::format::{put_record, record_bound};
 use super::framing::{FrameReader, HEADER_LENGTH, Header, Keys, frame_length, put_frame};
+use super::inventory::Inventory;
 use super::segment::parse_name;
 
 /// The first bytes of a log file.
@@ -161,7 +162,16 @@ impl Log {
         file.last = self.last;
         file.length = full.length();
         self.files.push_back(LogFile { number, before: self.last, last: self.last, length: 0 });
+        self.note_inventory(files);
         Ok(())
+    }
+
+    /// Notes which file is the newest, and how far the log has come.
+    ///
+    /// why: an error is no failure of a write. Without the note a loss would not be noticed, and that is all.
+    fn note_inventory(&self, files: &Files) {
+        let inventory = Inventory { log_file: self.current_number(), last: self.last };
+        let _ = inventory.write(&*files.disk);
     }
 
     /// The oldest file if it no longer grows.
@@ -176,8 +186,11 @@ impl Log {
         Some(path(file.number))
     }
 
-    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        self.current.sync().during("sync", &path(self.current_number()))
+    /// Ends its use.
+    pub(super) fn close(&mut self, files: &Files) -> Result<(), StoreError> {
+        self.current.sync().during("sync", &path(self.current_number()))?;
+        self.note_inventory(files);
+        Ok(())
     }
 }
 

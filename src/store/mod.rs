@@ -11,6 +11,7 @@
 //! <data directory>/
 //! ├── leveret, lock              which format this is; held while a process has it open
 //! ├── catalog, catalog.copy      definitions; which durable segments there are and how long
+//! ├── inventory                  which log file is the newest, and how far the log went at least
 //! ├── log/<number>.log           every record, in order; the last file grows
 //! ├── queues/<queue id>/
 //! │   ├── <number>.segment       messages that outlived their log file, or were paged out
@@ -31,6 +32,7 @@
 //!   log       lvrt-log       2      first Lsn  0
 //!   segment   lvrt-seg       2      queue id   number of the segment
 //!   page      lvrt-pag       2      queue      number of the segment
+//!   inventory lvrt-inv       2      log file   last record
 //!
 //!   frame    0         4          8          16
 //!            ┌─────────┬──────────┬──────────┬─────────────────┐   length: of key and payload
@@ -98,6 +100,7 @@ mod error;
 mod files;
 mod format;
 mod framing;
+mod inventory;
 mod log;
 mod paging;
 mod recovery;
@@ -116,6 +119,7 @@ pub use disk::Change;
 pub use disk::{Disk, DiskFile, DiskRead, Fault, FaultyDisk, FileDisk};
 pub use disk::{MemoryDisk, OpenError, Operation};
 pub use error::StoreError;
+pub use inventory::INVENTORY;
 pub use report::{Damage, Progress, Report};
 pub use subdirectory::{Subdirectory, read_whole, replace_whole};
 
@@ -333,7 +337,7 @@ impl Store {
     /// Ends the use of the store. Everything written is synced already; an unfinished checkpoint is
     /// given up, which the next start undoes.
     pub fn close(mut self) -> Result<(), StoreError> {
-        self.unless_poisoned(|store| store.log.sync())
+        self.unless_poisoned(|store| store.log.close(&store.files))
     }
 
     fn unless_poisoned<T>(

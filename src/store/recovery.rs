@@ -19,6 +19,7 @@ use super::catalog::{self, Catalog};
 use super::disk::Disk;
 use super::error::{During, StoreError};
 use super::files::Files;
+use super::inventory::{INVENTORY, Inventory};
 use super::log::{LOG, Log};
 use super::report::{Damage, Progress, Report};
 use super::segment::{self, PAGES, QUEUES};
@@ -109,6 +110,7 @@ pub(super) fn restore(
     meter: &mut Meter<'_>,
 ) -> Result<Restored, StoreError> {
     let mut report = Report::default();
+    let inventory = Inventory::read(&*disk, &mut report)?;
     let found = catalog::read(&disk, &mut report.cuts)?;
     let catalog = match found {
         Some(catalog) => catalog,
@@ -119,7 +121,7 @@ pub(super) fn restore(
     let files = Files { disk, salt, options, run };
     queues::find_directories(&files, &mut state)?;
     let damaged = queues::roll_back(&files, &mut state, meter)?;
-    let known = replay::Known { defined: last, moved };
+    let known = replay::Known { defined: last, moved, inventory };
     let replayed = replay::replay(&files, &mut state, &mut report, meter, known)?;
     let Replayed { log, messages, unsynced } = replayed;
     for (id, found) in damaged {
@@ -144,8 +146,12 @@ fn leftovers(disk: &Arc<dyn Disk>) -> Result<(Vec<String>, u64), StoreError> {
 
 /// Writes the catalog of an empty store, unless it is one that lost its catalog.
 fn first_catalog(disk: &Arc<dyn Disk>, options: Options) -> Result<Catalog, StoreError> {
-    for directory in [LOG, QUEUES] {
-        if !disk.list(directory).during("list", directory)?.is_empty() {
+    for directory in [LOG, QUEUES, INVENTORY] {
+        let is_there = match directory {
+            INVENTORY => disk.length(INVENTORY).during("examine", INVENTORY)?.is_some(),
+            _ => !disk.list(directory).during("list", directory)?.is_empty(),
+        };
+        if is_there {
             let what = "there is data, but neither the catalog nor its copy".to_owned();
             return Err(StoreError::Damaged { path: directory.to_owned(), what });
         }

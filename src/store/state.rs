@@ -387,6 +387,8 @@ impl Queue {
     }
 
     fn note_returns(&mut self, first: Position, last: Position, returns: u32) {
+        // why: a message that gets a position of this record later would have these returns after a replay.
+        self.last_position = self.last_position.max(last);
         let mut positions = self.segments.living(first, last);
         positions.extend(self.live.within(first, last));
         self.returns.extend(positions.into_iter().map(|position| (position, returns)));

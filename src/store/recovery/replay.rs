@@ -10,6 +10,7 @@ use super::super::error::{During, StoreError};
 use super::super::files::Files;
 use super::super::format::{Malformed, RawEnqueued, parse_enqueued, parse_message, parse_record};
 use super::super::framing::{Gap, GapEnd, HEADER_LENGTH, Header, Item, frame_length};
+use super::super::inventory::Inventory;
 use super::super::log::{self, LOG, Log, LogFile, MAGIC};
 use super::super::report::Report;
 use super::super::state::State;
@@ -23,6 +24,8 @@ pub(super) struct Known {
     pub(super) defined: Lsn,
     /// Up to here the log is not needed.
     pub(super) moved: Lsn,
+    /// What must be in the log, if that is known.
+    pub(super) inventory: Option<Inventory>,
 }
 
 /// Replays the log and makes it ready to go on.
@@ -54,18 +57,26 @@ pub(super) fn replay(
         replay.file(number, numbers.get(index + 1).copied())?;
     }
     let last = replay.reached.max(known.defined);
-    let Replay { kept, can_go_on, messages, unsynced, .. } = replay;
+    let Replay { kept, can_go_on, messages, unsynced, report, .. } = replay;
+    let newest = numbers.last().copied();
+    if let Some(inventory) = known.inventory {
+        inventory.compare(newest, last, report);
+    }
+    // why: a number that was given is not given again, be it that the file is lost.
+    let newest = newest.max(known.inventory.map(|known| known.log_file)).unwrap_or(0);
     let log = match kept.back() {
         Some(file) if can_go_on && file.last == last => {
             Log::resume(files, kept, last, known.moved)?
         }
         // why: records behind damage, or with numbers missing before them, are easier to tell
         // from it in a file of their own.
-        _ => {
-            let number = numbers.last().map_or(1, |number| number + 1);
-            Log::begin(files, kept, number, last, known.moved)?
-        }
+        _ => Log::begin(files, kept, newest + 1, last, known.moved)?,
     };
+    // why: one that is right is not written again, so that a start after a stop changes nothing.
+    let log_file = log.current_number();
+    if known.inventory.is_none_or(|known| known.log_file != log_file || known.last > last) {
+        Inventory { log_file, last }.write(&*files.disk)?;
+    }
     Ok(Replayed { log, messages, unsynced })
 }
 

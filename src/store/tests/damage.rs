@@ -76,6 +76,10 @@ fn a_torn_tail_is_cut_and_reported() {
         let (_, recovered, report) = open(&disk);
         assert!(report.cuts.len() <= 1, "{report}");
         for damage in &report.cuts {
+            // Nothing is torn where the cut is between two records.
+            if damage.what.ends_with("to 8 are missing") {
+                continue;
+            }
             assert!(damage.what.contains("torn"), "{report}");
             assert_eq!((damage.path == path, damage.offset + damage.bytes), (true, cut as u64));
         }
@@ -138,6 +142,92 @@ fn a_missing_log_file_is_reported() {
         (1..=20).filter(|p| !(5..=8).contains(p)).collect::<Vec<_>>()
     );
     goes_on(&disk);
+}
+
+/// A store with several log files, that was closed or not, and its last record.
+fn with_log_files(disk: &MemoryDisk, is_closed: bool) -> Lsn {
+    let (mut store, ..) = open(disk);
+    store.write(&[Record::QueueDeclared(declared_queue(QUEUE.0))]).unwrap();
+    for position in 1..=20 {
+        store.write(&[enqueued(&[(QUEUE, position)], 100)]).unwrap();
+    }
+    let last = store.last_lsn();
+    match is_closed {
+        true => store.close().unwrap(),
+        false => drop(store),
+    }
+    last
+}
+
+#[test]
+fn the_last_log_file_or_all_of_them_missing_is_reported() {
+    for is_closed in [true, false] {
+        let whole = MemoryDisk::default();
+        let last = with_log_files(&whole, is_closed);
+        let names = whole.list(log::LOG).unwrap();
+        let newest = format!("{}/{}", log::LOG, names.last().unwrap());
+        for removed in [1, names.len()] {
+            let disk = whole.kill();
+            for name in names.iter().rev().take(removed) {
+                disk.remove(&format!("{}/{name}", log::LOG)).unwrap();
+            }
+            let (_, _, report) = open(&disk);
+            assert_eq!(report.cuts[0].path, newest, "{report}");
+            assert!(report.cuts[0].what.starts_with("missing"), "{report}");
+            let told = report
+                .cuts
+                .iter()
+                .any(|cut| cut.what.contains(&format!("to {} are missing", last.0)));
+            assert_eq!(told, is_closed, "{report}");
+            // Told once; and what is written then is not taken for what is lost.
+            let (mut store, _, report) = open(&disk);
+            assert!(report.cuts.is_empty(), "{report}");
+            store.write(&[Record::QueueDeclared(declared_queue(3))]).unwrap();
+            drop(store);
+            let (_, recovered, report) = open(&disk);
+            assert!(report.cuts.is_empty(), "{report}");
+            assert!(recovered.queues.iter().any(|queue| queue.definition.id.0 == 3));
+        }
+    }
+}
+
+#[test]
+fn records_missing_at_the_end_of_a_log_that_was_closed_are_reported() {
+    let whole = MemoryDisk::default();
+    with_messages_in_the_log(&whole);
+    let length = whole.length(&log::path(1)).unwrap().unwrap() as usize;
+    let frame = framing::frame_length(0) as usize;
+    let mut told = 0;
+    for cut in frame..length {
+        let disk = whole.kill();
+        disk.damage(&log::path(1), |bytes| bytes.truncate(cut)).unwrap();
+        let (_, _, report) = open(&disk);
+        assert_eq!(report.cuts.len(), 1, "cut at {cut}: {report}");
+        told += usize::from(report.cuts[0].what.ends_with("to 8 are missing"));
+    }
+    // Where the cut is between two records: before each of the eight.
+    assert_eq!(told, 8);
+}
+
+#[test]
+fn a_damaged_inventory_is_reported_and_mended() {
+    let whole = MemoryDisk::default();
+    with_messages_in_the_log(&whole);
+    let length = whole.length(INVENTORY).unwrap().unwrap() as usize;
+    for bit in 0..length * 8 {
+        let disk = whole.kill();
+        disk.damage(INVENTORY, |bytes| bytes[bit / 8] ^= 1 << (bit % 8)).unwrap();
+        let (_, recovered, report) = open(&disk);
+        assert_eq!(report.cuts.len(), 1, "bit {bit}: {report}");
+        assert_eq!(positions(&recovered, QUEUE), [1, 2, 3, 4, 5, 6]);
+        let (_, _, report) = open(&disk);
+        assert!(report.cuts.is_empty(), "{report}");
+    }
+    // A store of before there was one is read.
+    whole.remove(INVENTORY).unwrap();
+    let (_, recovered, report) = open(&whole);
+    assert!(report.cuts.is_empty(), "{report}");
+    assert_eq!(positions(&recovered, QUEUE), [1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
@@ -508,9 +598,14 @@ fn a_full_disk_at_any_point_poisons_the_store_and_harms_nothing() {
             Ok(())
         };
         let result: Result<(), StoreError> = act();
-        if result.is_ok() {
-            assert!(after > 30);
-            return;
+        match result {
+            // What is noted of the log may fail.
+            Ok(()) if disk.has_failed() => continue,
+            Ok(()) => {
+                assert!(after > 30);
+                return;
+            }
+            Err(_) => {}
         }
         let message = result.unwrap_err().to_string();
         assert!(message.starts_with("cannot write "), "{message}");

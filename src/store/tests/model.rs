@@ -109,6 +109,8 @@ impl Model {
             }
             Record::Returned { queue, first, last, returns } => {
                 let queue = self.queues.get_mut(&queue).unwrap();
+                queue.last_position = queue.last_position.max(last);
+                queue.given = queue.given.max(last);
                 let there = queue.messages.range(first..=last).map(|(&position, _)| position);
                 queue.returns.extend(there.map(|position| (position, returns)));
             }
@@ -171,7 +173,7 @@ impl Model {
             },
             14..=16 => {
                 let first = dice.below(queue.last_position + 1);
-                let last = (first + dice.below(6)).min(queue.given);
+                let last = (first + dice.below(6)).min(queue.given).max(first);
                 Record::Returned { queue: id, first, last, returns: dice.below(9) as u32 }
             }
             17..=20 => {
