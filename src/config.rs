@@ -46,6 +46,8 @@ pub struct Config {
     pub management_tls: bool,
     /// Where what is durable is kept.
     pub storage: Storage,
+    /// Whether a start goes on where it would refuse, since something in the data directory is lost.
+    pub accept_loss: bool,
     /// How much memory what clients make the broker keep may take before publishers are blocked, in bytes; a
     /// share of the machine's when absent.
     pub memory_limit: Option<u64>,
@@ -122,6 +124,7 @@ impl Default for Config {
             management_tls: false,
             definitions: None,
             storage: Storage::Memory,
+            accept_loss: false,
             memory_limit: None,
             definition_limits: DefinitionLimits::default(),
             seed: None,

@@ -316,6 +316,15 @@ impl BrokerBuilder {
         self
     }
 
+    /// Starts although something in the data directory is lost that a start would refuse for: the registry of users
+    /// and virtual hosts, or the data of a virtual host. There is an empty one in its place then; what is left is
+    /// left alone.
+    #[must_use]
+    pub fn accept_loss(mut self) -> Self {
+        self.config.accept_loss = true;
+        self
+    }
+
     /// Keeps everything in memory: after the broker nothing is left. This is the default.
     #[must_use]
     pub fn in_memory(mut self) -> Self {

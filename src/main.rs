@@ -157,6 +157,9 @@ fn builder(options: Options) -> Result<BrokerBuilder, Box<dyn std::error::Error>
         builder = builder.tls(tls);
     }
     builder = builder.loopback_users(options.loopback_users);
+    if options.accept_loss {
+        builder = builder.accept_loss();
+    }
     builder = limited(builder, options.limits);
     if let Some(path) = options.definitions {
         builder = builder.definitions_file(path);

@@ -63,6 +63,8 @@ fn help_names_every_option_and_its_variable() {
         "LEVERET_DATA_DIR",
         "--in-memory",
         "LEVERET_IN_MEMORY",
+        "--accept-loss",
+        "LEVERET_ACCEPT_LOSS",
         "--max-message-size",
         "LEVERET_MAX_MESSAGE_SIZE",
         "--max-connections",
@@ -418,15 +420,27 @@ fn a_check_names_damage_and_what_a_start_would_do() {
     fs::write(data_dir.join("registry.json"), "{").unwrap();
     let (code, said) = check(&data_dir);
     assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("damaged: registry.json: "), "{said}");
+    assert!(said.contains("; registry.copy was used"), "{said}");
+    fs::remove_file(data_dir.join("registry.copy")).unwrap();
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
     assert!(said.starts_with("damaged: registry.json in the data directory"), "{said}");
 
     let data_dir = used_data_dir(&home.path().join("other"));
     fs::remove_file(data_dir.join("registry.json")).unwrap();
     let (code, said) = check(&data_dir);
     assert_eq!(code, 1, "{said}");
-    assert!(said.starts_with("damaged: registry.json: missing; "), "{said}");
-    assert!(said.contains("queue \"kept\": 3 messages of 11 bytes"), "{said}");
+    assert!(said.starts_with("damaged: registry.json: missing; registry.copy was used"), "{said}");
     assert!(said.contains("DAMAGED in 1 place: a start would go on"), "{said}");
+    for name in ["registry.copy", "registry.changes"] {
+        fs::remove_file(data_dir.join(name)).unwrap();
+    }
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("damaged: registry.json and its copy are missing"), "{said}");
+    assert!(said.contains("queue \"kept\": 3 messages of 11 bytes"), "{said}");
+    assert!(said.contains("DAMAGED: a start would refuse"), "{said}");
 }
 
 #[test]

@@ -94,6 +94,25 @@ struct Arguments {
     )]
     in_memory: bool,
 
+    /// Start although something in the data directory is lost that a start refuses for, with an empty one in its
+    /// place: a new registry of users and virtual hosts, or a virtual host without what it had. What is left is
+    /// left alone.
+    #[arg(
+        long,
+        env = "LEVERET_ACCEPT_LOSS",
+        hide_env_values = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    accept_loss: bool,
+
     #[command(flatten)]
     limits: LimitArguments,
 
@@ -174,6 +193,8 @@ pub struct Options {
     pub limits: Limits,
     /// A file of definitions to bring into being.
     pub definitions: Option<PathBuf>,
+    /// Whether to start although something is lost.
+    pub accept_loss: bool,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -211,6 +232,7 @@ impl Options {
                 storage: data_dir.map_or(Storage::Memory, Storage::Directory),
                 limits: arguments.limits.into(),
                 definitions: None,
+                accept_loss: false,
                 log: arguments.log,
             });
         }
@@ -245,6 +267,7 @@ impl Options {
             storage,
             limits: arguments.limits.into(),
             definitions: arguments.definitions,
+            accept_loss: arguments.accept_loss,
             log: arguments.log,
         })
     }
@@ -339,6 +362,7 @@ mod tests {
                     max_arguments_size: 131_072,
                 },
                 definitions: None,
+                accept_loss: false,
                 listen: vec!["127.0.0.1:5672".parse().unwrap()],
                 tls_listen: Vec::new(),
                 tls: None,
@@ -383,6 +407,7 @@ mod tests {
             "2500",
             "--definitions",
             "topology.json",
+            "--accept-loss",
             "--loopback-users",
             "guest,test",
             "--tls-listen",
@@ -422,6 +447,7 @@ mod tests {
                     max_arguments_size: 500,
                 },
                 definitions: Some("topology.json".into()),
+                accept_loss: true,
                 listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 tls_listen: vec!["127.0.0.1:5671".parse().unwrap()],
                 tls: Some(tls),

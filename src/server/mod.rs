@@ -354,7 +354,7 @@ async fn open_on(
     clock: Arc<dyn Clock>,
     allow_unknown_users: bool,
 ) -> Result<(Vhosts, Vec<(String, store::Report)>), StartError> {
-    let source = config.definitions.clone();
+    let (source, accept_loss) = (config.definitions.clone(), config.accept_loss);
     let Config { seed, users, loopback_users, memory_limit, definition_limits, .. } =
         config.clone();
     let memory = MemoryPlan {
@@ -363,7 +363,7 @@ async fn open_on(
         definitions: definition_limits,
     };
     let start = move || {
-        let initial = Initial { users: &users, definitions: definitions.as_ref() };
+        let initial = Initial { users: &users, definitions: definitions.as_ref(), accept_loss };
         Vhosts::start(disk, memory, clock, seed, initial, &loopback_users, allow_unknown_users)
     };
     blocking(start).await.map_err(|error| StartError::of_import(error, source.as_ref()))

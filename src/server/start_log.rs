@@ -44,11 +44,15 @@ pub(super) fn log_limits(context: &Context, vhosts: &Vhosts) {
     );
 }
 
-/// Logs what the store of a virtual host found.
+/// Logs what the store of a virtual host found: what was lost in a line each, the virtual host first.
 pub(super) fn log_recovery(vhost: &str, report: &store::Report) {
-    if report.cuts.is_empty() {
-        tracing::info!(vhost, "{report}");
-    } else {
-        tracing::warn!(vhost, "{report}");
+    let summary = store::Report { cuts: Vec::new(), ..report.clone() };
+    tracing::info!(vhost, "{summary}");
+    for damage in &report.cuts {
+        // What was being written when the process was killed, nobody was told of.
+        match damage.what.starts_with("a torn") {
+            true => tracing::warn!("vhost '{vhost}': {damage}"),
+            false => tracing::error!("vhost '{vhost}': {damage}"),
+        }
     }
 }

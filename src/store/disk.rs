@@ -15,7 +15,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 mod directory_lock;
@@ -171,6 +171,10 @@ const MARKER_DRAFT: &str = "leveret.draft";
 const MARKER_TITLE: &str = "leveret data directory, version ";
 const LOCK: &str = "lock";
 
+/// Nobody but the owner reads what is in messages, and the hashes of passwords.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
 impl FileDisk {
     /// Opens `directory` as a data directory, made new if it does not exist or is empty.
     pub fn open(directory: &Path) -> Result<FileDisk, OpenError> {
@@ -181,11 +185,13 @@ impl FileDisk {
         create_directories(directory).map_err(unusable("create the data directory", directory))?;
         // why: looked at before the lock file is made, so that a foreign directory stays as it is.
         check_marker(directory)?;
+        close_to_others(directory);
         let lock_path = directory.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(FILE_MODE)
             .open(&lock_path)
             .map_err(unusable("write", &lock_path))?;
         let lock = check_lock(directory, &lock_path, DirectoryLock::exclusive(lock))?;
@@ -244,7 +250,9 @@ impl FileDisk {
 
     fn write_marker(&self) -> io::Result<()> {
         let draft = self.root.join(MARKER_DRAFT);
-        let mut file = File::create(&draft)?;
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.create(true).truncate(true).write(true).mode(FILE_MODE).open(&draft)?;
         file.write_all(format!("{MARKER_TITLE}{VERSION}\n").as_bytes())?;
         file.sync_data()?;
         fs::rename(&draft, self.root.join(MARKER))?;
@@ -314,16 +322,32 @@ fn create_directories(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     let parent = match directory.parent() {
-        None => return fs::create_dir(directory),
+        None => return make_directory(directory),
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
     };
     create_directories(parent)?;
-    match fs::create_dir(directory) {
+    match make_directory(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
         other => other?,
     }
     File::open(parent)?.sync_all()
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(DIRECTORY_MODE).create(directory)
+}
+
+/// Lets nobody but the owner into a data directory that was made with other rights, where that is possible.
+fn close_to_others(directory: &Path) {
+    let Ok(metadata) = fs::metadata(directory) else { return };
+    let mut permissions = metadata.permissions();
+    let mode = permissions.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        permissions.set_mode(mode & !0o077);
+        // why: on a file system without rights, or in a directory of another user, it stays as it is.
+        let _ = fs::set_permissions(directory, permissions);
+    }
 }
 
 impl Disk for FileDisk {
@@ -358,7 +382,8 @@ impl Disk for FileDisk {
 
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
         create_directories(&self.locate(directory_of(path)))?;
-        let file = OpenOptions::new().create(true).append(true).open(self.locate(path))?;
+        let file =
+            OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(self.locate(path))?;
         let length = file.metadata()?.len();
         Ok(Box::new(AppendedFile { file, length }))
     }

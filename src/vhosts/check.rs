@@ -1,15 +1,14 @@
 //! A look at a whole data directory that changes nothing: the registry and every virtual host's
 //! store, and what a start would do with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::registry::{self, FoundRegistry, RegistryFile, VhostRecord};
+use super::layout::{self, Finding};
+use super::registry::{FoundRegistry, RegistryFile, VhostRecord};
+use super::{RegistryError, VHOSTS, directories};
 use crate::store::{self, Check, Damage, Disk, Subdirectory};
-
-/// Where the stores of virtual hosts are.
-const VHOSTS: &str = "vhosts";
 
 /// What is in a data directory, see [`check_data_dir`](crate::check_data_dir). Its text is for people:
 /// a line for each finding, then a summary.
@@ -21,10 +20,10 @@ pub struct DataDirCheck {
     pub users: u64,
     /// Why a start would refuse, apart from what is the matter with a virtual host.
     pub refusal: Option<String>,
-    /// A change of the registry that was being written, and that a start would cut off.
-    pub torn_registry: Option<Damage>,
-    /// Whether there are virtual hosts and no registry: a start would make new users and a new `/`.
-    pub lost_registry: bool,
+    /// What of the registry, or of the directories that it names, is missing or damaged, each in a line.
+    pub losses: Vec<String>,
+    /// What a start would finish, each in a line.
+    pub unfinished: Vec<String>,
     /// The virtual hosts, by name.
     pub vhosts: Vec<VhostCheck>,
     /// Directories that belong to no virtual host: the rest of one that was deleted.
@@ -53,15 +52,8 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
         }
     };
     let mut unknown: BTreeSet<String> = directories.into_iter().collect();
-    match RegistryFile::read(disk.clone()) {
-        Ok(FoundRegistry { registry, is_new, torn, .. }) => {
-            check.torn_registry = torn;
-            check.users = registry.users().count() as u64;
-            let vhosts: Vec<_> = registry
-                .vhosts()
-                .map(|(name, record)| (name.to_owned(), VhostRecord::directory(record)))
-                .collect();
-            check.lost_registry = is_new && !unknown.is_empty();
+    match look_at_registry(disk, &mut check) {
+        Ok(vhosts) => {
             for (name, directory) in vhosts {
                 unknown.remove(&directory);
                 check.look_at(disk, name, directory);
@@ -69,7 +61,8 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
         }
         Err(error) => check.refusal = Some(error.to_string()),
     }
-    if check.refusal.is_none() && !check.lost_registry {
+    unknown.retain(|directory| !check.unfinished.iter().any(|line| is_about(line, directory)));
+    if check.refusal.is_none() {
         check.strays = unknown.into_iter().collect();
     } else {
         // Whose they are is not known, but what is in them is.
@@ -78,6 +71,47 @@ pub(crate) fn check(disk: &Arc<dyn Disk>, is_locked: bool) -> DataDirCheck {
         }
     }
     check
+}
+
+/// The virtual hosts of the registry, with their directories; what is wrong with both is noted.
+fn look_at_registry(
+    disk: &Arc<dyn Disk>,
+    check: &mut DataDirCheck,
+) -> Result<Vec<(String, String)>, RegistryError> {
+    let FoundRegistry { registry, is_new, has_owners, damage, .. } =
+        RegistryFile::read(disk.clone(), false)?;
+    check.losses = damage;
+    check.users = registry.users().count() as u64;
+    let findings = layout::examine(&**disk, &registry, has_owners)?;
+    if let Some(there) = directories::lost(&findings, is_new) {
+        return Err(RegistryError::Lost { there });
+    }
+    let mut vhosts: BTreeMap<String, String> = registry
+        .vhosts()
+        .map(|(name, record)| (name.to_owned(), VhostRecord::directory(record)))
+        .collect();
+    for finding in findings {
+        let line = finding.to_string();
+        match finding {
+            Finding::Foreign { vhost, .. } => {
+                vhosts.remove(&vhost);
+                check.refusal.get_or_insert(RegistryError::Foreign(line).to_string());
+            }
+            Finding::Missing { vhost, .. } => {
+                vhosts.remove(&vhost);
+                check.losses.push(line);
+            }
+            Finding::File { .. } => check.losses.push(line),
+            Finding::Deleted { .. } | Finding::Unfinished { .. } => check.unfinished.push(line),
+            Finding::Stray { .. } => {}
+        }
+    }
+    Ok(vhosts.into_iter().collect())
+}
+
+/// Whether a line is about a directory.
+fn is_about(line: &str, directory: &str) -> bool {
+    line.strip_prefix(directory).is_some_and(|rest| rest.starts_with(':'))
 }
 
 impl DataDirCheck {
@@ -100,8 +134,7 @@ impl DataDirCheck {
 
     /// How many places are damaged.
     fn places(&self) -> usize {
-        let registry = usize::from(self.lost_registry) + usize::from(self.torn_registry.is_some());
-        self.damage().count() + registry
+        self.damage().count() + self.losses.len()
     }
 
     fn stores(&self) -> impl Iterator<Item = (&VhostCheck, &Check)> {
@@ -122,12 +155,8 @@ impl DataDirCheck {
         if let Some(refusal) = &self.refusal {
             writeln!(f, "damaged: {refusal}")?;
         }
-        if self.lost_registry {
-            let what = "users and names of virtual hosts are lost; there would be new ones";
-            writeln!(f, "damaged: {}: missing; {what}", registry::FILE)?;
-        }
-        if let Some(torn) = &self.torn_registry {
-            writeln!(f, "damaged: {torn}")?;
+        for loss in &self.losses {
+            writeln!(f, "damaged: {loss}")?;
         }
         for VhostCheck { directory, store, .. } in &self.vhosts {
             match store {
@@ -147,6 +176,9 @@ impl DataDirCheck {
             for leftover in &store.leftovers {
                 writeln!(f, "a start would do: {}/{leftover}: remove", vhost.directory)?;
             }
+        }
+        for unfinished in &self.unfinished {
+            writeln!(f, "a start would do: {unfinished}")?;
         }
         for stray in &self.strays {
             writeln!(f, "note: {stray} belongs to no virtual host; a start would leave it alone")?;

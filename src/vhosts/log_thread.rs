@@ -231,7 +231,7 @@ impl Worker {
             Page { owner, messages: Vec::new(), next: Some(first) }
         });
         for damage in self.store.take_damage() {
-            tracing::error!("{damage}");
+            tracing::error!("vhost '{}': {damage}", self.handle.name());
         }
         self.handle.page(page);
     }

@@ -13,10 +13,13 @@
 mod admission;
 mod check;
 mod definitions;
+mod directories;
 mod import;
+mod layout;
 mod log_thread;
 mod registry;
 mod resources;
+mod sealed;
 mod timer;
 
 use std::collections::BTreeMap;
@@ -34,6 +37,7 @@ use self::admission::OpenConnections;
 pub(crate) use self::admission::{ConnectionEnd, canonical};
 pub(crate) use self::check::check;
 pub use self::check::{DataDirCheck, VhostCheck};
+use self::directories::FoundAs;
 pub use self::import::ImportError;
 use self::import::Objects;
 pub use self::registry::RegistryError;
@@ -56,6 +60,9 @@ use crate::handle::{Chosen, VhostHandle};
 use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
 use crate::supervisor::Supervisor;
+
+/// Where the stores of virtual hosts are.
+const VHOSTS: &str = "vhosts";
 
 /// How often a long recovery says how far it is, in milliseconds.
 const PROGRESS_MS: u64 = 1_000;
@@ -102,7 +109,7 @@ impl RunningVhost {
         };
         let (handle, left_out) = VhostHandle::new(name, clock, settings, recovered);
         for left_out in left_out {
-            tracing::warn!(vhost = name, "{left_out}");
+            tracing::error!("vhost '{name}': {left_out}");
         }
         let log_thread = log_thread::spawn(handle.clone(), store, supervisor.clone())
             .map_err(VhostError::Thread)?;
@@ -139,6 +146,8 @@ pub(crate) struct Initial<'a> {
     pub(crate) users: &'a [(String, Vec<u8>)],
     /// What definitions name.
     pub(crate) definitions: Option<&'a Definitions>,
+    /// Whether a start goes on where it would refuse, since something is lost.
+    pub(crate) accept_loss: bool,
 }
 
 /// Why a virtual host could not be started.
@@ -210,16 +219,19 @@ impl Vhosts {
             Some(seed) => Seed::from(seed),
             None => Seed::new(random_key()?),
         };
-        let FoundRegistry { registry: found, mut file, is_new, torn } =
-            RegistryFile::read(disk.clone()).map_err(VhostError::from)?;
-        if let Some(torn) = torn {
-            tracing::warn!("{torn}");
-        }
+        let Initial { users, definitions, accept_loss } = initial;
+        let FoundRegistry { registry: found, mut file, is_new, has_owners, damage } =
+            RegistryFile::read(disk.clone(), accept_loss).map_err(VhostError::from)?;
+        damage.iter().for_each(|damage| tracing::error!("{damage}"));
         let mut registry = found.clone();
+        if memory.has_disk {
+            let found_as = FoundAs { is_new, has_owners };
+            directories::settle(&*disk, &mut registry, found_as, accept_loss)
+                .map_err(VhostError::from)?;
+        }
         if allow_unknown_users {
             registry.allow_unknown_users();
         }
-        let Initial { users, definitions } = initial;
         registry.add_first_users(is_new, users, definitions);
         let objects = definitions.map(|definitions| {
             import::import_registry(&mut registry, definitions)?;
@@ -229,6 +241,9 @@ impl Vhosts {
             Ok::<_, ImportError>(objects)
         });
         let objects = objects.transpose()?;
+        if memory.has_disk {
+            ensure_owners(&*disk, &registry)?;
+        }
         log_changes(&file.keep(&found, &registry).map_err(VhostError::from)?, &found);
         let vhosts = Vhosts {
             inner: Arc::new(Inner {
@@ -250,9 +265,15 @@ impl Vhosts {
         let mut reports = Vec::new();
         let registry = vhosts.registry();
         for (name, _) in registry.vhosts() {
-            let report = vhosts.run(&registry, name)?;
+            let report = match vhosts.run(&registry, name) {
+                Err(VhostError::Store(error)) if accept_loss => {
+                    vhosts.run_on_new_directory(name, &error)?
+                }
+                result => result?,
+            };
             reports.push((name.to_owned(), report));
         }
+        vhosts.inner.changing.lock().mend(&vhosts.registry()).map_err(VhostError::from)?;
         if let (Some(objects), Some(definitions)) = (objects, definitions) {
             vhosts.import_objects(&objects)?;
             import::log_import(definitions);
@@ -293,6 +314,13 @@ impl Vhosts {
         self.apply_alarms(name);
         self.apply(registry, name, None);
         Ok(report)
+    }
+
+    /// Starts a virtual host without what is in its directory, which is left alone.
+    fn run_on_new_directory(&self, name: &str, error: &StoreError) -> Result<Report, VhostError> {
+        tracing::error!(vhost = name, %error, "it cannot be started, and gets a new, empty directory");
+        self.write_registry(|registry| registry.renumber(name))?;
+        self.run(&self.registry(), name)
     }
 
     /// Gives a running virtual host its rights, policies and limits from the registry, where it had what
@@ -359,6 +387,10 @@ impl Vhosts {
         let before = self.registry();
         let mut registry = Registry::clone(&before);
         let result = write(&mut registry)?;
+        // why: a directory is there before the registry names it, so that one that is missing is a loss.
+        if self.inner.memory.has_disk {
+            ensure_owners_of_new(&*self.inner.disk, &before, &registry)?;
+        }
         let changes = file.keep(&before, &registry).map_err(VhostError::from)?;
         let is_new = |(name, _): &(&str, &VhostRecord)| before.vhost(name).is_none();
         for (name, _) in registry.vhosts().filter(is_new) {
@@ -436,14 +468,15 @@ impl Vhosts {
         }
         let disk = self.inner.disk.clone();
         let directory = record.directory();
-        let path = directory.clone();
-        let removing = tokio::task::spawn_blocking(move || disk.remove_directory(&path));
-        let removed = removing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        removed.map_err(|source| RegistryError::Io {
+        let removing = tokio::task::spawn_blocking(move || layout::remove(&*disk, &directory));
+        let failed = |error: tokio::task::JoinError| RegistryError::Io {
             action: "remove",
-            path: directory,
-            source,
-        })?;
+            path: record.directory(),
+            source: io::Error::other(error),
+        };
+        removing.await.map_err(failed)??;
+        // What dies before this is finished by the next start.
+        self.write_registry(|registry| registry.forget_deleted(|gone| gone == record.number()))?;
         Ok(true)
     }
 
@@ -530,6 +563,28 @@ impl Authenticator for Vhosts {
     ) -> Result<User, AuthenticationFailure> {
         self.look_up(credentials, peer)
     }
+}
+
+/// Makes the directories that the registry names and that are not there, each with its owner.
+fn ensure_owners(disk: &dyn Disk, registry: &Registry) -> Result<(), VhostError> {
+    for (name, record) in registry.vhosts() {
+        layout::ensure_owner(disk, registry, name, record)?;
+    }
+    Ok(())
+}
+
+/// The same for those that are new in a registry.
+fn ensure_owners_of_new(
+    disk: &dyn Disk,
+    before: &Registry,
+    registry: &Registry,
+) -> Result<(), VhostError> {
+    for (name, record) in registry.vhosts() {
+        if before.vhost(name).is_none_or(|before| before.number() != record.number()) {
+            layout::ensure_owner(disk, registry, name, record)?;
+        }
+    }
+    Ok(())
 }
 
 /// Logs what was changed of users, virtual hosts and permissions.

@@ -8,6 +8,7 @@ mod changes;
 mod file;
 mod records;
 
+use std::collections::BTreeSet;
 use std::io;
 
 use serde_json::Value;
@@ -21,7 +22,7 @@ use crate::shared_map::SharedMap;
 use crate::store::StoreError;
 
 pub(super) use changes::Changes;
-pub(super) use file::{FILE, FoundRegistry, RegistryFile};
+pub(super) use file::{FoundRegistry, RegistryFile, failed};
 pub(crate) use records::{
     PermissionRecord, PolicyRecord, TopicPermissionRecord, UserRecord, VhostRecord,
 };
@@ -47,6 +48,20 @@ pub enum RegistryError {
         /// What is wrong with it.
         what: String,
     },
+    /// There is data, and no registry that says whose it is.
+    #[error(
+        "registry.json and its copy are missing in the data directory, and {there} there: all users and the names \
+         of virtual hosts are lost. Bring one of them back; with --accept-loss a start goes on with a new registry"
+    )]
+    Lost {
+        /// What is there.
+        there: String,
+    },
+    /// A virtual host would get the data of another.
+    #[error(
+        "{0}. Bring the right directory back; with --accept-loss a start gives the virtual host a new, empty one"
+    )]
+    Foreign(String),
     /// The file of the changes cannot be read.
     #[error(transparent)]
     Changes(#[from] StoreError),
@@ -59,6 +74,10 @@ pub(crate) struct Registry {
     vhosts: SharedMap<VhostRecord>,
     global_parameters: SharedMap<Value>,
     next_number: u64,
+    /// Virtual hosts that were deleted and whose directories may still be there, by number.
+    deleting: BTreeSet<u64>,
+    /// What tells this registry, and the directories that belong to it, from all others.
+    identity: String,
     /// Whether users that are not in the registry may do everything: the authenticator of the embedding
     /// program checks them.
     allow_unknown_users: bool,
@@ -168,9 +187,39 @@ impl Registry {
         true
     }
 
-    /// Removes a virtual host and what belongs to it.
+    /// Removes a virtual host and what belongs to it; its directory is to be removed then.
     pub(super) fn remove_vhost(&mut self, name: &str) -> Option<VhostRecord> {
-        self.vhosts.remove(name)
+        let record = self.vhosts.remove(name)?;
+        self.deleting.insert(record.number());
+        Some(record)
+    }
+
+    /// Whether the directory of this number is to be removed.
+    pub(super) fn is_deleting(&self, number: u64) -> bool {
+        self.deleting.contains(&number)
+    }
+
+    /// The directories that were to be removed and are gone.
+    pub(super) fn forget_deleted(&mut self, is_gone: impl Fn(u64) -> bool) {
+        self.deleting.retain(|&number| !is_gone(number));
+    }
+
+    /// What tells this registry from all others.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Gives no number any more that a directory has.
+    pub(super) fn skip_numbers_to(&mut self, highest: u64) {
+        self.next_number = self.next_number.max(highest + 1);
+    }
+
+    /// Gives a virtual host another directory, as the one it had is lost to it.
+    pub(super) fn renumber(&mut self, name: &str) {
+        if let Some(record) = self.vhosts.get_mut(name) {
+            record.set_number(self.next_number);
+            self.next_number += 1;
+        }
     }
 
     /// Parameters that belong to no virtual host.

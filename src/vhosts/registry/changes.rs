@@ -69,6 +69,11 @@ enum Change {
         name: String,
         value: Option<Value>,
     },
+    /// The directory of a virtual host that was deleted is to be removed, or is gone.
+    Directory {
+        number: u64,
+        is_deleting: bool,
+    },
 }
 
 /// What a virtual host has beside what has a name of its own.
@@ -104,6 +109,9 @@ impl Changes {
         for (name, value, _) in now.global_parameters.changes_since(&before.global_parameters) {
             let (name, value) = (name.to_owned(), value.cloned());
             changes.push(Change::GlobalParameter { name, value });
+        }
+        for &number in now.deleting.symmetric_difference(&before.deleting) {
+            changes.push(Change::Directory { number, is_deleting: now.is_deleting(number) });
         }
         Changes { next_number: now.next_number, changes }
     }
@@ -224,7 +232,8 @@ impl Change {
             }
             Change::VhostSettings { .. }
             | Change::Parameter { .. }
-            | Change::GlobalParameter { .. } => Vec::new(),
+            | Change::GlobalParameter { .. }
+            | Change::Directory { .. } => Vec::new(),
         }
     }
 
@@ -237,6 +246,12 @@ impl Change {
             Change::Vhost { name, record } => set(&mut registry.vhosts, name, record.map(|it| *it)),
             Change::GlobalParameter { name, value } => {
                 set(&mut registry.global_parameters, name, value);
+            }
+            Change::Directory { number, is_deleting: true } => {
+                registry.deleting.insert(number);
+            }
+            Change::Directory { number, is_deleting: false } => {
+                registry.deleting.remove(&number);
             }
             Change::VhostSettings { ref vhost, .. }
             | Change::Permission { ref vhost, .. }
@@ -276,7 +291,10 @@ impl Change {
             Change::Parameter { component, name, value, .. } => {
                 set_nested(&mut vhost.parameters, &component, name, value);
             }
-            Change::User { .. } | Change::Vhost { .. } | Change::GlobalParameter { .. } => {}
+            Change::User { .. }
+            | Change::Vhost { .. }
+            | Change::GlobalParameter { .. }
+            | Change::Directory { .. } => {}
         }
     }
 }

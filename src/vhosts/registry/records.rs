@@ -116,11 +116,15 @@ impl VhostRecord {
         self.number
     }
 
+    pub(super) fn set_number(&mut self, number: u64) {
+        self.number = number;
+    }
+
     /// Where its store is in the data directory.
     ///
     /// why: a number and not the name, which may be anything.
     pub(crate) fn directory(&self) -> String {
-        format!("vhosts/{}", self.number)
+        format!("{}/{}", crate::vhosts::VHOSTS, self.number)
     }
 
     /// A limit, if it is set; RabbitMQ's negative ones mean none.

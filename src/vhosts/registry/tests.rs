@@ -6,6 +6,8 @@ use super::*;
 use crate::broker::policy::PolicyKind;
 use crate::store::{Disk, Fault, FaultyDisk, MemoryDisk, Operation, read_whole, replace_whole};
 
+const FILE: &str = "registry.json";
+const COPY: &str = "registry.copy";
 const CHANGES: &str = "registry.changes";
 
 /// A registry and its files.
@@ -23,8 +25,8 @@ impl Kept {
     }
 
     fn read(disk: Arc<dyn Disk>) -> Self {
-        let found = RegistryFile::read(disk).expect("what was written");
-        assert_eq!(found.torn, None);
+        let found = RegistryFile::read(disk, false).expect("what was written");
+        assert_eq!(found.damage, [""; 0]);
         Kept { registry: found.registry, file: found.file }
     }
 
@@ -43,7 +45,7 @@ impl Kept {
 }
 
 fn refusal(disk: &MemoryDisk) -> String {
-    RegistryFile::read(Arc::new(disk.clone())).err().expect("it is refused").to_string()
+    RegistryFile::read(Arc::new(disk.clone()), false).err().expect("it is refused").to_string()
 }
 
 fn content(disk: &MemoryDisk, path: &str) -> Vec<u8> {
@@ -159,7 +161,7 @@ fn live_with(fault: &Fault) -> bool {
     let disk = MemoryDisk::default();
     let mut kept = Kept::new(&disk);
     let faulty = FaultyDisk::new(disk.clone());
-    kept.file = RegistryFile::read(Arc::new(faulty.clone())).expect("it is there").file;
+    kept.file = RegistryFile::read(Arc::new(faulty.clone()), false).expect("it is there").file;
     faulty.fail(fault.clone());
     let mut unanswered = Vec::new();
     for number in 0..6 {
@@ -174,7 +176,7 @@ fn live_with(fault: &Fault) -> bool {
         }
         for part in [0, 50, usize::MAX] {
             let crashed = Arc::new(disk.crash(|_, most| most.min(part)));
-            let found = RegistryFile::read(crashed).expect("there is no damage").registry;
+            let found = RegistryFile::read(crashed, false).expect("there is no damage").registry;
             let is_known = found == kept.registry || unanswered.last() == Some(&found);
             assert!(is_known, "after {number}: {fault:?}");
         }
@@ -205,9 +207,9 @@ fn a_torn_end_is_cut_off_and_damage_before_it_is_refused() {
     let whole = content(&disk, CHANGES);
     for cut in before + 1..whole.len() {
         let torn = with_changes(&disk, &whole[..cut]);
-        let found = RegistryFile::read(Arc::new(torn.clone())).expect("the rest is whole");
+        let found = RegistryFile::read(Arc::new(torn.clone()), false).expect("the rest is whole");
         assert_eq!(found.registry, with_ann, "cut at {cut}");
-        let said = found.torn.expect("it is told").to_string();
+        let said = found.damage.join("; ");
         assert!(said.contains(CHANGES) && said.contains("a torn end after change 2"), "{said}");
         let mut kept = Kept { registry: found.registry, file: found.file };
         kept.set_user("eve");
@@ -237,6 +239,11 @@ fn a_loss_of_changes_is_refused() {
     kept.set_user("ann");
     let back = disk.kill();
     replace_whole(&back, FILE, &old_whole).expect("a memory disk takes it");
+    // The copy has it.
+    let found = RegistryFile::read(Arc::new(back.clone()), false).expect("there is a copy");
+    assert!(found.registry.user("ann").is_some());
+    assert_eq!(found.damage, ["registry.json: older than registry.copy, which was used"]);
+    replace_whole(&back, COPY, &old_whole).expect("a memory disk takes it");
     let said = refusal(&back);
     assert!(said.contains("it begins after change 2, registry.json ends at 1"), "{said}");
     // What died between the two files is no loss: it is in the first.
@@ -304,7 +311,8 @@ fn a_file_of_before_there_were_changes_is_read() {
     kept.set_user("bob");
     assert_eq!(Kept::read(Arc::new(disk.clone())).registry, kept.registry);
     // An older leveret must not read the one file without the other.
-    assert!(content(&disk, FILE).starts_with(b"{\n  \"format\": 2,"));
+    let read: Value = serde_json::from_slice(&content(&disk, FILE)).expect("it is JSON");
+    assert_eq!(read["format"], 3);
 }
 
 #[test]
@@ -314,4 +322,82 @@ fn a_damaged_file_is_refused_in_one_line() {
     let error = refusal(&disk);
     assert!(error.starts_with("registry.json in the data directory cannot be read"), "{error}");
     assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn a_file_of_before_there_was_a_copy_is_read_and_written_anew() {
+    let disk = MemoryDisk::default();
+    let mut kept = Kept::new(&disk);
+    kept.set_user("ann");
+    let mut old: Value = serde_json::from_slice(&content(&disk, FILE)).expect("it is JSON");
+    let fields = old.as_object_mut().expect("it is an object");
+    fields.retain(|field, _| !["checksum", "identity", "deleting"].contains(&field.as_str()));
+    fields.insert("format".to_owned(), json!(2));
+    disk.remove(COPY).expect("it is there");
+    replace_whole(&disk, FILE, old.to_string().as_bytes()).expect("a memory disk takes it");
+    let read = || RegistryFile::read(Arc::new(disk.clone()), false).expect("it is read");
+    let FoundRegistry { registry, mut file, has_owners, damage, .. } = read();
+    assert!(registry.user("ann").is_some() && !has_owners && damage.is_empty(), "{damage:?}");
+    file.mend(&registry).expect("a memory disk takes it");
+    let again = read();
+    assert_eq!((again.registry, again.has_owners, again.damage), (registry, true, Vec::new()));
+}
+
+#[test]
+fn each_flipped_bit_and_each_missing_file_is_told_and_mended_from_the_copy() {
+    let whole = MemoryDisk::default();
+    let mut kept = Kept::new(&whole);
+    kept.set_user("ann");
+    let length = content(&whole, FILE).len();
+    let mut tried = 0;
+    for (path, other) in [(FILE, COPY), (COPY, FILE)] {
+        for bit in (0..length * 8).step_by(7).map(Some).chain([None]) {
+            let disk = whole.kill();
+            match bit {
+                None => disk.remove(path).expect("it is there"),
+                Some(bit) => disk
+                    .damage(path, |bytes| bytes[bit / 8] ^= 1 << (bit % 8))
+                    .expect("it is there"),
+            }
+            let read = || RegistryFile::read(Arc::new(disk.clone()), false);
+            let FoundRegistry { registry, mut file, damage, .. } = read().expect("there is a copy");
+            assert_eq!(registry, kept.registry, "{path} {bit:?}");
+            assert_eq!(damage.len(), 1, "{path} {bit:?}: {damage:?}");
+            assert!(damage[0].starts_with(&format!("{path}: ")), "{damage:?}");
+            file.mend(&registry).expect("a memory disk takes it");
+            assert_eq!(read().expect("it is whole").damage, [""; 0]);
+            assert_eq!(content(&disk, path), content(&disk, other));
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "{tried}");
+}
+
+#[test]
+fn a_registry_of_which_no_copy_is_left_is_refused_unless_losses_are_accepted() {
+    let whole = MemoryDisk::default();
+    let mut kept = Kept::new(&whole);
+    kept.set_user("ann");
+    let damaged = |damage: &dyn Fn(&MemoryDisk, &str)| {
+        let disk = whole.kill();
+        [FILE, COPY].iter().for_each(|path| damage(&disk, path));
+        disk
+    };
+    let removed = damaged(&|disk, path| disk.remove(path).expect("it is there"));
+    let said = refusal(&removed);
+    assert!(said.contains("registry.changes is there") && said.contains("--accept-loss"), "{said}");
+    let cut = damaged(&|disk, path| {
+        disk.damage(path, |bytes| bytes.truncate(40)).expect("it is there");
+    });
+    assert!(refusal(&cut).contains("no copy is whole"), "{}", refusal(&cut));
+    for disk in [removed, cut] {
+        let found = RegistryFile::read(Arc::new(disk), true).expect("it is accepted");
+        assert!(found.is_new && found.registry.users().count() == 0);
+        assert_ne!(found.registry.identity(), kept.registry.identity());
+    }
+    let without = whole.kill();
+    without.remove(CHANGES).expect("it is there");
+    assert!(refusal(&without).contains("it is missing"));
+    let found = RegistryFile::read(Arc::new(without), true).expect("it is accepted");
+    assert!(found.damage[0].contains("all changes since registry.json are lost"));
 }
