@@ -252,6 +252,11 @@ impl VhostHandle {
         self.tell(|told| told.max_queues = Some(max));
     }
 
+    /// Messages are traced from now on, by a node of this name, or are not any more.
+    pub(crate) fn set_tracing(&self, node: Option<String>) {
+        self.tell(|told| told.tracing = Some(node));
+    }
+
     /// A part of it has failed that it cannot be without: it is out of service from now on.
     pub(crate) fn fail(&self, reason: &str) {
         let mut afterwards = Afterwards::default();

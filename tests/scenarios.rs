@@ -18,6 +18,7 @@ mod definition_limits;
 mod definitions;
 mod delayed;
 mod exchange;
+mod firehose;
 mod get;
 mod limits;
 mod notices;

@@ -37,6 +37,8 @@ impl Default for ConnectionSettings {
 /// What the handshake found out about a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
+    /// What the connection is called. The handshake leaves that open; whoever opens the virtual host says it.
+    pub name: String,
     /// Who it is.
     pub user: User,
     /// Highest number of channels open at once.

@@ -209,6 +209,7 @@ impl Handshake {
             return self.refuse();
         }
         let info = ConnectionInfo {
+            name: String::new(),
             user,
             channel_max: tune_ok.channel_max,
             frame_max: tune_ok.frame_max,

@@ -60,6 +60,8 @@ pub(super) struct Told {
     pub(super) rights: BTreeMap<String, Arc<Rights>>,
     pub(super) policies: Option<Arc<PolicySet>>,
     pub(super) max_queues: Option<Option<u64>>,
+    /// What the node is called that traces messages, if they are traced.
+    pub(super) tracing: Option<Option<String>>,
     pub(super) close: Vec<(Fault, Chosen)>,
     /// How much was written to connections.
     pub(super) written: BTreeMap<ConnectionId, usize>,

@@ -206,6 +206,9 @@ impl State {
         if let Some(policies) = told.policies {
             vhost.handle_policies(now, policies);
         }
+        if let Some(node) = told.tracing {
+            vhost.handle_tracing(now, node);
+        }
         if let Some(max) = told.max_queues {
             vhost.handle_max_queues(now, max);
         }

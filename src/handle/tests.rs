@@ -15,6 +15,7 @@ fn handle() -> VhostHandle {
 /// A client with all rights.
 pub(crate) fn client() -> ConnectionInfo {
     ConnectionInfo {
+        name: String::new(),
         user: User::new("guest"),
         channel_max: 10,
         frame_max: 4096,

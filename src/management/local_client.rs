@@ -142,7 +142,9 @@ impl LocalClient {
         let mut rights =
             app.vhosts.read_registry(|registry| registry.rights(vhost, &caller.user.name));
         rights.max_channels = None;
+        let name = format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local);
         let info = ConnectionInfo {
+            name: name.clone(),
             user: caller.user.clone(),
             channel_max: CHANNEL,
             frame_max: limits::FRAME_MAX,
@@ -153,7 +155,7 @@ impl LocalClient {
             rights: Arc::new(rights),
         };
         let peer = Arc::new(ConnectionPeer {
-            name: format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local),
+            name,
             address: caller.ends.peer,
             local: caller.ends.local,
             connected_at: app.vhosts.now(),

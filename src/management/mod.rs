@@ -67,7 +67,7 @@ use crate::broker::time::Time;
 use crate::handle::VhostHandle;
 use crate::login_counts::{CountedLogins, LoginCounts, Logins};
 use crate::tls::Acceptor;
-use crate::vhosts::{VhostError, Vhosts};
+use crate::vhosts::{VhostError, Vhosts, node_name};
 
 /// What every request needs.
 pub(crate) struct AppState {
@@ -142,7 +142,7 @@ impl AppState {
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
-        let (started_at, node) = (vhosts.now(), node::name());
+        let (started_at, node) = (vhosts.now(), node_name());
         let logins_of_http = Arc::<LoginCounts>::default();
         AppState {
             vhosts,

@@ -208,13 +208,6 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What this node calls itself.
-pub(super) fn name() -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim().split('.').next().filter(|host| !host.is_empty());
-    format!("leveret@{}", host.unwrap_or("localhost"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,6 +71,7 @@ struct Settings {
     description: Option<String>,
     tags: Option<Vec<String>>,
     default_queue_type: Option<String>,
+    tracing: Option<bool>,
 }
 
 impl Settings {
@@ -83,14 +84,16 @@ impl Settings {
             description: text("description")?,
             tags: object.find("tags").map(tags_of).transpose()?,
             default_queue_type: text("default_queue_type")?,
+            tracing: object.find("tracing").map(|_| object.flag("tracing")).transpose()?,
         })
     }
 
     fn apply(self, vhost: &mut VhostRecord) {
-        let Settings { description, tags, default_queue_type } = self;
+        let Settings { description, tags, default_queue_type, tracing } = self;
         vhost.description = description.unwrap_or(std::mem::take(&mut vhost.description));
         vhost.tags = tags.unwrap_or(std::mem::take(&mut vhost.tags));
         vhost.default_queue_type = default_queue_type.or(vhost.default_queue_type.take());
+        vhost.tracing = tracing.unwrap_or(vhost.tracing);
     }
 }
 
@@ -160,7 +163,7 @@ fn vhost(app: &AppState, name: &str) -> Option<Value> {
         "name": name,
         "description": record.description,
         "tags": record.tags,
-        "tracing": false,
+        "tracing": record.tracing,
         "protected_from_deletion": record.protected_from_deletion,
         "cluster_state": Map::from_iter([(app.node.clone(), Value::from(state))]),
         "message_stats": show::statistics(&now.statistics),

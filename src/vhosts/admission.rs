@@ -95,8 +95,9 @@ impl Vhosts {
         let user = info.user.name.clone();
         let (mut registry, handle, on_close) = self.admit(name, &user)?;
         info.rights = Arc::new(registry.rights(name, &user));
+        info.name = format!("{} -> {}", end.address, end.local);
         let peer = Arc::new(ConnectionPeer {
-            name: format!("{} -> {}", end.address, end.local),
+            name: info.name.clone(),
             address: end.address,
             local: end.local,
             connected_at: self.now(),

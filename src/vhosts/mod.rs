@@ -17,6 +17,7 @@ mod directories;
 mod import;
 mod layout;
 mod log_thread;
+mod node_name;
 mod registry;
 mod resources;
 mod sealed;
@@ -40,6 +41,7 @@ pub use self::check::{DataDirCheck, VhostCheck};
 use self::directories::FoundAs;
 pub use self::import::ImportError;
 use self::import::Objects;
+pub(crate) use self::node_name::node_name;
 pub use self::registry::RegistryError;
 use self::registry::{Changes, FoundRegistry, RegistryFile};
 pub(crate) use self::registry::{
@@ -340,6 +342,7 @@ impl Vhosts {
         });
         handle.set_rights(rights.collect());
         handle.set_max_queues(record.limit("max-queues"));
+        handle.set_tracing(record.tracing.then(node_name));
     }
 
     /// The virtual host of this name, while it runs: one that has failed does not.

@@ -183,3 +183,51 @@ fn what_is_asked_of_certificates_must_make_sense() {
     let reason = "Time unit not recognised. Supported units: days, weeks, months, years.";
     check("1/hours").refused(400, "bad_request", reason);
 }
+
+#[test]
+fn the_messages_of_a_virtual_host_are_traced() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    assert_eq!(guest.put("vhosts/shop", r#"{"tracing": true}"#).status, 201);
+    assert_eq!(guest.see("vhosts/shop")["tracing"], true);
+    for queue in ["trace", "q"] {
+        guest.put(&format!("queues/shop/{queue}"), "{}");
+    }
+    let binding = r##"{"routing_key": "#"}"##;
+    guest.post("bindings/shop/e/amq.rabbitmq.trace/q/trace", binding);
+    let message = r#"{
+        "properties": {"delivery_mode": 2, "content_type": "a/b", "headers": {"h": 1, "CC": ["x"]}},
+        "routing_key": "q", "payload": "hi", "payload_encoding": "string"
+    }"#;
+    assert_eq!(guest.post("exchanges/shop/amq.default/publish", message).status, 200);
+    let get = r#"{"count": 9, "ackmode": "ack_requeue_false", "encoding": "auto"}"#;
+    assert_eq!(guest.post("queues/shop/q/get", get).json()[0]["payload"], "hi");
+    let mut copies = guest.post("queues/shop/trace/get", get).json();
+    let node = guest.see("overview")["node"].clone();
+    let expected = json!({
+        "exchange_name": "",
+        "routing_keys": ["q", "x"],
+        "properties": {"content_type": "a/b", "delivery_mode": 2, "headers": {"h": 1, "CC": ["x"]}},
+        "node": node,
+        "vhost": "shop",
+        "channel": 1,
+        "user": "guest",
+    });
+    for (copy, key, name, value) in
+        [(0, "publish.", "routed_queues", json!(["q"])), (1, "deliver.q", "redelivered", json!(0))]
+    {
+        let mut headers = copies[copy]["properties"]["headers"].take();
+        let headers = headers.as_object_mut().unwrap();
+        let connection = headers.remove("connection").unwrap();
+        assert!(connection.as_str().is_some_and(|it| it.starts_with("127.0.0.1:")), "{connection}");
+        assert_eq!(headers.remove(name), Some(value));
+        assert_eq!(serde_json::Value::Object(headers.clone()), expected);
+        let copy = &copies[copy];
+        assert_eq!((&copy["routing_key"], &copy["payload"]), (&json!(key), &json!("hi")));
+        assert_eq!(copy["exchange"], "amq.rabbitmq.trace");
+    }
+    assert_eq!(copies.as_array().map(Vec::len), Some(2));
+    assert_eq!(guest.put("vhosts/shop", r#"{"tracing": false}"#).status, 204);
+    guest.post("exchanges/shop/amq.default/publish", message);
+    assert_eq!(guest.post("queues/shop/trace/get", get).json(), json!([]));
+}

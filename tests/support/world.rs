@@ -330,6 +330,11 @@ impl World {
         self.rights("guest", Rights { permissions: Some(permissions), ..Default::default() });
     }
 
+    /// Traces messages by a node of this name, or does not any more.
+    pub(crate) fn tracing(&self, node: Option<&str>) {
+        self.input(|vhost, now| vhost.handle_tracing(now, node.map(str::to_owned)));
+    }
+
     /// From now on a user has these rights.
     pub(crate) fn rights(&self, user: &str, rights: Rights) {
         let rights = Arc::new(rights);

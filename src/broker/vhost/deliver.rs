@@ -229,6 +229,9 @@ impl Vhost {
             message
         };
         self.release_from_store(kept);
+        if self.trace.is_on() {
+            self.trace_delivery((connection, channel_number), id, redelivered, &message);
+        }
         self.sessions.send(
             connection,
             Outgoing::Deliver(Delivery {
@@ -294,6 +297,9 @@ impl Vhost {
             self.watch_unacked();
         }
         let channel = via.number;
+        if self.trace.is_on() {
+            self.trace_delivery((via.connection, channel), id, redelivered, &message);
+        }
         let ok = Outgoing::GetOk { channel, delivery_tag, redelivered, message_count, message };
         self.sessions.send(via.connection, ok);
         self.arm(id);

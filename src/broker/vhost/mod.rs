@@ -44,6 +44,7 @@ mod reply_to;
 mod sessions;
 mod settle;
 mod timeout;
+mod trace;
 mod transactions;
 mod unbind;
 mod work;
@@ -60,6 +61,7 @@ use self::journal::Journal;
 use self::memory::Memory;
 pub use self::recover::LeftOut;
 use self::sessions::Sessions;
+use self::trace::Trace;
 use self::work::Work;
 use super::access::User;
 use super::arguments::{ExchangeArguments, QueueArguments};
@@ -110,7 +112,7 @@ pub struct VhostSettings {
 /// - From time: [`handle_timeout`](Vhost::handle_timeout), no later than
 ///   [`next_deadline`](Vhost::next_deadline).
 /// - From operators and the machine: `handle_definition`, `handle_policies`, `handle_rights`,
-///   `handle_max_queues`, `handle_memory_share`, `handle_alarm`, `handle_close_client`, `handle_close_clients`,
+///   `handle_max_queues`, `handle_tracing`, `handle_memory_share`, `handle_alarm`, `handle_close_client`, `handle_close_clients`,
 ///   `handle_shutdown`.
 ///
 /// # Outputs
@@ -136,6 +138,7 @@ pub struct Vhost {
     batch: Batch,
     deadlines: Deadlines,
     chance: Chance,
+    trace: Trace,
     /// Why publishers are blocked, while they are.
     alarm: Option<ShortString>,
     /// Whether the timer will look for deliveries that wait too long for their acknowledgement.
@@ -167,6 +170,7 @@ impl Vhost {
             batch: Batch::default(),
             deadlines: Deadlines::default(),
             chance: Chance::new(settings.seed),
+            trace: Trace::default(),
             alarm: None,
             watching_unacked: false,
             unclaimed_delayed_queues: Vec::new(),
@@ -259,6 +263,7 @@ impl Vhost {
     pub fn finish_batch(&mut self, now: Time) {
         self.now = now;
         self.batch.run.end();
+        self.route_traces();
         self.record_deliveries();
         let mut confirming = std::mem::take(&mut self.batch.confirming);
         for channel in confirming.drain(..) {

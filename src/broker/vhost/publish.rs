@@ -91,7 +91,9 @@ impl Vhost {
             return Ok(());
         }
         self.note_routed(exchange, routes.queues.len());
-        if let (None, true, &[queue]) = (exchange, options.is_plain, &routes.queues[..]) {
+        if let (None, true, &[queue]) = (exchange, options.is_plain, &routes.queues[..])
+            && !self.trace.is_on()
+        {
             self.batch.run.begin(via, &message, queue);
         }
         let expiration_ms = options.expiration_ms;
@@ -125,6 +127,9 @@ impl Vhost {
         expiration_ms: Option<u64>,
         queues: Vec<QueueId>,
     ) {
+        if self.trace.is_on() {
+            self.trace_publish((via.connection, via.number), &message, &queues);
+        }
         let before = self.journal.last();
         let mut accepted = true;
         for (exchange, whole) in delayed_by {
@@ -192,6 +197,9 @@ impl Vhost {
         expiration_ms: Option<u64>,
         queues: &[QueueId],
     ) -> bool {
+        if self.trace.is_on() {
+            self.trace_publish((via.connection, via.number), &message, queues);
+        }
         // rabbitmq: what is delayed has no queue yet, so a mandatory one comes back.
         if queues.is_empty() && (mandatory || delayed_by.is_empty()) {
             self.unroutable(via, mandatory, &message);

@@ -83,6 +83,8 @@ struct VhostSettings {
     tags: Vec<String>,
     default_queue_type: Option<String>,
     #[serde(default)]
+    tracing: bool,
+    #[serde(default)]
     protected_from_deletion: bool,
     limits: BTreeMap<String, i64>,
 }
@@ -189,6 +191,7 @@ impl VhostSettings {
             description: record.description.clone(),
             tags: record.tags.clone(),
             default_queue_type: record.default_queue_type.clone(),
+            tracing: record.tracing,
             protected_from_deletion: record.protected_from_deletion,
             limits: record.limits.clone(),
         }
@@ -275,6 +278,7 @@ impl Change {
                 vhost.description = settings.description;
                 vhost.tags = settings.tags;
                 vhost.default_queue_type = settings.default_queue_type;
+                vhost.tracing = settings.tracing;
                 vhost.protected_from_deletion = settings.protected_from_deletion;
                 vhost.limits = settings.limits;
             }

@@ -83,6 +83,9 @@ pub(crate) struct VhostRecord {
     /// The type of queues declared without one.
     #[serde(default)]
     pub default_queue_type: Option<String>,
+    /// Whether messages in it are traced.
+    #[serde(default)]
+    pub tracing: bool,
     /// Whether it is not to be deleted.
     #[serde(default)]
     pub protected_from_deletion: bool,
