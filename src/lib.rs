@@ -21,6 +21,7 @@
 //! is durable; the handle holds the one lock; the server moves bytes; management answers HTTP.
 //! [`perf`] measures brokers from outside.
 
+mod active_listeners;
 pub mod auth;
 pub mod broker;
 pub mod cli;
@@ -515,6 +516,7 @@ impl BrokerBuilder {
                 server.vhosts().clone(),
                 server.logins().clone(),
                 [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec),
+                server.active_listeners().clone(),
                 (server.acceptor(), secured),
                 address,
                 data_dir,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 7] = [
     &["broker"],
     &[
+        "active_listeners",
         "clock",
         "outbox",
         "log_buffer",

@@ -62,6 +62,7 @@ use tokio::task::JoinSet;
 
 use self::answer::Failure;
 pub(crate) use self::server::Management;
+use crate::active_listeners::ActiveListeners;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::time::Time;
 use crate::handle::VhostHandle;
@@ -83,6 +84,8 @@ pub(crate) struct AppState {
     listeners: Vec<SocketAddr>,
     /// The same with TLS.
     tls_listeners: Vec<SocketAddr>,
+    /// Which of them take clients at this moment.
+    active_listeners: ActiveListeners,
     /// The certificates, if there are any.
     acceptor: Option<Arc<Acceptor>>,
     /// Whether this API is spoken with TLS.
@@ -138,6 +141,7 @@ impl AppState {
         vhosts: Vhosts,
         logins: Logins,
         [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
+        active_listeners: ActiveListeners,
         (acceptor, secured): (Option<Arc<Acceptor>>, bool),
         address: SocketAddr,
         data_dir: Option<PathBuf>,
@@ -155,6 +159,7 @@ impl AppState {
             runtime: runtime::Handle::current(),
             listeners,
             tls_listeners,
+            active_listeners,
             acceptor,
             secured,
             address,

@@ -1,5 +1,7 @@
 //! The broker at a glance, and small questions about it.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{delete, get, post};
@@ -118,12 +120,13 @@ impl Totals {
     }
 }
 
-/// What is listened on, for AMQP and for this API.
+/// What is listened on, for AMQP and for this API. Where nobody is accepted any more is left out.
 pub(super) fn listeners(app: &AppState) -> Vec<Value> {
     let amqp = app.listeners.iter().map(|address| ("amqp", address));
     let amqps = app.tls_listeners.iter().map(|address| ("amqp/ssl", address));
     let http = if app.secured { "https" } else { "http" };
-    let all = amqp.chain(amqps).chain([(http, &app.address)]);
+    let active = |(_, address): &(&str, &SocketAddr)| app.active_listeners.contains(**address);
+    let all = amqp.chain(amqps).filter(active).chain([(http, &app.address)]);
     all.map(|(protocol, address)| {
         json!({
             "node": app.node,

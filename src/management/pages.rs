@@ -3,9 +3,9 @@
 //! rabbitmq: has a page for management here, and the script rabbitmqadmin.
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
 use super::Api;
@@ -13,9 +13,9 @@ use super::Api;
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/", get(async || page(ROOT)))
-        .route("/api", get(async || Redirect::permanent("/api/index.html")))
+        .route("/api", get(async || moved("/api/index.html")))
         .route("/api/index.html", get(async || page(API)))
-        .route("/cli", get(async || Redirect::permanent("/cli/index.html")))
+        .route("/cli", get(async || moved("/cli/index.html")))
         .route("/cli/index.html", get(async || page(CLI)))
 }
 
@@ -29,6 +29,10 @@ const API: &str = "<p>The paths, methods and answers below <code>/api</code> are
 
 const CLI: &str = "<p>RabbitMQ's command line tools for its HTTP API, rabbitmqadmin and rabbitmqadmin-ng, work with \
                    this broker. They come with RabbitMQ and are not here.</p>";
+
+fn moved(to: &'static str) -> Response {
+    (StatusCode::MOVED_PERMANENTLY, [(LOCATION, to)]).into_response()
+}
 
 fn page(body: &'static str) -> Response {
     let html = format!(

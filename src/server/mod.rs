@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::connection::{Arrival, Context};
 use self::connection_memory::ConnectionMemory;
+use crate::active_listeners::{ActiveListener, ActiveListeners};
 use crate::auth::Authenticator;
 use crate::broker::limits;
 use crate::clock::Clock;
@@ -139,6 +140,7 @@ pub(crate) struct Server {
     reports: Vec<(String, store::Report)>,
     stopping: watch::Sender<bool>,
     listening: Vec<JoinHandle<()>>,
+    active_listeners: ActiveListeners,
     /// Looks after memory and disk.
     watching: JoinHandle<()>,
     disk: Option<Arc<FileDisk>>,
@@ -202,9 +204,11 @@ impl Server {
             stopping: stopped,
         });
         let mut listening = Vec::new();
+        let active_listeners = ActiveListeners::default();
         let mut start = |listeners: Vec<(SocketAddr, TcpListener)>, acceptor: Option<&Arc<_>>| {
             let start = |(address, listener)| {
-                let listener = Listener { listener, acceptor: acceptor.cloned() };
+                let active = active_listeners.enter(address);
+                let listener = Listener { listener, acceptor: acceptor.cloned(), active };
                 let listen = listen(listener, context.clone(), config.shutdown_timeout);
                 let stopping = context.stopping.clone();
                 let part = format!("what accepts clients on {address}");
@@ -229,6 +233,7 @@ impl Server {
             reports,
             stopping,
             listening,
+            active_listeners,
             watching,
             disk,
         })
@@ -252,6 +257,11 @@ impl Server {
     /// The addresses that are listened on for TLS, with the ports that the system chose.
     pub(crate) fn tls_addresses(&self) -> &[SocketAddr] {
         &self.tls_addresses
+    }
+
+    /// Where clients are accepted at this moment.
+    pub(crate) fn active_listeners(&self) -> &ActiveListeners {
+        &self.active_listeners
     }
 
     /// What makes a socket secure, if there are certificates.
@@ -424,6 +434,7 @@ pub(crate) async fn bind(
 struct Listener {
     listener: TcpListener,
     acceptor: Option<Arc<Acceptor>>,
+    active: ActiveListener,
 }
 
 /// Whether the broker stops, or is gone.
@@ -433,7 +444,7 @@ pub(crate) fn is_over(stopping: &watch::Receiver<bool>) -> bool {
 
 /// Accepts clients until the broker stops, then waits for them to end, but not for long.
 async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Duration) {
-    let Listener { listener, acceptor } = listener;
+    let Listener { listener, acceptor, active } = listener;
     let mut stopping = context.stopping.clone();
     let mut connections = JoinSet::new();
     let mut failing = false;
@@ -461,7 +472,7 @@ async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Dur
             },
         }
     }
-    drop(listener);
+    drop((listener, active));
     // Without an orderly stop the sender is gone and no client was told to close.
     if *stopping.borrow() {
         let all_ended = async {
@@ -541,3 +552,6 @@ fn note_end(ended: Result<(), JoinError>) {
         tracing::error!(%error, "a connection failed inside the broker; please report this");
     }
 }
+
+#[cfg(test)]
+mod tests;

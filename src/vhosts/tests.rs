@@ -137,6 +137,24 @@ async fn who_loses_the_right_to_enter_while_it_waits_is_not_let_in() {
 }
 
 #[tokio::test]
+async fn who_loses_a_right_while_it_waits_does_not_have_it() {
+    let vhosts = vhosts();
+    let hold = Hold::new(vhosts.vhost("busy").unwrap());
+    let mut entering = Box::pin(open(&vhosts, "busy", 1));
+    assert!(futures::poll!(entering.as_mut()).is_pending());
+    vhosts.set_permissions("guest", "busy", ["", "", ""]).unwrap();
+    hold.end();
+    let session = entering.await.unwrap();
+    let declare = leveret_codec::method::queue::Declare::default();
+    let methods = [Method::ChannelOpen(channel::Open::default()), Method::QueueDeclare(declare)];
+    let commands = methods.map(|method| Command::Method { channel: 1, method });
+    session.apply(&mut Batch::new(commands.into())).await;
+    assert_eq!(session.vhost().read(Vhost::snapshot).queues, 0);
+    drop(session);
+    vhosts.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_limit_of_a_user_counts_for_connections_that_are_open() {
     let vhosts = vhosts();
     let session = open(&vhosts, "busy", 1).await.unwrap();
