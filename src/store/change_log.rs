@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, VERSION};
 use super::error::{During, StoreError};
-use super::framing::{FrameReader, GapEnd, Header, Item, Keys, frame_length, put_frame};
+use super::framing::{
+    FrameReader, Gap, GapEnd, Header, Item, KEY_LENGTH, Keys, frame_length, put_frame,
+};
 use super::report::Damage;
 use super::subdirectory::replace_whole;
 
@@ -84,7 +86,7 @@ impl ChangeLog {
                     log.last = key;
                     changes.push((key, payload.to_vec()));
                 }
-                Item::Damage(gap) if gap.end == GapEnd::File => {
+                Item::Damage(gap) if is_one_frame(&*log.disk, path, &gap) => {
                     let what = format!("a torn end after change {}; cut off", log.last);
                     let (offset, bytes) = (gap.offset, gap.bytes);
                     torn = Some(Damage { path: path.to_owned(), offset, bytes, what });
@@ -129,4 +131,22 @@ impl ChangeLog {
     pub fn last(&self) -> u64 {
         self.last
     }
+}
+
+/// Whether what is not whole can be one change that was being appended.
+///
+/// why: each change is synced before the next one, so that more than one is damage.
+fn is_one_frame(disk: &dyn Disk, path: &str, gap: &Gap) -> bool {
+    if gap.end != GapEnd::File {
+        return false;
+    }
+    let mut length = [0; 4];
+    match disk.read(path, gap.offset, &mut length) {
+        Ok(4) => {}
+        // It is so short, or the next read fails as well.
+        _ => return true,
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    // Zeros are room that the file system had given already.
+    length == 0 || frame_length(length.saturating_sub(KEY_LENGTH)) >= gap.bytes
 }

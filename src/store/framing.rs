@@ -17,7 +17,7 @@ use super::disk::{Disk, DiskRead, VERSION};
 pub(super) const HEADER_LENGTH: usize = 32;
 /// Length and checksum: what comes before the bytes that the length counts.
 const PREFIX_LENGTH: usize = 8;
-const KEY_LENGTH: usize = 8;
+pub(super) const KEY_LENGTH: usize = 8;
 /// How long the shortest frame is. invariant: no payload is empty, so that zeros are no frame.
 const SHORTEST_FRAME: u64 = (PREFIX_LENGTH + KEY_LENGTH + 1) as u64;
 /// How much is read from a file at once.

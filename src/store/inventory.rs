@@ -61,13 +61,10 @@ impl Inventory {
 
     /// Reports what is missing at the end of a log whose newest file and last record are these.
     pub(super) fn compare(self, newest: Option<u64>, last: Lsn, report: &mut Report) {
-        let has_damage =
-            |report: &Report| report.cuts.iter().any(|cut| cut.path.starts_with(log::LOG));
-        let is_known = has_damage(report);
         if newest.is_none_or(|newest| newest < self.log_file) {
             report.damaged(&log::path(self.log_file), 0, 0, "missing, with all records in it");
         }
-        if last < self.last && !is_known {
+        if last < self.last {
             let what = format!("records {} to {} are missing", last.0 + 1, self.last.0);
             report.damaged(&log::path(newest.unwrap_or(self.log_file)), 0, 0, what);
         }

@@ -97,6 +97,9 @@ fn look_at_registry(
                 vhosts.remove(&vhost);
                 check.refusal.get_or_insert(RegistryError::Foreign(line).to_string());
             }
+            Finding::Unknown { .. } => {
+                check.refusal.get_or_insert(RegistryError::Unknown(line).to_string());
+            }
             Finding::Missing { vhost, .. } => {
                 vhosts.remove(&vhost);
                 check.losses.push(line);

@@ -44,7 +44,9 @@ pub(super) fn settle(
         }
         match &finding {
             Finding::Foreign { vhost, .. } if accept_loss => registry.renumber(vhost),
+            Finding::Unknown { directory, .. } if accept_loss => layout::disown(disk, directory)?,
             Finding::Foreign { .. } => return Err(RegistryError::Foreign(finding.to_string())),
+            Finding::Unknown { .. } => return Err(RegistryError::Unknown(finding.to_string())),
             Finding::Deleted { number, directory } => {
                 // What cannot be removed now is removed by a later start.
                 if let Err(error) = layout::remove(disk, directory) {

@@ -70,6 +70,13 @@ pub(crate) enum Finding {
         /// Its directory.
         directory: String,
     },
+    /// A virtual host has its directory, and is not in the registry.
+    Unknown {
+        /// The virtual host.
+        vhost: String,
+        /// Its directory.
+        directory: String,
+    },
     /// A directory belongs to no virtual host.
     Stray {
         /// The directory.
@@ -80,7 +87,13 @@ pub(crate) enum Finding {
 impl Finding {
     /// Whether something is lost or damaged.
     pub(crate) fn is_damage(&self) -> bool {
-        matches!(self, Finding::Missing { .. } | Finding::File { .. } | Finding::Foreign { .. })
+        match self {
+            Finding::Missing { .. }
+            | Finding::File { .. }
+            | Finding::Foreign { .. }
+            | Finding::Unknown { .. } => true,
+            Finding::Deleted { .. } | Finding::Unfinished { .. } | Finding::Stray { .. } => false,
+        }
     }
 }
 
@@ -101,6 +114,10 @@ impl fmt::Display for Finding {
             Finding::Unfinished { directory } => {
                 write!(f, "{directory}: is of a virtual host that was about to be made; removed")
             }
+            Finding::Unknown { vhost, directory } => write!(
+                f,
+                "{directory}: is of virtual host {vhost:?}, which is not in the registry: changes of that are lost"
+            ),
             Finding::Stray { directory } => {
                 write!(f, "{directory} belongs to no virtual host; it is left alone")
             }
@@ -131,7 +148,12 @@ pub(super) fn examine(
         found.push(match number.filter(|number| registry.is_deleting(*number)) {
             Some(number) => Finding::Deleted { number, directory },
             None if is_unfinished(disk, &directory)? => Finding::Unfinished { directory },
-            None => Finding::Stray { directory },
+            None => match read_owner(disk, &format!("{directory}/{OWNER}"))? {
+                Ok(owner) if owner.identity == registry.identity() => {
+                    Finding::Unknown { vhost: owner.vhost, directory }
+                }
+                _ => Finding::Stray { directory },
+            },
         });
     }
     Ok(found)
@@ -201,6 +223,12 @@ pub(super) fn ensure_owner(
 /// Removes a directory with all that is in it.
 pub(super) fn remove(disk: &dyn Disk, directory: &str) -> Result<(), RegistryError> {
     disk.remove_directory(directory).map_err(|source| failed("remove", directory, source))
+}
+
+/// Leaves a directory to nobody.
+pub(super) fn disown(disk: &dyn Disk, directory: &str) -> Result<(), RegistryError> {
+    let path = format!("{directory}/{OWNER}");
+    disk.remove(&path).map_err(|source| failed("remove", &path, source))
 }
 
 /// The highest number that a directory has, if there is any.

@@ -158,6 +158,14 @@ pub enum VhostError {
     /// What is in the data directory could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A virtual host cannot be started from what is in its directory.
+    #[error("virtual host {vhost:?}: {source}")]
+    NotStarted {
+        /// Which one.
+        vhost: String,
+        /// Why.
+        source: StoreError,
+    },
     /// The registry of users and virtual hosts could not be read or written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -268,8 +276,13 @@ impl Vhosts {
         let registry = vhosts.registry();
         for (name, _) in registry.vhosts() {
             let report = match vhosts.run(&registry, name) {
-                Err(VhostError::Store(error)) if accept_loss => {
+                // why: what the system refuses for now is no loss.
+                Err(VhostError::Store(error @ StoreError::Damaged { .. })) if accept_loss => {
                     vhosts.run_on_new_directory(name, &error)?
+                }
+                Err(VhostError::Store(source)) => {
+                    let vhost = name.to_owned();
+                    return Err(VhostError::NotStarted { vhost, source }.into());
                 }
                 result => result?,
             };

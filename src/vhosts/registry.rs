@@ -62,6 +62,12 @@ pub enum RegistryError {
         "{0}. Bring the right directory back; with --accept-loss a start gives the virtual host a new, empty one"
     )]
     Foreign(String),
+    /// A virtual host is there that the registry does not know any more.
+    #[error(
+        "{0}, and there may be more. Bring registry.json and registry.changes back; with --accept-loss a start goes \
+         on without"
+    )]
+    Unknown(String),
     /// The file of the changes cannot be read.
     #[error(transparent)]
     Changes(#[from] StoreError),

@@ -403,6 +403,76 @@ fn vhosts_that_were_being_deleted_are_gone_after_the_next_start() {
 }
 
 #[test]
+fn a_virtual_host_that_the_registry_has_lost_is_not_taken_for_one_that_never_was() {
+    let home = tempfile::tempdir().unwrap();
+    make(home.path());
+    // All changes since the registry was written whole: a virtual host, its permissions, a user.
+    let whole = fs::read(home.path().join("registry.changes")).unwrap();
+    let cut = |data_dir: &Path| {
+        fs::write(data_dir.join("registry.changes"), &whole[..33]).unwrap();
+    };
+    let damaged = |data_dir: &Path| {
+        let mut content = whole.clone();
+        (44..content.len()).step_by(20).for_each(|at| content[at] ^= 1);
+        fs::write(data_dir.join("registry.changes"), content).unwrap();
+    };
+    let words = "vhosts/1: is of virtual host \"two\", which is not in the registry";
+    /// What is done, and what is said of it.
+    type Case<'a> = (&'a dyn Fn(&Path), &'a str);
+    let cases: [Case<'_>; 2] = [(&cut, words), (&damaged, "not whole after change 1")];
+    for (damage, words) in cases {
+        let (outcome, log, checked) = try_damage(home.path(), &[], Running::counts, damage);
+        let case = format!("{words}: {outcome:?}\n{log}\n{checked}");
+        assert!(matches!(outcome, Outcome::Refused), "{case}");
+        assert!(log.contains(words) && checked.contains(words), "{case}");
+        let arguments = ["--accept-loss"];
+        let (outcome, ..) = try_damage(home.path(), &arguments, Running::counts, damage);
+        let Outcome::Started(counts) = outcome else { panic!("{case}") };
+        assert_eq!(counts, [Some(MESSAGES), None]);
+    }
+    // What was accepted once is not refused the next time.
+    cut(home.path());
+    Running::start(home.path(), &["--accept-loss"]).ok().unwrap().stop();
+    let running = Running::start(home.path(), &[]).ok().unwrap();
+    assert_eq!(running.counts(), [Some(MESSAGES), None]);
+}
+
+#[test]
+fn a_directory_of_the_format_before_is_read_without_a_word() {
+    let home = tempfile::tempdir().unwrap();
+    make(home.path());
+    let old = |data_dir: &Path| {
+        remove(&data_dir.join("registry.copy"));
+        for number in 0..2 {
+            let directory = data_dir.join(format!("vhosts/{number}"));
+            remove(&directory.join("owner"));
+            remove(&directory.join("inventory"));
+        }
+        let path = data_dir.join("registry.json");
+        let content = fs::read(&path).unwrap();
+        let mut registry: serde_json::Value = serde_json::from_slice(&content).unwrap();
+        let fields = registry.as_object_mut().unwrap();
+        fields.retain(|name, _| !["checksum", "identity", "deleting"].contains(&name.as_str()));
+        fields.insert("format".to_owned(), 2.into());
+        fs::write(&path, serde_json::to_vec_pretty(&registry).unwrap()).unwrap();
+    };
+    let (outcome, log, checked) = try_damage(home.path(), &[], Running::fetched, old);
+    let case = format!("{outcome:?}\n{log}\n{checked}");
+    assert!(matches!(outcome, Outcome::Started(counts) if counts == [Some(MESSAGES); 2]), "{case}");
+    assert!(!log.contains(" ERROR ") && !log.contains(" WARN "), "{case}");
+    assert!(checked.contains("whole: a start would go on"), "{case}");
+    // It is written anew, so that from then on it says what is missing.
+    old(home.path());
+    Running::start(home.path(), &[]).ok().unwrap().stop();
+    for name in ["registry.copy", "vhosts/0/owner", "vhosts/1/owner", "vhosts/1/inventory"] {
+        assert!(home.path().join(name).exists(), "{name}");
+    }
+    remove(&home.path().join("vhosts/1"));
+    let (code, checked) = check(home.path());
+    assert!(code == 1 && checked.contains("vhosts/1: missing"), "{checked}");
+}
+
+#[test]
 fn nobody_else_reads_a_data_directory() {
     let home = tempfile::tempdir().unwrap();
     let data_dir = home.path().join("data");

@@ -157,9 +157,12 @@ fn damage_to_the_log_is_named() {
 
     let torn = whole.kill();
     torn.damage(&path, |bytes| bytes.truncate(length as usize - 3)).unwrap();
-    let damage = damage_of(&torn);
+    // The store was closed, so that it is known what was there.
+    let found = checked(&torn).unwrap().damage;
+    let [damage, missing] = &found[..] else { panic!("{found:?}") };
     assert_eq!((&damage.path, damage.offset + damage.bytes), (&path, length - 3));
     assert_eq!(damage.what, "a torn end after record 7; cut off");
+    assert_eq!((&missing.path, &*missing.what), (&path, "records 8 to 8 are missing"));
     let changes = checked(&torn).unwrap().changes;
     let Some(Change::Cut { path: cut, length, .. }) = changes.last() else { panic!("{changes:?}") };
     assert_eq!((cut, *length), (&path, damage.offset));
