@@ -175,10 +175,6 @@ impl Connection {
 
     /// Octets that are no frame: nothing behind them can be read.
     fn frame_error(&mut self, error: &FrameError<'_>, commands: &mut Vec<Command<'_>>) {
-        if !matches!(self.stage, Stage::Running) {
-            self.stage = Stage::Ended { delay_ms: limits::REFUSAL_DELAY_MS };
-            return;
-        }
         let fault = match *error {
             FrameError::TooLarge { kind, size, limit, .. } => {
                 Fault::FrameTooLarge { start: FrameStart::new(kind, &[]), size, limit }
@@ -187,8 +183,17 @@ impl Connection {
                 Fault::InvalidFrameEnd { start: FrameStart::new(kind, payload), end }
             }
         };
-        commands.push(Command::Fault { at_fault: fault.into(), input_ends: true });
-        self.turn_deaf();
+        match &mut self.stage {
+            Stage::Running => {
+                commands.push(Command::Fault { at_fault: fault.into(), input_ends: true });
+                self.turn_deaf();
+            }
+            Stage::Handshake(handshake) => {
+                let delay_ms = handshake.handle_frame_error(fault, &mut self.output);
+                self.stage = Stage::Ended { delay_ms };
+            }
+            _ => self.stage = Stage::Ended { delay_ms: limits::REFUSAL_DELAY_MS },
+        }
     }
 
     /// Nothing that comes matters any more.

@@ -330,7 +330,8 @@ mod tests {
         let [two, three] = [2, 3].map(|count| Some(Value::I64(count)));
         let text = Some(Value::LongStr(b"5"));
         type Event<'a> = ((&'a str, &'a str), Option<Value<'a>>);
-        let cases: [(&[Event<'_>], &[(&str, Option<i64>)]); 9] = [
+        type Told<'a> = (&'a str, Option<i64>);
+        let cases: [(&[Event<'_>], &[Told<'_>]); 9] = [
             (&[(old, None)], &[("q", Some(1)), ("old", None)]),
             (&[(own, None)], &[("q", Some(1))]),
             (&[(own, text)], &[("q", Some(1))]),

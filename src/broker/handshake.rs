@@ -23,7 +23,8 @@ use leveret_codec::{Frame, Method, Table, TableBuf, Value, frame};
 use super::access::{AuthenticationFailure, Credentials, EXTERNAL, User};
 use super::command::encode_close;
 use super::connection_info::{ConnectionInfo, ConnectionSettings, OpenRequest, Progress};
-use super::error::{AtFault, Fault};
+use super::error::{AtFault, Fault, FrameStart};
+use super::frame_fault::method_fault;
 use super::limits;
 
 /// The name that clients switch features by.
@@ -112,10 +113,15 @@ impl Handshake {
             return Progress::More;
         }
         if frame.kind != frame::METHOD || frame.channel != 0 {
-            return self.refuse();
+            if matches!(self.step, Step::CloseOk) {
+                return Progress::More;
+            }
+            let fault = Fault::MisplacedFrame(FrameStart::new(frame.kind, frame.payload));
+            return self.answer(|| Some(fault.into()), output);
         }
-        let Ok(method) = Method::decode(frame.payload) else {
-            return self.refuse();
+        let method = match Method::decode(frame.payload) {
+            Ok(method) => method,
+            Err(error) => return self.answer(|| method_fault(frame, &error), output),
         };
         match (&mut self.step, method) {
             (Step::StartOk, Method::ConnectionStartOk(start_ok)) => {
@@ -137,8 +143,43 @@ impl Handshake {
                 Progress::More
             }
             (Step::CloseOk, _) => Progress::More,
-            _ => self.refuse(),
+            (_, method) => {
+                let ids = (method.class_id(), method.method_id());
+                self.answer(|| Some(AtFault::new(Fault::NotWhileOpening, ids)), output)
+            }
         }
+    }
+
+    /// Octets that are no frame: nothing behind them can be read. Says how long the socket is kept.
+    pub(super) fn handle_frame_error(&mut self, fault: Fault, output: &mut Vec<u8>) -> u64 {
+        if self.is_tuned() {
+            self.close(&fault.into(), output);
+        }
+        limits::REFUSAL_DELAY_MS
+    }
+
+    /// rabbitmq: what is wrong is said to clients that have logged in and answered to tune; others are
+    /// disconnected.
+    fn answer(
+        &mut self,
+        at_fault: impl FnOnce() -> Option<AtFault>,
+        output: &mut Vec<u8>,
+    ) -> Progress {
+        if !self.is_tuned() {
+            return self.refuse();
+        }
+        match at_fault() {
+            Some(at_fault) => {
+                self.close(&at_fault, output);
+                Progress::More
+            }
+            // rabbitmq: its reader dies of a method it does not know.
+            None => Progress::End { delay_ms: 0 },
+        }
+    }
+
+    fn is_tuned(&self) -> bool {
+        matches!(self.step, Step::Open { .. } | Step::Opening)
     }
 
     /// The edge has looked the credentials up.

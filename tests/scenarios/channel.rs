@@ -2,7 +2,7 @@
 
 use leveret_codec::method::{basic, channel, connection, queue};
 
-use crate::support::world::{World, s};
+use crate::support::world::{World, encoded, s};
 
 const NO_QUEUE: &str = "channel.close 404 50,30 NOT_FOUND - no queue 'none' in vhost '/'";
 
@@ -282,4 +282,20 @@ fn a_long_reply_text_is_cut_to_fit_a_short_string() {
     assert_eq!(text.len(), 255);
     assert!(text.starts_with("NOT_FOUND - no queue 'nnn"));
     assert!(text.ends_with("n..."));
+}
+
+#[test]
+fn answers_that_nobody_waits_for_are_no_methods_of_clients() {
+    let closes =
+        [encoded(1, &channel::CloseOk {}), encoded(1, &basic::CancelOk { consumer_tag: s("c") })];
+    for (octets, ids) in closes.iter().zip(["20,41", "60,31"]) {
+        let world = World::new();
+        let client = world.client();
+        client.channel(1);
+        client.send_octets(octets);
+        assert_eq!(
+            client.lines(),
+            [format!("connection.close 503 {ids} COMMAND_INVALID - unimplemented method")]
+        );
+    }
 }

@@ -290,7 +290,7 @@ fn who_takes_over_from_a_single_active_consumer_gets_first_what_that_one_had() {
                 ConnectionClose => _ = leaving.call(connection::Close::default()),
                 ChannelFault => active.ack(77),
                 ConnectionFault => {
-                    active.send(basic::Qos { prefetch_size: 1, ..Default::default() })
+                    active.send(basic::Qos { prefetch_size: 1, ..Default::default() });
                 }
                 Vanish => leaving.vanish(),
             }

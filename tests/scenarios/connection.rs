@@ -269,3 +269,41 @@ fn the_settings_are_what_is_offered() {
     let tune = client.handshake(&start_ok("PLAIN", b"\0guest\0guest"));
     assert_eq!(tune, "connection.tune 5 8192 7");
 }
+
+#[test]
+fn between_tune_ok_and_open_what_is_wrong_is_said() {
+    let content =
+        |kind: u8, channel: u8| [&[kind, 0, channel, 0, 0, 0, 2], &[0, 60, 0xce][..]].concat();
+    let cases = [
+        (
+            encoded(1, &channel::Open::default()),
+            "505 0,0 UNEXPECTED_FRAME - type 1, all octets = <<0,20,0,10,0>>",
+        ),
+        (content(frame::HEADER, 0), "505 0,0 UNEXPECTED_FRAME - type 2, all octets = <<0,60>>"),
+        (content(frame::BODY, 1), "505 0,0 UNEXPECTED_FRAME - type 3, all octets = <<0,60>>"),
+        (
+            encoded(0, &queue::Declare { queue: s("q"), ..Default::default() }),
+            "504 50,10 CHANNEL_ERROR - unexpected method in connection state opening",
+        ),
+        (
+            encoded(0, &connection::Close::default()),
+            "504 10,50 CHANNEL_ERROR - unexpected method in connection state opening",
+        ),
+    ];
+    for (octets, answer) in cases {
+        let world = World::new();
+        let mut client = logged_in(&world);
+        assert_eq!(client.handshake(&tune_ok(100, 4096, 0)), "");
+        assert_eq!(client.handshake(&octets), format!("connection.close {answer}"));
+        assert_eq!(client.handshake(&encoded(0, &connection::CloseOk {})), "end after 0 ms");
+        // Before tune-ok nothing is.
+        assert_eq!(logged_in(&world).handshake(&octets), SILENT_END);
+    }
+    let world = World::new();
+    let mut client = logged_in(&world);
+    client.handshake(&tune_ok(100, 4096, 0));
+    let bad_end = [1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 40, 0];
+    let answer = "connection.close 501 0,0 FRAME_ERROR - type 1, all octets = <<0,10,0,40>>: \
+                  {invalid_frame_end_marker,0}";
+    assert_eq!(client.handshake(&bad_end), format!("{answer}\n{SILENT_END}"));
+}

@@ -177,3 +177,22 @@ fn priorities_above_the_highest_count_as_it_and_are_passed_on_unchanged() {
     assert_eq!(bodies, ["2", "200", "1", "0"]);
     assert_eq!(messages[1].fields().priority, Some(200));
 }
+
+#[test]
+fn what_has_no_room_and_no_time_has_no_room() {
+    for (max_length, reason) in [(0, "maxlen"), (1, "expired")] {
+        let world = World::new();
+        let client = world.client();
+        let ch = client.channel(1);
+        ch.declare("dead");
+        let arguments = [
+            ("x-max-length", Value::I32(max_length)),
+            ("x-message-ttl", Value::I32(0)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("dead")),
+        ];
+        ch.declare_with("q", &arguments);
+        ch.publish("q", "a");
+        assert_eq!(ch.drain("dead")[0].header("x-first-death-reason"), Some(text(reason)));
+    }
+}

@@ -1,9 +1,10 @@
 //! Direct reply-to.
 
-use leveret_codec::PropertyFields;
 use leveret_codec::method::{basic, queue};
+use leveret_codec::table::ArrayBuilder;
+use leveret_codec::{PropertyFields, Value};
 
-use crate::support::world::{Channel, World, s};
+use crate::support::world::{Channel, World, s, text};
 
 const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
 
@@ -110,4 +111,51 @@ fn a_reply_to_who_is_gone_is_unroutable() {
     server.confirm_select();
     server.publish_mandatory("", &address, "late");
     assert_eq!(server.lines(), ["basic.return 312 NO_ROUTE late", "basic.ack 1"]);
+}
+
+#[test]
+fn a_reply_by_a_further_key_arrives_once_and_counts_as_unroutable() {
+    let world = World::new();
+    let (asking, serving) = (world.client(), world.client());
+    let (ch, server) = (asking.channel(1), serving.channel(1));
+    server.declare("server");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    request(ch, "question");
+    let address = address(server);
+    for header in ["CC", "BCC"] {
+        let mut keys = ArrayBuilder::default();
+        keys.push(&text(&address)).push(&text(&address));
+        for key in ["nobody", &address] {
+            server.publish_headers("", key, &[(header, Value::Array(keys.as_array()))], "answer");
+            let answers = ch.messages();
+            assert_eq!(answers.len(), 1, "{header} {key}");
+            assert_eq!(answers[0].routing_key, key);
+            assert_eq!(answers[0].header("BCC"), None);
+            assert_eq!(answers[0].header("CC").is_some(), header == "CC");
+        }
+    }
+}
+
+#[test]
+fn the_tag_of_a_reply_consumer_is_its_own() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare("q");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    ch.consume_no_ack("q", "c");
+    // The one of replies goes, the other stays.
+    ch.call(basic::Cancel { consumer_tag: s("c"), nowait: false });
+    assert_eq!(world.consumers(), 1);
+    ch.consume_no_ack(PSEUDO_QUEUE, "d");
+    let second = basic::Consume {
+        queue: s(PSEUDO_QUEUE),
+        consumer_tag: s("d"),
+        no_ack: true,
+        ..Default::default()
+    };
+    assert_eq!(
+        ch.call(second),
+        "channel.close 406 60,20 PRECONDITION_FAILED - reply consumer already set"
+    );
 }

@@ -280,6 +280,9 @@ faults! {
         /// A method of the handshake, or one for a channel, on channel 0.
         #[error("unexpected method in connection state running")]
         NotOnConnection,
+        /// Something else than connection.open where that is due.
+        #[error("unexpected method in connection state opening")]
+        NotWhileOpening,
         /// A method before the answer to a commit.
         #[error("unexpected command while processing 'tx.commit'")]
         CommitPending,

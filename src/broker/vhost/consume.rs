@@ -113,8 +113,9 @@ impl Vhost {
 
     pub(super) fn cancel(&mut self, via: ChannelRef, cancel: &basic::Cancel<'_>) -> Checked<()> {
         let tag = cancel.consumer_tag;
-        self.cancel_replies(via.channel, Some(tag));
-        let channel = self.sessions.channel(via.channel);
+        // rabbitmq: the consumer of replies alone, if another one has its tag too.
+        let replies = self.cancel_replies(via.channel, Some(tag));
+        let channel = self.sessions.channel(via.channel).filter(|_| !replies);
         let consumer = channel.and_then(|it| it.consumers.get(tag.as_bytes()).copied());
         // rabbitmq: a tag that nobody has is cancelled all the same.
         if !cancel.nowait {

@@ -133,7 +133,7 @@ impl Vhost {
             Method::ChannelClose(_) if closing => {
                 self.sessions.reply(id, number, &channel::CloseOk {});
             }
-            Method::ChannelCloseOk(_) => {
+            Method::ChannelCloseOk(_) if closing => {
                 self.release_channel(via, AfterRelease::ChannelEnd(via));
             }
             _ if closing => {}
@@ -181,8 +181,6 @@ impl Vhost {
             }
             Method::BasicRecover(recover) => self.recover_unacked(via, recover.requeue, true),
             Method::BasicRecoverAsync(recover) => self.recover_unacked(via, recover.requeue, false),
-            // rabbitmq: the answer to a cancel that the broker sent is harmless.
-            Method::BasicCancelOk(_) => Ok(()),
             Method::ConfirmSelect(select) => self.confirm_select(via, *select),
             Method::ChannelFlow(flow) => self.channel_flow(via, *flow),
             Method::AccessRequest(_) => {

@@ -77,13 +77,15 @@ impl Vhost {
             self.batch.keep_routes(routes);
             return Err(self.too_many_patterns(by).into());
         }
-        if exchange.is_none() && is_address(message.routing_key().as_bytes()) {
-            self.deliver_reply(&message);
-        }
         // why: what is delayed keeps its BCC, whose keys count when the time is up.
         let delayed_by =
             routes.delaying.iter().map(|exchange| (*exchange, message.clone())).collect();
         let message = if options.blind { without_bcc(&message) } else { message };
+        let is_reply = is_address(message.routing_key().as_bytes())
+            || options.copies.iter().any(|key| is_address(key.as_bytes()));
+        if exchange.is_none() && is_reply {
+            self.deliver_replies(&message, &options.copies);
+        }
         if self.is_transactional(via) {
             self.batch.keep_routes(routes);
             let expiration_ms = options.expiration_ms;
@@ -430,7 +432,11 @@ impl Vhost {
         }
         let Some(queue) = self.queues.get_mut(id) else { return };
         if entry.is_expired(self.now) && queue.ready.is_empty() && !queue.is_held() {
-            self.dead_letter_entry(id, entry, Reason::Expired);
+            // rabbitmq: the limit is looked at first.
+            let has_no_room = queue.overflow() == Overflow::DropHead
+                && queue.is_full_for(entry.message.body().len());
+            let reason = if has_no_room { Reason::MaxLength } else { Reason::Expired };
+            self.dead_letter_entry(id, entry, reason);
             return;
         }
         let may_expire = entry.expires_at != Time::NEVER;

@@ -59,15 +59,15 @@ impl Vhost {
         Ok(())
     }
 
-    /// Ends the subscription to replies, if this is its tag, or whatever its tag is.
-    pub(super) fn cancel_replies(&mut self, id: ChannelId, tag: Option<ShortStr<'_>>) {
-        let Some(channel) = self.sessions.channel_mut(id) else { return };
+    /// Ends the subscription to replies, if this is its tag, or whatever its tag is. Says whether it did.
+    pub(super) fn cancel_replies(&mut self, id: ChannelId, tag: Option<ShortStr<'_>>) -> bool {
+        let Some(channel) = self.sessions.channel_mut(id) else { return false };
         let named = |consumer: &mut ReplyConsumer| {
             tag.is_none_or(|tag| consumer.tag.as_bytes() == tag.as_bytes())
         };
-        if let Some(consumer) = channel.reply_consumer.take_if(named) {
-            self.sessions.remove_reply_address(consumer.address.as_bytes());
-        }
+        let Some(consumer) = channel.reply_consumer.take_if(named) else { return false };
+        self.sessions.remove_reply_address(consumer.address.as_bytes());
+        true
     }
 
     /// queue.declare of the pseudo-queue or an address: how servers find out whether a requester
@@ -109,12 +109,26 @@ impl Vhost {
         Ok(with_properties(message, &fields))
     }
 
-    /// Delivers an answer, if whoever asked is still there.
+    /// Delivers an answer to the default exchange: to whoever is still there of those that its keys name, once to
+    /// each.
     ///
     /// rabbitmq: it counts as routed nowhere, so a mandatory one comes back although it arrived.
-    pub(super) fn deliver_reply(&mut self, message: &Message) {
-        let address = message.routing_key();
-        let Some(id) = self.sessions.reply_channel(address.as_bytes()) else { return };
+    pub(super) fn deliver_replies(&mut self, message: &Message, copies: &[ShortString]) {
+        let key = message.routing_key();
+        self.deliver_reply(message, key.as_bytes());
+        for (index, copy) in
+            copies.iter().enumerate().filter(|(_, copy)| is_address(copy.as_bytes()))
+        {
+            let copy = copy.as_bytes();
+            let is_first = !copies[..index].iter().any(|other| other.as_bytes() == copy);
+            if is_first && copy != key.as_bytes() {
+                self.deliver_reply(message, copy);
+            }
+        }
+    }
+
+    fn deliver_reply(&mut self, message: &Message, address: &[u8]) {
+        let Some(id) = self.sessions.reply_channel(address) else { return };
         let Some(channel) = self.sessions.channel(id) else { return };
         let Some(consumer) = &channel.reply_consumer else { return };
         let delivery = Delivery {
@@ -133,11 +147,11 @@ impl Vhost {
     }
 
     /// Whether a consumer tag is in use on a channel.
+    ///
+    /// rabbitmq: that of the consumer of replies is not.
     pub(super) fn check_tag_is_free(&self, via: ChannelRef, tag: ShortStr<'_>) -> Checked<()> {
         let Some(channel) = self.sessions.channel(via.channel) else { return Ok(()) };
-        let replies =
-            channel.reply_consumer.as_ref().is_some_and(|it| it.tag.as_bytes() == tag.as_bytes());
-        if replies || channel.consumers.contains_key(tag.as_bytes()) {
+        if channel.consumers.contains_key(tag.as_bytes()) {
             return Err(Fault::ConsumerTagInUse(tag.into()).into());
         }
         Ok(())
