@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::broker::connection::ConnectionSettings;
-use crate::broker::limits::{self, DefinitionLimits};
+use crate::broker::limits::{self, ClientLimits};
 
 /// Where clients look for a broker: AMQP's registered port on the machine itself.
 ///
@@ -52,7 +52,7 @@ pub struct Config {
     /// share of the machine's when absent.
     pub memory_limit: Option<u64>,
     /// What clients may define.
-    pub definition_limits: DefinitionLimits,
+    pub client_limits: ClientLimits,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
     pub seed: Option<u64>,
     /// Users to let in, with their passwords; guest with the password guest when there are none.
@@ -126,7 +126,7 @@ impl Default for Config {
             storage: Storage::Memory,
             accept_loss: false,
             memory_limit: None,
-            definition_limits: DefinitionLimits::default(),
+            client_limits: ClientLimits::default(),
             seed: None,
             users: Vec::new(),
             loopback_users: vec![DEFAULT_LOOPBACK_USER.to_owned()],

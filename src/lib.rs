@@ -430,7 +430,16 @@ impl BrokerBuilder {
     /// Refuses one more consumer on a channel that has so many, with 406. 100,000 unless set.
     #[must_use]
     pub fn max_consumers_per_channel(mut self, consumers: usize) -> Self {
-        self.config.definition_limits.max_consumers_per_channel = consumers;
+        self.config.client_limits.max_consumers_per_channel = consumers;
+        self
+    }
+
+    /// Closes a channel with 406 when a delivery on it has waited so long for its acknowledgement, unless the
+    /// queue says otherwise (`x-consumer-timeout`). Thirty minutes unless set; zero for never.
+    #[must_use]
+    pub fn consumer_timeout(mut self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.config.client_limits.consumer_timeout_ms = ms;
         self
     }
 
@@ -438,7 +447,7 @@ impl BrokerBuilder {
     /// with 406. 128 KiB unless set.
     #[must_use]
     pub fn max_arguments_size(mut self, bytes: usize) -> Self {
-        self.config.definition_limits.max_arguments_size = bytes;
+        self.config.client_limits.max_arguments_size = bytes;
         self
     }
 

@@ -184,6 +184,7 @@ fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
         .heartbeat_secs(limits.heartbeat_secs)
         .handshake_timeout(limits.handshake_timeout)
         .send_timeout(limits.send_timeout)
+        .consumer_timeout(limits.consumer_timeout)
         .give_back_memory(leveret_allocator::give_back)
         .max_message_size(limits.max_message_size)
         .max_consumers_per_channel(limits.max_consumers_per_channel)

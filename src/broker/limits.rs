@@ -189,20 +189,24 @@ pub const ARGUMENTS_BYTES: usize = 128 * 1024;
 /// why: `x-cache-size` counts values, each of which may be as long as a frame.
 pub const DEDUPLICATION_BYTES: usize = 16 * 1024 * 1024;
 
-/// What clients may define; an operator may set it.
+/// What clients may do; an operator may set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DefinitionLimits {
+pub struct ClientLimits {
     /// How many consumers a channel may have.
     pub max_consumers_per_channel: usize,
     /// How long the arguments of one exchange, queue, binding or consumer may be, in bytes.
     pub max_arguments_size: usize,
+    /// How long a delivery may wait for its acknowledgement where its queue does not say, in milliseconds; zero for
+    /// ever.
+    pub consumer_timeout_ms: u64,
 }
 
-impl Default for DefinitionLimits {
+impl Default for ClientLimits {
     fn default() -> Self {
-        DefinitionLimits {
+        ClientLimits {
             max_consumers_per_channel: CONSUMERS_PER_CHANNEL,
             max_arguments_size: ARGUMENTS_BYTES,
+            consumer_timeout_ms: CONSUMER_TIMEOUT_MS,
         }
     }
 }

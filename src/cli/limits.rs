@@ -27,6 +27,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a client may read nothing of what it is sent.
     pub send_timeout: Duration,
+    /// How long a delivery may wait for its acknowledgement; zero for ever.
+    pub consumer_timeout: Duration,
     /// Largest message body that is taken, in bytes.
     pub max_message_size: u64,
     /// Consumers that a channel may have.
@@ -118,6 +120,17 @@ pub(super) struct LimitArguments {
     )]
     send_timeout: u64,
 
+    /// Time for which a client may leave a delivery unacknowledged, in milliseconds, where its queue does not say
+    /// (x-consumer-timeout); then its channel is closed with 406. 0 for ever.
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "LEVERET_CONSUMER_TIMEOUT",
+        hide_env_values = true,
+        default_value_t = limits::CONSUMER_TIMEOUT_MS,
+    )]
+    consumer_timeout: u64,
+
     /// Largest message body that is taken, in bytes or such as 16MiB; 512MiB at most.
     #[arg(
         long,
@@ -163,6 +176,7 @@ impl From<LimitArguments> for Limits {
             heartbeat_secs: arguments.heartbeat,
             handshake_timeout: Duration::from_millis(arguments.handshake_timeout),
             send_timeout: Duration::from_millis(arguments.send_timeout),
+            consumer_timeout: Duration::from_millis(arguments.consumer_timeout),
             max_message_size: arguments.max_message_size,
             max_consumers_per_channel: arguments.max_consumers_per_channel,
             max_arguments_size: arguments.max_arguments_size,
@@ -180,6 +194,7 @@ impl Default for Limits {
             heartbeat_secs: limits::HEARTBEAT_SECS,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_MS),
             send_timeout: Duration::from_millis(limits::SEND_MS),
+            consumer_timeout: Duration::from_millis(limits::CONSUMER_TIMEOUT_MS),
             max_message_size: limits::MESSAGE_SIZE,
             max_consumers_per_channel: limits::CONSUMERS_PER_CHANNEL,
             max_arguments_size: limits::ARGUMENTS_BYTES,

@@ -365,12 +365,11 @@ async fn open_on(
     allow_unknown_users: bool,
 ) -> Result<(Vhosts, Vec<(String, store::Report)>), StartError> {
     let (source, accept_loss) = (config.definitions.clone(), config.accept_loss);
-    let Config { seed, users, loopback_users, memory_limit, definition_limits, .. } =
-        config.clone();
+    let Config { seed, users, loopback_users, memory_limit, client_limits, .. } = config.clone();
     let memory = MemoryPlan {
         limit: memory_limit.unwrap_or_else(memory::default_limit),
         has_disk,
-        definitions: definition_limits,
+        client_limits,
     };
     let start = move || {
         let initial = Initial { users: &users, definitions: definitions.as_ref(), accept_loss };

@@ -16,7 +16,7 @@ use super::registry::{
 };
 use super::{VhostError, Vhosts, salt};
 use crate::broker::error::{Checked, Fault};
-use crate::broker::limits::DefinitionLimits;
+use crate::broker::limits::ClientLimits;
 use crate::broker::policy::PolicyKind;
 use crate::broker::time::Time;
 use crate::broker::vhost::{Definition, Vhost, VhostSettings};
@@ -64,7 +64,7 @@ impl Vhosts {
         let mut trial = Registry::clone(&before);
         import_registry(&mut trial, definitions)?;
         let objects = Objects::read(definitions)?;
-        objects.check(&trial, &before, self.inner.memory.definitions)?;
+        objects.check(&trial, &before, self.inner.memory.client_limits)?;
         note_unknown_keys(definitions);
         self.check_running(&trial, &objects)?;
         self.try_write_registry(|registry| import_registry(registry, definitions))?;
@@ -143,7 +143,7 @@ impl Objects {
         &self,
         registry: &Registry,
         before: &Registry,
-        limits: DefinitionLimits,
+        limits: ClientLimits,
     ) -> Result<(), ImportError> {
         let mut trials = BTreeMap::new();
         for (vhost, definition) in &self.0 {

@@ -246,7 +246,7 @@ impl Vhosts {
         let objects = definitions.map(|definitions| {
             import::import_registry(&mut registry, definitions)?;
             let objects = Objects::read(definitions)?;
-            objects.check(&registry, &found, memory.definitions)?;
+            objects.check(&registry, &found, memory.client_limits)?;
             import::note_unknown_keys(definitions);
             Ok::<_, ImportError>(objects)
         });
@@ -313,7 +313,7 @@ impl Vhosts {
         let settings = VhostSettings {
             seed: self.inner.seed.stream(record.number()),
             policies: Arc::new(record.policies()),
-            limits: memory.definitions,
+            limits: memory.client_limits,
         };
         let (vhost, report) = RunningVhost::start(
             name,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::Vhosts;
-use crate::broker::limits::DefinitionLimits;
+use crate::broker::limits::ClientLimits;
 use crate::broker::paging::MemoryShare;
 use crate::handle::MemoryLimits;
 use crate::store::Options;
@@ -63,7 +63,7 @@ pub(crate) struct MemoryPlan {
     /// Whether messages may go to a disk.
     pub(crate) has_disk: bool,
     /// What clients may define.
-    pub(crate) definitions: DefinitionLimits,
+    pub(crate) client_limits: ClientLimits,
 }
 
 impl MemoryPlan {

@@ -61,6 +61,28 @@ fn the_same_key_always_goes_the_same_way() {
 }
 
 #[test]
+fn the_weight_of_a_binding_goes_with_it() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    bound(ch, &[], ["1", "1", "1"]);
+    ch.bind("a", "x", "38");
+    let share_of_a = || {
+        (0..400).for_each(|number| ch.publish_to("x", &number.to_string(), "m"));
+        counts(ch)[0]
+    };
+    assert!((90..180).contains(&share_of_a()), "the first weight counts");
+    let unbind = leveret_codec::method::queue::Unbind {
+        queue: s("a"),
+        exchange: s("x"),
+        routing_key: s("1"),
+        ..Default::default()
+    };
+    assert_eq!(ch.call(unbind), "queue.unbind-ok");
+    assert!((360..=400).contains(&share_of_a()), "the other one is left");
+}
+
+#[test]
 fn further_keys_make_no_further_copies() {
     let world = World::new();
     let client = world.client();

@@ -1,5 +1,6 @@
 //! Deliveries that nobody acknowledges: how long the broker waits.
 
+use leveret::broker::limits::ClientLimits;
 use leveret_codec::Value;
 use leveret_codec::method::basic;
 
@@ -135,4 +136,23 @@ fn only_the_channel_that_is_late_is_closed() {
     world.pass_ms(31 * MINUTE);
     assert_eq!(other.lines(), ["basic.consume-ok d", "basic.deliver d 1 a (again)"]);
     assert_eq!(late.lines(), ["basic.deliver c 1 a", &*timed_out(1, 30 * MINUTE)]);
+}
+
+#[test]
+fn an_operator_may_set_another_rule() {
+    for (rule_ms, is_late) in [(2 * MINUTE, true), (0, false)] {
+        let world =
+            World::with_limits(ClientLimits { consumer_timeout_ms: rule_ms, ..Default::default() });
+        let client = world.client();
+        let ch = client.channel(3);
+        ch.declare("q");
+        ch.publish("q", "a");
+        ch.get("q");
+        ch.lines();
+        world.pass_ms(3 * MINUTE);
+        let late = if is_late { vec![timed_out(3, rule_ms)] } else { Vec::new() };
+        assert_eq!(ch.lines(), late);
+        world.pass_ms(60 * MINUTE);
+        assert_eq!(ch.lines().len(), 0);
+    }
 }

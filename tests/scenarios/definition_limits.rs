@@ -1,6 +1,6 @@
 //! How much clients may define: its weight, and what they hear when it is too much.
 
-use leveret::broker::limits::DefinitionLimits;
+use leveret::broker::limits::ClientLimits;
 use leveret_codec::Value;
 use leveret_codec::method::{basic, channel, exchange, queue};
 
@@ -126,7 +126,7 @@ fn nothing_more_is_defined_when_it_takes_all_that_it_may() {
 
 #[test]
 fn long_arguments_are_refused() {
-    let limits = DefinitionLimits { max_arguments_size: 1000, ..Default::default() };
+    let limits = ClientLimits { max_arguments_size: 1000, ..Default::default() };
     let world = World::with_limits(limits);
     let client = world.client();
     let ch = client.channel(1);
@@ -143,7 +143,7 @@ fn long_arguments_are_refused() {
 
 #[test]
 fn a_channel_has_so_many_consumers() {
-    let limits = DefinitionLimits { max_consumers_per_channel: 3, ..Default::default() };
+    let limits = ClientLimits { max_consumers_per_channel: 3, ..Default::default() };
     let world = World::with_limits(limits);
     let client = world.client();
     let ch = client.channel(1);

@@ -19,7 +19,7 @@ use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, R
 use leveret::broker::command::{Handled, Outgoing, Wait};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::{Checked, Fault};
-use leveret::broker::limits::DefinitionLimits;
+use leveret::broker::limits::ClientLimits;
 use leveret::broker::paging::{MemoryShare, PageOrder};
 use leveret::broker::policy::PolicySet;
 use leveret::broker::record::{Lsn, Record};
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// One with other limits of what clients may define.
-    pub(crate) fn with_limits(limits: DefinitionLimits) -> Self {
+    pub(crate) fn with_limits(limits: ClientLimits) -> Self {
         let world = World::new();
         let settings = VhostSettings { seed: 7.into(), limits, ..Default::default() };
         world.inner.borrow_mut().vhost = Vhost::new("/", &settings);

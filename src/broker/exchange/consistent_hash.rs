@@ -77,6 +77,20 @@ impl Ring {
         }
     }
 
+    /// The weight of a destination that has a share.
+    pub(super) fn weight_of(&self, destination: Destination) -> Option<u32> {
+        let (_, weight) = self.shares.get(self.places.get(&destination)?)?;
+        Some(*weight)
+    }
+
+    /// Gives a destination that has a share one of another weight, in its place.
+    pub(super) fn add_again(&mut self, destination: Destination, weight: u32) {
+        let share = self.places.get(&destination).and_then(|place| self.shares.get_mut(place));
+        let Some((_, before)) = share else { return };
+        self.buckets = self.buckets - u64::from(*before) + u64::from(weight);
+        *before = weight;
+    }
+
     /// Takes a destination's share back.
     pub(super) fn remove(&mut self, destination: Destination) {
         let place = self.places.remove(&destination);

@@ -120,6 +120,13 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// The one of a destination and a key that comes before all others.
+    fn first_of(destination: Destination, key: ShortString) -> Self {
+        Binding { destination, key, arguments: TableBuf::default() }
+    }
+}
+
+impl Binding {
     /// About how much memory it takes at both of its ends, in the routing table and in the store, in bytes.
     fn weight(&self) -> u64 {
         const BINDING_BYTES: usize = 450;
@@ -393,6 +400,17 @@ impl Exchange {
             RoutingTable::ConsistentHash(ring) if last_of_its_key => {
                 ring.remove(binding.destination);
             }
+            RoutingTable::ConsistentHash(ring) => {
+                // why: its weight may have been the one that counts.
+                let first = Binding::first_of(binding.destination, ShortString::default());
+                let other = self.bindings.range(first..).next();
+                if let Some(Ok(weight)) = other.map(|it| Ring::weight(it.key.as_bytes()))
+                    && ring.weight_of(binding.destination)
+                        == Ring::weight(binding.key.as_bytes()).ok()
+                {
+                    ring.add_again(binding.destination, weight);
+                }
+            }
             RoutingTable::Fanout(all)
             | RoutingTable::Random(all)
             | RoutingTable::Deduplication(_, all)
@@ -471,8 +489,7 @@ impl Exchange {
     fn routes_alike(&self, binding: &Binding) -> bool {
         let by_key = !self.table.is_keyless();
         let key = if by_key { binding.key.clone() } else { ShortString::default() };
-        let first =
-            Binding { destination: binding.destination, key, arguments: TableBuf::default() };
+        let first = Binding::first_of(binding.destination, key);
         self.bindings
             .range(first..)
             .take_while(|other| other.destination == binding.destination)

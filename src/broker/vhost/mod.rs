@@ -75,7 +75,7 @@ use super::exchange::{Exchange, ExchangeType, Exchanges};
 use super::expiry::{Deadline, Deadlines};
 pub use super::ids::ConnectionId;
 use super::ids::{ChannelId, DurableQueueId, Lsn, QueueId};
-use super::limits::DefinitionLimits;
+use super::limits::ClientLimits;
 pub use super::notice::Notice;
 use super::paging::PageOrder;
 use super::policy::PolicySet;
@@ -95,7 +95,7 @@ pub struct VhostSettings {
     /// The policies that are in force from the beginning.
     pub policies: Arc<PolicySet>,
     /// What clients may define.
-    pub limits: DefinitionLimits,
+    pub limits: ClientLimits,
 }
 
 /// A virtual host.
@@ -148,7 +148,7 @@ pub struct Vhost {
     /// How many queues there may be, if that is limited.
     max_queues: Option<u64>,
     /// What clients may define, and how much memory that may take in all, in bytes.
-    limits: DefinitionLimits,
+    limits: ClientLimits,
     max_definitions: u64,
     work: Work,
     statistics: MessageStatistics,

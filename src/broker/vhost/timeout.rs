@@ -99,7 +99,7 @@ impl Vhost {
             let queue = self.queues.get(unacked.queue);
             let timeout_ms = queue
                 .and_then(|it| it.arguments.consumer_timeout_ms)
-                .unwrap_or(limits::CONSUMER_TIMEOUT_MS);
+                .unwrap_or(self.limits.consumer_timeout_ms);
             if timeout_ms > 0 && unacked.delivered_at.plus_millis(timeout_ms) <= self.now {
                 let via = ChannelRef { connection, channel: id, number };
                 late = Some(Late { via, timeout_ms });

@@ -46,7 +46,7 @@ impl Broker {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000_000)));
         let disk = Arc::new(MemoryDisk::default());
         let memory =
-            MemoryPlan { limit: u64::MAX, has_disk: false, definitions: Default::default() };
+            MemoryPlan { limit: u64::MAX, has_disk: false, client_limits: Default::default() };
         let (vhosts, _) =
             Vhosts::start(disk, memory, clock.clone(), Some(1), Initial::default(), &[], false)
                 .unwrap();
