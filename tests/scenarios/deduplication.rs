@@ -163,3 +163,16 @@ fn arguments_must_make_sense() {
     }
     assert!(!client.channel(6).has_exchange("x"));
 }
+
+#[test]
+fn a_queue_that_is_to_drop_duplicates_is_refused() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    ch.declare_with("plain", &[("x-message-deduplication", Value::Bool(false))]);
+    assert_eq!(
+        ch.try_declare("q", &[("x-message-deduplication", Value::Bool(true))]),
+        "channel.close 406 50,10 PRECONDITION_FAILED - invalid arg 'x-message-deduplication' for queue 'q' in \
+         vhost '/': queues drop no duplicates, exchanges of the type x-message-deduplication do"
+    );
+}

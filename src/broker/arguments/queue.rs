@@ -112,6 +112,16 @@ impl QueueArguments {
         })
     }
 
+    /// Checks that a new queue asks for nothing that it would not get.
+    ///
+    /// why: not where arguments are read. A queue that is there from before is kept with its messages.
+    pub fn check_new(&self, of: &Resource) -> Checked<()> {
+        match self.raw.as_table().find(b"x-message-deduplication") {
+            Some(Value::Bool(true)) => Err(Fault::DeduplicatedQueue(of.clone()).into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the exchange for the dead alone.
     pub fn parse_dead_letter_exchange(
         of: &Resource,

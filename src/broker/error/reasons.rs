@@ -105,6 +105,12 @@ faults! {
         GetBesideSingleActive(Resource),
     }
     PreconditionFailed {
+        /// A queue is to drop duplicates, which exchanges do here.
+        #[error(
+            "invalid arg 'x-message-deduplication' for {0}: queues drop no duplicates, exchanges of the type \
+             x-message-deduplication do"
+        )]
+        DeduplicatedQueue(Resource),
         /// The patterns of a topic exchange take too many steps for a routing key.
         #[error("routing key meets more than {max} nodes of the patterns bound to {exchange}")]
         TooManyPatterns { exchange: Resource, max: usize },

@@ -80,8 +80,9 @@ impl Vhost {
                     return Err(Fault::UnnamedDefinition.into());
                 }
                 self.check_queue_limit(name)?;
-                let arguments =
-                    QueueArguments::parse(&Resource::queue(name, &self.name), arguments)?;
+                let of = Resource::queue(name, &self.name);
+                let arguments = QueueArguments::parse(&of, arguments)?;
+                arguments.check_new(&of)?;
                 self.make_queue(name.clone(), *durable, None, *auto_delete, arguments)?;
                 Ok(())
             }

@@ -86,6 +86,7 @@ impl Vhost {
             self.may_with_exchange(via, Permission::Write, exchange.as_bytes())?;
         }
         let arguments = QueueArguments::parse(&of, &arguments)?;
+        arguments.check_new(&of)?;
         let owner = declare.exclusive.then_some(via.connection);
         self.make_queue(name, durable, owner, declare.auto_delete, arguments)
     }
