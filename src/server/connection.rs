@@ -356,6 +356,12 @@ impl<R: Incoming> Reader<R> {
             _ => End::InOrder,
         };
         match ended {
+            // Its half of the socket is closed behind its close: it may still read the answer.
+            Ended::Gone if end == End::InOrder => {
+                outbox.close();
+                // Whether it has read it does not matter any more.
+                let _ = timeout(LINGER, writing.join_next()).await;
+            }
             Ended::Gone | Ended::WriteFailed | Ended::Silent | Ended::Unread(_) => {}
             Ended::Written => {
                 drop(session);

@@ -409,6 +409,24 @@ async fn of_clients_that_do_not_read_their_answers_the_largest_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_closes_its_end_behind_its_close_is_answered() {
+    let broker = Broker::new();
+    for others in [0, 1] {
+        let mut wire = broker.client(0).await;
+        let close = encoded(0, &connection::Close { reply_code: 200, ..Default::default() });
+        let open = encoded(2, &channel::Open::default());
+        wire.send(&[open.repeat(others), close].concat()).await;
+        wire.socket.shutdown().await.unwrap();
+        if others > 0 {
+            assert_eq!(wire.method().await, "channel.open-ok");
+        }
+        assert_eq!(wire.method().await, "connection.close-ok");
+        assert_eq!(wire.method().await, "end");
+        wire.serving.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_never_reads_cannot_stay_once_it_is_told_to_go() {
     let broker = Broker::new();
     let mut wire = broker.client(0).await;
