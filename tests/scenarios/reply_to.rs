@@ -134,6 +134,11 @@ fn a_reply_by_a_further_key_arrives_once_and_counts_as_unroutable() {
             assert_eq!(answers[0].header("CC").is_some(), header == "CC");
         }
     }
+    let mut key = ArrayBuilder::default();
+    key.push(&text(&address));
+    let both = ["CC", "BCC"].map(|header| (header, Value::Array(key.as_array())));
+    server.publish_headers("", &address, &both, "answer");
+    assert_eq!(ch.messages().len(), 1);
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! requests with that as reply-to, on the same channel. The server sees an address in its place;
 //! what it publishes to that address by the default exchange is delivered at once and never stored.
 
+use std::iter;
+
+use hashbrown::HashSet;
 use leveret_codec::method::{basic, queue};
 use leveret_codec::{ShortStr, ShortString};
 
@@ -114,15 +117,14 @@ impl Vhost {
     ///
     /// rabbitmq: it counts as routed nowhere, so a mandatory one comes back although it arrived.
     pub(super) fn deliver_replies(&mut self, message: &Message, copies: &[ShortString]) {
-        let key = message.routing_key();
-        self.deliver_reply(message, key.as_bytes());
-        for (index, copy) in
-            copies.iter().enumerate().filter(|(_, copy)| is_address(copy.as_bytes()))
-        {
-            let copy = copy.as_bytes();
-            let is_first = !copies[..index].iter().any(|other| other.as_bytes() == copy);
-            if is_first && copy != key.as_bytes() {
-                self.deliver_reply(message, copy);
+        let mut named = HashSet::new();
+        let keys =
+            iter::once(message.routing_key()).chain(copies.iter().map(ShortString::as_short));
+        for key in keys.filter(|key| is_address(key.as_bytes())) {
+            self.work.take(1);
+            // why a set: a header has room for thousands of addresses.
+            if named.insert(key.as_bytes()) {
+                self.deliver_reply(message, key.as_bytes());
             }
         }
     }
