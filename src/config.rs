@@ -23,6 +23,17 @@ pub const DEFAULT_LISTEN: SocketAddr =
 /// Where the program keeps its data unless told otherwise, relative to the working directory.
 pub const DEFAULT_DATA_DIR: &str = "./leveret-data";
 
+/// While less is free on the disk of the data directory, publishers are blocked unless told otherwise, in bytes.
+///
+/// rabbitmq: `disk_free_limit`, of 50 MB.
+pub const DISK_FREE_LIMIT: u64 = 50_000_000;
+
+/// How long a log file is when it is followed by a new one unless told otherwise, in bytes.
+pub const LOG_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The shortest that may be asked for, in bytes: the catalog is written anew for each.
+pub const LEAST_LOG_FILE_BYTES: u64 = 1024 * 1024;
+
 /// The user that may connect from this machine alone unless told otherwise, since everybody knows
 /// its password.
 ///
@@ -51,6 +62,10 @@ pub struct Config {
     /// How much memory what clients make the broker keep may take before publishers are blocked, in bytes; a
     /// share of the machine's when absent.
     pub memory_limit: Option<u64>,
+    /// While less is free on the disk of the data directory, in bytes, publishers are blocked.
+    pub disk_free_limit: u64,
+    /// How long a log file is at most when it is followed by a new one, in bytes.
+    pub log_file_bytes: u64,
     /// What clients may define.
     pub client_limits: ClientLimits,
     /// Where the broker's random names (`amq.gen-…`) start from; chosen by chance when absent.
@@ -126,6 +141,8 @@ impl Default for Config {
             storage: Storage::Memory,
             accept_loss: false,
             memory_limit: None,
+            disk_free_limit: DISK_FREE_LIMIT,
+            log_file_bytes: LOG_FILE_BYTES,
             client_limits: ClientLimits::default(),
             seed: None,
             users: Vec::new(),

@@ -170,6 +170,11 @@ impl VhostHandle {
         });
     }
 
+    /// Asks the store to free what it keeps on the disk for nothing.
+    pub(crate) fn reclaim_disk(&self) {
+        self.shared.log.ask_to_reclaim();
+    }
+
     /// Whether the store waits for room on the disk.
     pub(crate) fn is_disk_full(&self) -> bool {
         self.shared.disk_is_full.load(Ordering::Relaxed)

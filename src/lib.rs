@@ -427,6 +427,24 @@ impl BrokerBuilder {
         self
     }
 
+    /// Blocks publishers while less than this is free on the disk of the data directory, in bytes; what the broker
+    /// keeps there for nothing is removed meanwhile. 50 MB unless set. Whatever this is, nothing is written that would
+    /// leave less than some 16 MB.
+    #[must_use]
+    pub fn disk_free_limit(mut self, bytes: u64) -> Self {
+        self.config.disk_free_limit = bytes;
+        self
+    }
+
+    /// Lets a log file be about so long before it is followed by a new one, in bytes: each virtual host has four of
+    /// them, and one more for a while. 64 MiB unless set; 1 MiB at least, and where memory is limited no more than a
+    /// start can hold of them.
+    #[must_use]
+    pub fn log_file_size(mut self, bytes: u64) -> Self {
+        self.config.log_file_bytes = bytes.max(config::LEAST_LOG_FILE_BYTES);
+        self
+    }
+
     /// Refuses one more consumer on a channel that has so many, with 406. 100,000 unless set.
     #[must_use]
     pub fn max_consumers_per_channel(mut self, consumers: usize) -> Self {

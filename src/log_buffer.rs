@@ -19,7 +19,7 @@
 //! comes after [`LogBuffer::close`] is dropped:
 //! by then no client is left to be confirmed anything.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -57,6 +57,8 @@ pub(crate) struct LogBuffer {
     bytes: AtomicUsize,
     /// How many may be before connections wait.
     limit: AtomicUsize,
+    /// Whether the store is asked to free what it keeps for nothing.
+    reclaim: AtomicBool,
     appended: Condvar,
     room: Notify,
     /// [`UNAWAITED_DELAY`] and [`GATHER_DELAY`], but in tests.
@@ -137,6 +139,7 @@ impl Default for LogBuffer {
             waiting: Mutex::default(),
             bytes: AtomicUsize::new(0),
             limit: AtomicUsize::new(LIMIT_BYTES),
+            reclaim: AtomicBool::new(false),
             appended: Condvar::new(),
             room: Notify::new(),
             unawaited_delay: UNAWAITED_DELAY,
@@ -187,6 +190,7 @@ impl LogBuffer {
         waiting.awaited > waiting.tolerated
             || !waiting.orders.is_empty()
             || self.bytes() >= UNAWAITED_BYTES
+            || self.reclaim.load(Ordering::Relaxed)
             || waiting.closed
     }
 
@@ -207,6 +211,9 @@ impl LogBuffer {
         // What was answered a moment ago is soon followed by as much again.
         let in_flight = waiting.taken + waiting.awaited;
         while wait != Wait::No && waiting.is_empty() && !waiting.closed {
+            if self.reclaim.load(Ordering::Relaxed) {
+                break;
+            }
             match wait {
                 Wait::AtMost(time) => {
                     if self.appended.wait_for(&mut waiting, time).timed_out() {
@@ -267,6 +274,20 @@ impl LogBuffer {
         self.room.notify_waiters();
         orders.append(&mut waiting.orders);
         if waiting.closed && orders.is_empty() { Taken::Closed } else { Taken::Open }
+    }
+
+    /// Asks that the store frees what it keeps for nothing: room on the disk is short.
+    pub(crate) fn ask_to_reclaim(&self) {
+        // why: under the lock, so that the log thread is either awake or woken.
+        let waiting = self.waiting.lock();
+        self.reclaim.store(true, Ordering::Relaxed);
+        drop(waiting);
+        self.wake();
+    }
+
+    /// Whether that was asked for since the last time.
+    pub(crate) fn take_reclaim(&self) -> bool {
+        self.reclaim.load(Ordering::Relaxed) && self.reclaim.swap(false, Ordering::Relaxed)
     }
 
     /// Sets how much may wait before connections do, in bytes, within reason.

@@ -185,6 +185,8 @@ fn limited(builder: BrokerBuilder, limits: Limits) -> BrokerBuilder {
         .handshake_timeout(limits.handshake_timeout)
         .send_timeout(limits.send_timeout)
         .consumer_timeout(limits.consumer_timeout)
+        .disk_free_limit(limits.disk_free_limit)
+        .log_file_size(limits.log_file_size)
         .give_back_memory(leveret_allocator::give_back)
         .max_message_size(limits.max_message_size)
         .max_consumers_per_channel(limits.max_consumers_per_channel)

@@ -6,8 +6,9 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::values::parse_bytes_in;
+use super::values::{parse_bytes, parse_bytes_in};
 use crate::broker::limits;
+use crate::config::{DISK_FREE_LIMIT, LEAST_LOG_FILE_BYTES, LOG_FILE_BYTES};
 use crate::memory;
 
 /// What bounds clients.
@@ -17,6 +18,10 @@ pub struct Limits {
     pub max_connections: Option<usize>,
     /// Memory that messages may take, in bytes; the usual share of the machine's when absent.
     pub memory_limit: Option<u64>,
+    /// Free room on the disk below which publishers are blocked, in bytes.
+    pub disk_free_limit: u64,
+    /// Length of a log file when it is followed by a new one, in bytes.
+    pub log_file_size: u64,
     /// Channels open at once on a connection.
     pub channel_max: u16,
     /// Largest frame, in bytes.
@@ -62,6 +67,30 @@ pub(super) struct LimitArguments {
         value_parser = parse_memory_limit,
     )]
     memory_limit: Option<u64>,
+
+    /// Free room on the disk of the data directory below which publishers are blocked, in bytes or such as 1GiB.
+    /// What the broker keeps on the disk for nothing is removed meanwhile.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LEVERET_DISK_FREE_LIMIT",
+        hide_env_values = true,
+        default_value_t = DISK_FREE_LIMIT,
+        value_parser = parse_bytes,
+    )]
+    disk_free_limit: u64,
+
+    /// Length at which a log file is followed by a new one, in bytes or such as 16MiB; 1MiB at least. Each virtual
+    /// host has four of them before the oldest goes, and where memory is limited they are shorter.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LEVERET_LOG_FILE_SIZE",
+        hide_env_values = true,
+        default_value_t = LOG_FILE_BYTES,
+        value_parser = parse_log_file_size,
+    )]
+    log_file_size: u64,
 
     /// Channels that may be open at once on a connection, proposed to clients.
     #[arg(
@@ -171,6 +200,8 @@ impl From<LimitArguments> for Limits {
         Limits {
             max_connections: arguments.max_connections,
             memory_limit: arguments.memory_limit,
+            disk_free_limit: arguments.disk_free_limit,
+            log_file_size: arguments.log_file_size,
             channel_max: arguments.channel_max,
             frame_max: arguments.frame_max,
             heartbeat_secs: arguments.heartbeat,
@@ -189,6 +220,8 @@ impl Default for Limits {
         Limits {
             max_connections: None,
             memory_limit: None,
+            disk_free_limit: DISK_FREE_LIMIT,
+            log_file_size: LOG_FILE_BYTES,
             channel_max: limits::CHANNEL_MAX,
             frame_max: limits::FRAME_MAX,
             heartbeat_secs: limits::HEARTBEAT_SECS,
@@ -208,6 +241,10 @@ fn parse_memory_limit(text: &str) -> Result<u64, String> {
         return Err(format!("a broker needs {}MiB at least", memory::LEAST_LIMIT >> 20));
     }
     Ok(bytes)
+}
+
+fn parse_log_file_size(text: &str) -> Result<u64, String> {
+    parse_bytes_in(text, LEAST_LOG_FILE_BYTES, u64::MAX)
 }
 
 fn parse_frame_max(text: &str) -> Result<u32, String> {

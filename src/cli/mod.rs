@@ -352,6 +352,8 @@ mod tests {
                 limits: Limits {
                     max_connections: None,
                     memory_limit: None,
+                    disk_free_limit: 50_000_000,
+                    log_file_size: 64 << 20,
                     channel_max: 2047,
                     frame_max: 131_072,
                     heartbeat_secs: 60,
@@ -408,6 +410,10 @@ mod tests {
             "2500",
             "--consumer-timeout",
             "0",
+            "--disk-free-limit",
+            "1GB",
+            "--log-file-size",
+            "16MiB",
             "--definitions",
             "topology.json",
             "--accept-loss",
@@ -440,6 +446,8 @@ mod tests {
                 limits: Limits {
                     max_connections: Some(100),
                     memory_limit: Some(256 << 20),
+                    disk_free_limit: 1_000_000_000,
+                    log_file_size: 16 << 20,
                     channel_max: 10,
                     frame_max: 8192,
                     heartbeat_secs: 0,

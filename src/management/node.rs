@@ -18,7 +18,6 @@ use super::{Answer, Api, AppState, connections, off_thread};
 use crate::auth::EXTERNAL;
 use crate::broker::handshake::VERSION;
 use crate::tls::Acceptor;
-use crate::vhosts::DISK_RESERVE_BYTES;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -135,7 +134,7 @@ fn node(app: &AppState) -> Value {
         "sockets_used": sockets,
         "mem_alarm": app.alarms().contains(&"memory"),
         "disk_free_alarm": app.alarms().contains(&"disk"),
-        "disk_free_limit": DISK_RESERVE_BYTES,
+        "disk_free_limit": app.vhosts.disk_free_limit(),
         "mem_limit": app.vhosts.memory_limit(),
         // What the limit is about; `mem_used` is all of the process.
         "mem_messages": app.vhosts.memory_used(),

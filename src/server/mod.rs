@@ -41,7 +41,7 @@ use crate::login_throttle::LoginThrottle;
 use crate::memory;
 use crate::store::{self, Disk, FileDisk, MemoryDisk, StoreError};
 use crate::tls::{self, Acceptor, TlsError};
-use crate::vhosts::{self, DataDirCheck, ImportError, Initial, MemoryPlan, VhostError, Vhosts};
+use crate::vhosts::{self, DataDirCheck, ImportError, Initial, ResourcePlan, VhostError, Vhosts};
 
 /// How long a listener pauses when it cannot accept, most often since the process has as many open
 /// files as it may have.
@@ -366,14 +366,16 @@ async fn open_on(
 ) -> Result<(Vhosts, Vec<(String, store::Report)>), StartError> {
     let (source, accept_loss) = (config.definitions.clone(), config.accept_loss);
     let Config { seed, users, loopback_users, memory_limit, client_limits, .. } = config.clone();
-    let memory = MemoryPlan {
+    let resources = ResourcePlan {
         limit: memory_limit.unwrap_or_else(memory::default_limit),
         has_disk,
+        disk_free_limit: config.disk_free_limit,
+        log_file_bytes: config.log_file_bytes,
         client_limits,
     };
     let start = move || {
         let initial = Initial { users: &users, definitions: definitions.as_ref(), accept_loss };
-        Vhosts::start(disk, memory, clock, seed, initial, &loopback_users, allow_unknown_users)
+        Vhosts::start(disk, resources, clock, seed, initial, &loopback_users, allow_unknown_users)
     };
     blocking(start).await.map_err(|error| StartError::of_import(error, source.as_ref()))
 }

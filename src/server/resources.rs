@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::memory_peak::{MemoryPeak, on_all_workers};
 use crate::store::FileDisk;
-use crate::vhosts::{DISK_RESERVE_BYTES, Resource, Vhosts};
+use crate::vhosts::{Resource, Vhosts};
 
 /// How often memory is checked; a virtual host that holds too much asks for a check at once.
 const MEMORY_LOOK: Duration = Duration::from_millis(100);
@@ -17,6 +17,15 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often the room on the disk is looked at.
 const DISK_LOOK: Duration = Duration::from_secs(1);
+
+/// How often that is while it is short, or so little is left that a second could take it.
+const NEAR_DISK_LOOK: Duration = Duration::from_millis(100);
+
+/// What a second could take of a disk, in bytes.
+const DISK_SECOND_BYTES: u64 = 2 << 30;
+
+/// How often files are asked for that are kept for nothing while room on the disk is short.
+const RECLAIM_PAUSE: Duration = Duration::from_secs(1);
 
 /// The memory alarm ends below this share of the limit, in percent, so that it does not come and go
 /// with every message.
@@ -30,13 +39,11 @@ pub(super) async fn watch(
 ) {
     let mut peak = MemoryPeak::default();
     let pressure = vhosts.memory_pressure();
-    let mut next_disk_check = Instant::now();
+    let mut disk_watch = disk.map(DiskWatch::new);
     loop {
         check_memory(&vhosts);
-        let is_due = Instant::now() >= next_disk_check || vhosts.is_disk_full();
-        if let Some(disk) = disk.as_ref().filter(|_| is_due) {
-            check_disk(disk, &vhosts);
-            next_disk_check = Instant::now() + DISK_LOOK;
+        if let Some(disk_watch) = &mut disk_watch {
+            disk_watch.check_if_due(&vhosts);
         }
         if let Some(give_back) = give_back_memory
             && peak.is_over(vhosts.memory_used())
@@ -70,18 +77,42 @@ fn check_memory(vhosts: &Vhosts) {
     vhosts.set_short(Resource::Memory, is_short);
 }
 
-/// why: a write that finds no room makes all clients wait, confirms too; it is better not to try.
-fn check_disk(disk: &FileDisk, vhosts: &Vhosts) {
-    let Ok(free) = disk.free_bytes() else { return };
-    let needed = DISK_RESERVE_BYTES;
-    let is_short = free < needed || vhosts.is_disk_full();
-    if is_short == vhosts.is_short(Resource::Disk) {
-        return;
+/// The disk of the data directory, and when it is looked at.
+struct DiskWatch {
+    disk: Arc<FileDisk>,
+    next_check: Instant,
+    next_reclaim: Instant,
+}
+
+impl DiskWatch {
+    fn new(disk: Arc<FileDisk>) -> Self {
+        let now = Instant::now();
+        DiskWatch { disk, next_check: now, next_reclaim: now }
     }
-    if is_short {
-        tracing::error!(free, needed, "low on disk: publishers are blocked");
-    } else {
-        tracing::info!(free, "room on the disk again: publishers go on");
+
+    /// why: a write that finds no room makes all clients wait, confirms too; it is better not to try.
+    fn check_if_due(&mut self, vhosts: &Vhosts) {
+        let now = Instant::now();
+        if now < self.next_check && !vhosts.is_disk_full() {
+            return;
+        }
+        let Ok(free) = self.disk.free_bytes() else { return };
+        let limit = vhosts.disk_free_limit();
+        let is_short = free < limit || vhosts.is_disk_full();
+        if is_short && now >= self.next_reclaim {
+            vhosts.reclaim_disk();
+            self.next_reclaim = now + RECLAIM_PAUSE;
+        }
+        let is_near = is_short || free - limit < DISK_SECOND_BYTES;
+        self.next_check = now + if is_near { NEAR_DISK_LOOK } else { DISK_LOOK };
+        if is_short == vhosts.is_short(Resource::Disk) {
+            return;
+        }
+        if is_short {
+            tracing::error!(free, limit, "low on disk: publishers are blocked");
+        } else {
+            tracing::info!(free, limit, "room on the disk again: publishers go on");
+        }
+        vhosts.set_short(Resource::Disk, is_short);
     }
-    vhosts.set_short(Resource::Disk, is_short);
 }

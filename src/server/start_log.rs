@@ -34,6 +34,7 @@ pub(super) fn log_limits(context: &Context, vhosts: &Vhosts) {
     let (max_sockets, max_connections) = context.connection_slots.limits();
     tracing::info!(
         memory_limit = vhosts.memory_limit(),
+        disk_free_limit = vhosts.disk_free_limit(),
         max_sockets,
         max_connections,
         channel_max,

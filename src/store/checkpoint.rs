@@ -62,6 +62,8 @@ pub(super) struct Checkpoint {
     oldest: Option<LogFile>,
     /// Whether it rescues what lives in sparse segments.
     compacts: bool,
+    /// Whether it ends where there is no room for what is to be moved, instead of waiting for some.
+    may_give_up: bool,
     phase: Phase,
     settlements: SettlementFiles,
 }
@@ -87,6 +89,8 @@ pub(super) enum Outcome {
     More,
     /// Done; these files are not needed any more.
     Committed(Vec<String>),
+    /// Ended for want of room, before anything of it counted.
+    GivenUp,
 }
 
 impl Checkpoint {
@@ -96,10 +100,11 @@ impl Checkpoint {
         state: &mut State,
         oldest: Option<LogFile>,
         compacts: bool,
+        may_give_up: bool,
     ) -> Self {
         let settlements = SettlementFiles::default();
         let phase = Phase::Sync(Vec::new());
-        let mut checkpoint = Checkpoint { oldest, compacts, phase, settlements };
+        let mut checkpoint = Checkpoint { oldest, compacts, may_give_up, phase, settlements };
         checkpoint.phase = match oldest {
             Some(file) if state.lives_in(file.number) => Phase::Move(file.reader(files)),
             // why: most log files hold nothing that lives by then, and need not be read again.
@@ -122,6 +127,7 @@ impl Checkpoint {
                     self.oldest = None;
                     Some(Phase::Sync(ground.unsynced.keys()))
                 }
+                Err(StoreError::NoRoom { .. }) if self.may_give_up => return Ok(Outcome::GivenUp),
                 Err(error) => return Err(error),
             },
             Phase::Compact(compaction) => match compaction.step(ground) {

@@ -154,7 +154,14 @@ impl Log {
         Ok(number)
     }
 
-    fn rotate(&mut self, files: &Files) -> Result<(), StoreError> {
+    /// How long the file that grows is.
+    pub(super) fn current_length(&self) -> u64 {
+        self.current.length()
+    }
+
+    /// Begins a new file.
+    pub(super) fn rotate(&mut self, files: &Files) -> Result<(), StoreError> {
+        files.ask_room(HEADER_LENGTH as u64, Purpose::Commit)?;
         let number = self.current_number() + 1;
         let next = create(files, number, self.last)?;
         let full = std::mem::replace(&mut self.current, next);

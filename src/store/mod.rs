@@ -164,6 +164,18 @@ impl Default for Options {
     }
 }
 
+/// Whether checkpoints go on until little can be freed, since room on the disk is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reclaim {
+    No,
+    /// The log file that grows is followed by a new one first, so that it can go as well.
+    Begun,
+    UnderWay,
+}
+
+/// What is reclaimed is worth a checkpoint when it is so large a part of a segment, one in so many.
+const RECLAIMED_PARTS: u64 = 8;
+
 /// The durable part of a virtual host, on a disk.
 pub struct Store {
     files: Files,
@@ -178,6 +190,7 @@ pub struct Store {
     dead_files: Vec<String>,
     /// Directories that are to be removed with all that is in them.
     dead_directories: Vec<String>,
+    reclaim: Reclaim,
     damage: Vec<Damage>,
     poisoned: bool,
 }
@@ -209,6 +222,7 @@ impl Store {
             cursors: Cursors::default(),
             dead_files: Vec::new(),
             dead_directories: leftovers,
+            reclaim: Reclaim::No,
             damage: Vec::new(),
             poisoned: false,
         };
@@ -292,6 +306,16 @@ impl Store {
         std::mem::take(&mut self.damage)
     }
 
+    /// Makes [`checkpoint_step`](Store::checkpoint_step) free what the disk keeps for nothing: log files and
+    /// segments whose messages are settled, which otherwise go when there is more of them. For when room on the
+    /// disk is short.
+    ///
+    /// why: a log file in which messages live goes only when there is room to move them. It is tried with what
+    /// room there is and given up then, as nobody waits for it.
+    pub fn reclaim(&mut self) {
+        self.reclaim = Reclaim::Begun;
+    }
+
     /// Does one bounded step of what is due; true when there is more to do. Meant to be called
     /// between writes.
     ///
@@ -299,7 +323,11 @@ impl Store {
     pub fn checkpoint_step(&mut self) -> Result<bool, StoreError> {
         self.unless_poisoned(|store| {
             store.step()?;
-            Ok(store.checkpoint_due())
+            let is_due = store.checkpoint_due();
+            if !is_due {
+                store.reclaim = Reclaim::No;
+            }
+            Ok(is_due)
         })
     }
 
@@ -312,6 +340,7 @@ impl Store {
             || !self.state.forgotten.is_empty()
             || !self.state.doomed.is_empty()
             || self.compaction.is_some()
+            || self.reclaim == Reclaim::Begun
             || self.log_is_long()
             || self.much_is_wasted(Kind::Durable)
             || self.much_is_wasted(Kind::Transient)
@@ -384,13 +413,26 @@ impl Store {
         } else if let Some(mut compaction) = self.compaction.take() {
             // why: one that finds no room is given up, so that it does not stand in the way of a
             // checkpoint that makes some.
-            if !compaction.step(&mut self.ground().0)? {
-                self.compaction = Some(compaction);
+            match compaction.step(&mut self.ground().0) {
+                Ok(true) => {}
+                Ok(false) => self.compaction = Some(compaction),
+                Err(StoreError::NoRoom { .. }) if self.is_reclaiming() => {
+                    self.reclaim = Reclaim::No;
+                }
+                Err(error) => return Err(error),
+            }
+        } else if self.reclaim == Reclaim::Begun {
+            self.reclaim = Reclaim::UnderWay;
+            if self.log.current_length() >= self.least_reclaimed() {
+                self.log.rotate(&self.files)?;
             }
         } else if self.log_is_long() || self.much_is_wasted(Kind::Durable) {
             let oldest = if self.log_is_long() { self.log.oldest_full() } else { None };
             let compacts = self.much_is_wasted(Kind::Durable);
-            self.checkpoint = Some(Checkpoint::new(&self.files, &mut self.state, oldest, compacts));
+            let may_give_up = self.is_reclaiming();
+            let checkpoint =
+                Checkpoint::new(&self.files, &mut self.state, oldest, compacts, may_give_up);
+            self.checkpoint = Some(checkpoint);
         } else if self.much_is_wasted(Kind::Transient) {
             self.compaction = Some(Compaction::new(&mut self.state, Kind::Transient));
         }
@@ -405,6 +447,10 @@ impl Store {
             Outcome::Committed(dead) => {
                 self.dead_files.extend(dead);
                 self.checkpoint = None;
+            }
+            Outcome::GivenUp => {
+                self.checkpoint = None;
+                self.reclaim = Reclaim::No;
             }
         }
         Ok(())
@@ -422,12 +468,26 @@ impl Store {
         (ground, self.checkpoint.as_mut())
     }
 
-    fn log_is_long(&self) -> bool {
-        self.log.files.len() > self.files.options.log_files.max(1)
+    fn is_reclaiming(&self) -> bool {
+        self.reclaim != Reclaim::No
     }
 
-    /// Whether segments take up as much as a log file for little or nothing.
+    /// How many bytes are worth a checkpoint when room is short.
+    ///
+    /// why: with every acknowledgement a little more could be freed, and each checkpoint writes a catalog.
+    fn least_reclaimed(&self) -> u64 {
+        self.files.options.segment_bytes / RECLAIMED_PARTS
+    }
+
+    fn log_is_long(&self) -> bool {
+        let kept = if self.is_reclaiming() { 1 } else { self.files.options.log_files.max(1) };
+        self.log.files.len() > kept
+    }
+
+    /// Whether segments take up as much as a log file for little or nothing, or enough to be reclaimed.
     fn much_is_wasted(&self, kind: Kind) -> bool {
-        self.state.waste(kind) >= self.files.options.log_file_bytes
+        let most = self.files.options.log_file_bytes;
+        let most = if self.is_reclaiming() { most.min(self.least_reclaimed()) } else { most };
+        self.state.waste(kind) >= most
     }
 }

@@ -64,7 +64,7 @@ impl Vhosts {
         let mut trial = Registry::clone(&before);
         import_registry(&mut trial, definitions)?;
         let objects = Objects::read(definitions)?;
-        objects.check(&trial, &before, self.inner.memory.client_limits)?;
+        objects.check(&trial, &before, self.inner.resources.client_limits)?;
         note_unknown_keys(definitions);
         self.check_running(&trial, &objects)?;
         self.try_write_registry(|registry| import_registry(registry, definitions))?;

@@ -129,6 +129,9 @@ impl Worker {
             if log.take(&mut self.records, &mut self.orders, wait) == Taken::Closed {
                 return Ok(());
             }
+            if log.take_reclaim() {
+                self.store.reclaim();
+            }
             let moved_on = self.write_records();
             self.unless_full(moved_on)?;
             self.carry_out_orders()?;
@@ -308,6 +311,7 @@ impl Worker {
 
     /// Goes on with the checkpoint, which lets go of what is settled.
     fn make_room(&mut self) -> Result<(), StoreError> {
+        self.store.reclaim();
         for _ in 0..STEPS_TO_CATCH_UP {
             if !self.store.checkpoint_step()? {
                 break;

@@ -48,7 +48,7 @@ pub(crate) use self::registry::{
     PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
 };
 use self::resources::Alarms;
-pub(crate) use self::resources::{DISK_RESERVE_BYTES, MemoryPlan, Resource};
+pub(crate) use self::resources::{Resource, ResourcePlan};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
 use crate::broker::chance::Seed;
@@ -202,7 +202,7 @@ struct Inner {
     loopback_users: Vec<String>,
     /// Why publishers are blocked, while they are.
     alarms: Mutex<Alarms>,
-    memory: MemoryPlan,
+    resources: ResourcePlan,
     pressure: Arc<Notify>,
     seed: Seed,
     supervisor: Supervisor,
@@ -218,7 +218,7 @@ impl Vhosts {
     /// found, as one report for each.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
-        memory: MemoryPlan,
+        resources: ResourcePlan,
         clock: Arc<dyn Clock>,
         seed: Option<u64>,
         initial: Initial<'_>,
@@ -234,7 +234,7 @@ impl Vhosts {
             RegistryFile::read(disk.clone(), accept_loss).map_err(VhostError::from)?;
         damage.iter().for_each(|damage| tracing::error!("{damage}"));
         let mut registry = found.clone();
-        if memory.has_disk {
+        if resources.has_disk {
             let found_as = FoundAs { is_new, has_owners };
             directories::settle(&*disk, &mut registry, found_as, accept_loss)
                 .map_err(VhostError::from)?;
@@ -246,12 +246,12 @@ impl Vhosts {
         let objects = definitions.map(|definitions| {
             import::import_registry(&mut registry, definitions)?;
             let objects = Objects::read(definitions)?;
-            objects.check(&registry, &found, memory.client_limits)?;
+            objects.check(&registry, &found, resources.client_limits)?;
             import::note_unknown_keys(definitions);
             Ok::<_, ImportError>(objects)
         });
         let objects = objects.transpose()?;
-        if memory.has_disk {
+        if resources.has_disk {
             ensure_owners(&*disk, &registry)?;
         }
         log_changes(&file.keep(&found, &registry).map_err(VhostError::from)?, &found);
@@ -265,7 +265,7 @@ impl Vhosts {
                 open: Mutex::default(),
                 loopback_users: loopback_users.to_vec(),
                 alarms: Mutex::default(),
-                memory,
+                resources,
                 pressure: Arc::default(),
                 seed,
                 supervisor: Supervisor::default(),
@@ -305,15 +305,15 @@ impl Vhosts {
     fn run(&self, registry: &Registry, name: &str) -> Result<Report, VhostError> {
         let Some(record) = registry.vhost(name) else { return Ok(Report::default()) };
         // why: what is to be forgotten anyway need not be written anywhere.
-        let memory = &self.inner.memory;
-        let disk = memory.has_disk.then(|| -> (Arc<dyn Disk>, Options) {
+        let resources = &self.inner.resources;
+        let disk = resources.has_disk.then(|| -> (Arc<dyn Disk>, Options) {
             let disk = Subdirectory::new(self.inner.disk.clone(), &record.directory());
-            (Arc::new(disk), memory.store_options(registry.vhosts().count()))
+            (Arc::new(disk), resources.store_options(registry.vhosts().count()))
         });
         let settings = VhostSettings {
             seed: self.inner.seed.stream(record.number()),
             policies: Arc::new(record.policies()),
-            limits: memory.client_limits,
+            limits: resources.client_limits,
         };
         let (vhost, report) = RunningVhost::start(
             name,
@@ -404,7 +404,7 @@ impl Vhosts {
         let mut registry = Registry::clone(&before);
         let result = write(&mut registry)?;
         // why: a directory is there before the registry names it, so that one that is missing is a loss.
-        if self.inner.memory.has_disk {
+        if self.inner.resources.has_disk {
             ensure_owners_of_new(&*self.inner.disk, &before, &registry)?;
         }
         let changes = file.keep(&before, &registry).map_err(VhostError::from)?;

@@ -49,24 +49,30 @@ impl Alarms {
     }
 }
 
-/// While less than this is free on the disk of the data directory, publishers are blocked.
-///
-/// rabbitmq: its default `disk_free_limit` is 50 MB. A few log files more are on their way here when
-/// publishers are told.
-pub(crate) const DISK_RESERVE_BYTES: u64 = 128 * 1024 * 1024;
-
-/// How much memory what clients make the broker keep may take.
+/// How much memory and disk what clients make the broker keep may take.
 #[derive(Clone, Debug)]
-pub(crate) struct MemoryPlan {
-    /// All of it, in bytes.
+pub(crate) struct ResourcePlan {
+    /// All of the memory, in bytes.
     pub(crate) limit: u64,
     /// Whether messages may go to a disk.
     pub(crate) has_disk: bool,
+    /// While less is free on the disk of the data directory, in bytes, publishers are blocked.
+    pub(crate) disk_free_limit: u64,
+    /// How long a log file is at most when it is followed by a new one, in bytes.
+    pub(crate) log_file_bytes: u64,
     /// What clients may define.
     pub(crate) client_limits: ClientLimits,
 }
 
-impl MemoryPlan {
+impl ResourcePlan {
+    /// So much memory, and the usual of everything else.
+    #[cfg(test)]
+    pub(crate) fn for_tests(limit: u64, has_disk: bool) -> Self {
+        let (disk_free_limit, log_file_bytes) = (0, Options::default().log_file_bytes);
+        let client_limits = ClientLimits::default();
+        ResourcePlan { limit, has_disk, disk_free_limit, log_file_bytes, client_limits }
+    }
+
     /// How large the files of a store may be, of so many.
     ///
     /// why: a start takes up what lives in the log, as much as `start_bytes` says, before it can go to the disk
@@ -74,7 +80,7 @@ impl MemoryPlan {
     pub(super) fn store_options(&self, vhosts: usize) -> Options {
         let usual = Options::default();
         let log_bytes = (self.limit / LOG_SHARE / vhosts.max(1) as u64).max(LEAST_LOG_BYTES);
-        let log_file_bytes = usual.log_file_bytes.min(log_bytes / usual.log_files as u64);
+        let log_file_bytes = self.log_file_bytes.min(log_bytes / usual.log_files as u64);
         // why: the log may be longer than it should be, as it was written under another limit.
         Options { log_file_bytes, start_bytes: log_bytes, ..usual }
     }
@@ -95,7 +101,7 @@ const LEAST_DEFINITIONS: u64 = 8 * 1024 * 1024;
 impl Vhosts {
     /// Gives each virtual host its share.
     pub(super) fn share_memory(&self) {
-        let plan = &self.inner.memory;
+        let plan = &self.inner.resources;
         let vhosts = self.running();
         let part = plan.limit / vhosts.len().max(1) as u64;
         let before_paging = part / WAITING_SHARE;
@@ -113,7 +119,17 @@ impl Vhosts {
 
     /// How much memory what clients make the broker keep may take, in bytes.
     pub(crate) fn memory_limit(&self) -> u64 {
-        self.inner.memory.limit
+        self.inner.resources.limit
+    }
+
+    /// While less is free on the disk of the data directory, in bytes, publishers are blocked.
+    pub(crate) fn disk_free_limit(&self) -> u64 {
+        self.inner.resources.disk_free_limit
+    }
+
+    /// Asks every store to free what it keeps on the disk for nothing.
+    pub(crate) fn reclaim_disk(&self) {
+        self.running().iter().for_each(|(_, handle)| handle.reclaim_disk());
     }
 
     /// About how much it takes, in bytes.

@@ -22,7 +22,7 @@ use crate::store::MemoryDisk;
 /// A broker's virtual hosts on this disk.
 fn start(disk: &MemoryDisk) -> Vhosts {
     let disk = Arc::new(disk.clone());
-    let plan = MemoryPlan { limit: 1 << 30, has_disk: true, client_limits: Default::default() };
+    let plan = ResourcePlan::for_tests(1 << 30, true);
     let clock = Arc::new(ManualClock::new(Time::from_millis(1_000)));
     Vhosts::start(disk, plan, clock, Some(1), Initial::default(), &[], false).unwrap().0
 }

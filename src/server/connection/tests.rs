@@ -16,7 +16,7 @@ use crate::broker::vhost::Vhost;
 use crate::clock::ManualClock;
 use crate::handle::VhostHandle;
 use crate::store::MemoryDisk;
-use crate::vhosts::{Initial, MemoryPlan};
+use crate::vhosts::{Initial, ResourcePlan};
 
 /// What a duplex holds each way: as little as a socket's buffers ever do.
 const SOCKET_BYTES: usize = 64 * 1024;
@@ -45,8 +45,7 @@ impl Broker {
     fn with(max_connections: Option<usize>, max_pending: usize) -> Self {
         let clock = Arc::new(ManualClock::new(Time::from_millis(1_000_000)));
         let disk = Arc::new(MemoryDisk::default());
-        let memory =
-            MemoryPlan { limit: u64::MAX, has_disk: false, client_limits: Default::default() };
+        let memory = ResourcePlan::for_tests(u64::MAX, false);
         let (vhosts, _) =
             Vhosts::start(disk, memory, clock.clone(), Some(1), Initial::default(), &[], false)
                 .unwrap();

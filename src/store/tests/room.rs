@@ -118,3 +118,77 @@ fn what_is_dead_goes_even_if_what_lives_cannot_be_moved() {
     drop(store);
     assert_same(&open_on(Arc::new(disk), OPTIONS).unwrap().1, &model.recovered());
 }
+
+/// Reclaims all that can be, in so many steps at most.
+fn reclaim(store: &mut Store) {
+    store.reclaim();
+    for _ in 0..200 {
+        if !store.checkpoint_step().unwrap() {
+            return;
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[test]
+fn what_is_settled_goes_when_room_is_short_though_there_is_little_of_it() {
+    let disk = MemoryDisk::default();
+    let options = Options { log_file_bytes: 1 << 20, log_files: 4, ..OPTIONS };
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), options).unwrap();
+    let mut model = Model::default();
+    let mut write = |store: &mut Store, record: Record| {
+        store.write(std::slice::from_ref(&record)).unwrap();
+        model.apply(&record);
+    };
+    write(&mut store, Record::QueueDeclared(declared_queue(QUEUE.0)));
+    (1..=60).for_each(|position| write(&mut store, enqueued(&[(QUEUE, position)], 60)));
+    step_through(&mut store).unwrap();
+    // One that lives is paged out, with some that are dead then, and one lives in the log.
+    store.page_out(OWNER, &[unrecorded(70, &mut Dice(1), false)]).unwrap();
+    write(&mut store, Record::Settled { queue: QUEUE, first: 1, last: 59 });
+    store.pages_done(OWNER, 70, 70);
+    let before = disk.total_bytes();
+    step_through(&mut store).unwrap();
+    assert!(disk.total_bytes() > before / 2, "nothing of it is due");
+
+    reclaim(&mut store);
+    let after = disk.total_bytes();
+    assert!(after < before / 4, "{after} of {before}");
+    // Once more brings nothing, and costs nothing.
+    reclaim(&mut store);
+    assert_eq!(disk.total_bytes(), after);
+
+    let (recovered, report) = reopen(store, &disk, options);
+    assert!(report.cuts.is_empty(), "{report}");
+    assert_same(&recovered, &model.recovered());
+}
+
+#[test]
+fn what_cannot_be_moved_for_want_of_room_stays_and_nobody_waits_for_it() {
+    let disk = MemoryDisk::default();
+    let options = Options { log_file_bytes: 1 << 20, log_files: 4, ..OPTIONS };
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), options).unwrap();
+    let mut model = Model::default();
+    let mut records = vec![Record::QueueDeclared(declared_queue(QUEUE.0))];
+    records.extend((1..=60).map(|position| enqueued(&[(QUEUE, position)], 60)));
+    store.write(&records).unwrap();
+    model.apply_all(&records);
+    disk.set_capacity(Some(disk.total_bytes() + 3 * OPTIONS.segment_bytes));
+    reclaim(&mut store);
+    // Records find room all the same.
+    let settled = Record::Settled { queue: QUEUE, first: 1, last: 60 };
+    store.write(std::slice::from_ref(&settled)).unwrap();
+    model.apply(&settled);
+    let before = disk.total_bytes();
+    reclaim(&mut store);
+    assert!(disk.total_bytes() < before / 4, "{} of {before}", disk.total_bytes());
+    let (recovered, report) = reopen(store, &disk, options);
+    assert!(report.cuts.is_empty(), "{report}");
+    assert_same(&recovered, &model.recovered());
+}
+
+fn reopen(store: Store, disk: &MemoryDisk, options: Options) -> (Recovered, Report) {
+    drop(store);
+    let (_, recovered, report) = open_on(Arc::new(disk.kill()), options).unwrap();
+    (recovered, report)
+}

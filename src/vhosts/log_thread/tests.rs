@@ -150,6 +150,21 @@ async fn acknowledgements_make_room_on_a_full_disk() {
 }
 
 #[tokio::test]
+async fn what_the_disk_keeps_for_nothing_goes_when_it_is_asked_for() {
+    let vhost = RunningVhost::new().await;
+    for _ in 0..5 {
+        vhost.publish().await;
+    }
+    vhost.consume().await;
+    until("all is confirmed", || vhost.unconfirmed() == 0);
+    let before = vhost.disk.total_bytes();
+    assert!(before > 5 * 10_000, "a log file that is not full stays");
+    vhost.handle.reclaim_disk();
+    until("it is gone", || vhost.disk.total_bytes() < before / 4);
+    vhost.stop().unwrap();
+}
+
+#[tokio::test]
 async fn what_is_dead_goes_though_a_publish_does_not_fit() {
     let vhost = RunningVhost::new().await;
     vhost.fill().await;
