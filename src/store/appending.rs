@@ -1,9 +1,12 @@
 //! Appending to segments: what is moved, paged out or rescued is put together in memory first, a
 //! part for each file, and then written.
 //!
+//! invariant: nothing is known of a batch before all of it is written. So what cannot be written for want of open
+//! files, inodes or room leaves everything as it was.
 //! invariant: a durable segment that was appended to is among the [`Unsynced`] until it is synced,
 //! and only what was synced is ever named by a catalog.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broker::paging::PageOwner;
@@ -14,6 +17,7 @@ use super::error::{During, StoreError};
 use super::files::{Files, Purpose};
 use super::framing::{HEADER_LENGTH, frame_length, put_frame};
 use super::segment::{self, Extent, Kind, SegmentKey};
+use super::segment_set::{OpenSegments, SegmentSet};
 use super::state::State;
 
 /// How many files stay open between their first append and their sync. One more, and another is
@@ -22,9 +26,17 @@ use super::state::State;
 /// why: a file that is closed and opened again may not tell that writing it back failed meanwhile.
 const OPEN_FILES: usize = if cfg!(test) { 2 } else { 128 };
 
+/// How many files a batch appends to. All of them are open at once.
+const BATCH_FILES: usize = OPEN_FILES / 2;
+/// About how many bytes are in a batch at most.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+
 /// What is to be appended.
 pub(super) struct Batch {
-    parts: BTreeMap<(PageOwner, Kind, SegmentKey), Part>,
+    /// Where the next message of a queue will go.
+    plans: BTreeMap<(PageOwner, Kind), OpenSegments>,
+    parts: BTreeMap<PartKey, Part>,
+    placed: Vec<Placed>,
     bytes: u64,
     /// How many bytes the disk had room for.
     room: u64,
@@ -32,12 +44,23 @@ pub(super) struct Batch {
     promised: u64,
 }
 
+type PartKey = (PageOwner, Kind, SegmentKey);
+
 /// What is to be appended to one file.
 struct Part {
     /// How long the file is before.
     offset: u64,
-    starts_file: bool,
     bytes: Vec<u8>,
+}
+
+/// A message that has a place, of which nobody knows yet.
+struct Placed {
+    owner: PageOwner,
+    kind: Kind,
+    position: Position,
+    /// How long its frame is.
+    length: u64,
+    body_bytes: u64,
 }
 
 /// A message on its way into a segment.
@@ -62,13 +85,23 @@ impl<F> Arrival<F> {
 
 impl Batch {
     pub(super) fn new(files: &Files) -> Self {
-        let room = files.room(Purpose::Move);
-        Batch { parts: BTreeMap::new(), bytes: 0, room, promised: 0 }
+        Batch {
+            plans: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            placed: Vec::new(),
+            bytes: 0,
+            room: files.room(Purpose::Move),
+            promised: 0,
+        }
     }
 
-    /// How long the messages in it are.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    pub(super) fn is_empty(&self) -> bool {
+        self.placed.is_empty()
+    }
+
+    /// Whether it is to be written before more is put into it.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES || self.parts.len() >= BATCH_FILES
     }
 
     /// Whether there is room for so many bytes more; for before they are put into it.
@@ -88,52 +121,121 @@ impl Batch {
     {
         let Arrival { owner, kind, position, length, body_bytes, fill } = arrival;
         let (length, limit) = (frame_length(length), files.options.segment_bytes);
-        let appended =
-            state.with_segments(owner, kind, |set| set.append(position, length, body_bytes, limit));
-        let Some(appended) = appended else { return false };
+        let plan = match self.plans.entry((owner, kind)) {
+            Entry::Occupied(plan) => plan.into_mut(),
+            Entry::Vacant(place) => {
+                let Some(plan) = state.with_segments(owner, kind, |set| set.plan()) else {
+                    return false;
+                };
+                place.insert(plan)
+            }
+        };
+        let appended = plan.place(position, length, limit);
         let part = self.parts.entry((owner, kind, appended.key)).or_insert_with(|| {
             let mut bytes = Vec::new();
             if appended.starts_file {
                 segment::header(owner, kind, appended.key.1).put(&mut bytes);
             }
             let offset = if appended.starts_file { 0 } else { appended.offset };
-            Part { offset, starts_file: appended.starts_file, bytes }
+            Part { offset, bytes }
         });
         put_frame(&mut part.bytes, files.salt, position, fill);
         debug_assert_eq!(part.offset + part.bytes.len() as u64, appended.end(length));
+        self.placed.push(Placed { owner, kind, position, length, body_bytes });
         self.bytes += length;
         true
     }
 
-    /// Writes it.
+    /// Writes it. Where the system is short of something nothing has changed.
     pub(super) fn write(
         self,
         files: &Files,
         state: &mut State,
         unsynced: &mut Unsynced,
     ) -> Result<(), StoreError> {
-        for ((owner, kind, key), part) in self.parts {
-            let path = segment::messages_path(files, owner, kind, key.1);
-            match (kind, owner) {
-                (Kind::Durable, PageOwner::Durable(id)) => {
-                    if part.starts_file {
-                        unsynced.new_names.insert(id);
-                        state.directories.insert(id);
+        let mut opened = Opened { unsynced, transient: BTreeMap::new() };
+        for &part in self.parts.keys() {
+            opened.open(files, state, part, &self.parts)?;
+        }
+        self.append_all(files, &mut opened)?;
+        for &Placed { owner, kind, position, length, body_bytes } in &self.placed {
+            let limit = files.options.segment_bytes;
+            let append = |set: &mut SegmentSet| set.append(position, length, body_bytes, limit);
+            state.with_segments(owner, kind, append);
+            if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
+                state.leave_log(id, position);
+            }
+        }
+        for &(owner, kind, key) in self.parts.keys() {
+            if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
+                let extent = state.with_segment(owner, kind, key, |segment| segment.whole);
+                unsynced.note_written((id, key), extent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends each part to its file; none of them where there is no room for one.
+    fn append_all(&self, files: &Files, opened: &mut Opened<'_>) -> Result<(), StoreError> {
+        for (&key, part) in &self.parts {
+            let path = segment::messages_path(files, key.0, key.1, key.2.1);
+            let appended = append(opened.file(key), &path, part.offset, &part.bytes);
+            if let Err(error) = appended {
+                if error.is_shortage() {
+                    for (&written, part) in self.parts.range(..=key) {
+                        opened.file(written).cut(part.offset).during("shorten", &path)?;
                     }
-                    let mut file = unsynced.open(files, state, (id, key), &path)?;
-                    append(&mut *file, &path, part.offset, &part.bytes)?;
-                    let extent = state.with_segment(owner, kind, key, |segment| segment.whole);
-                    let extent = extent.expect("invariant: what was put into it is there");
-                    unsynced.files.insert((id, key), Dirty { file, extent });
                 }
-                _ => append(&mut *files.open_append(&path)?, &path, part.offset, &part.bytes)?,
+                return Err(error);
             }
         }
         Ok(())
     }
 }
 
-/// Appends to a file that is so long.
+/// The files of a batch.
+struct Opened<'a> {
+    unsynced: &'a mut Unsynced,
+    transient: BTreeMap<PartKey, Box<dyn DiskFile>>,
+}
+
+impl Opened<'_> {
+    fn open(
+        &mut self,
+        files: &Files,
+        state: &mut State,
+        part: PartKey,
+        batch: &BTreeMap<PartKey, Part>,
+    ) -> Result<(), StoreError> {
+        let (owner, kind, key) = part;
+        match (kind, owner) {
+            (Kind::Durable, PageOwner::Durable(id)) => {
+                let is_needed = |&(id, key): &FileKey| {
+                    batch.contains_key(&(PageOwner::Durable(id), Kind::Durable, key))
+                };
+                self.unsynced.open(files, state, (id, key), is_needed)
+            }
+            _ => {
+                let path = segment::messages_path(files, owner, kind, key.1);
+                self.transient.insert(part, files.open_append(&path)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, part: PartKey) -> &mut dyn DiskFile {
+        let (owner, kind, key) = part;
+        let file = match (kind, owner) {
+            (Kind::Durable, PageOwner::Durable(id)) => {
+                self.unsynced.files.get_mut(&(id, key)).map(|dirty| &mut dirty.file)
+            }
+            _ => self.transient.get_mut(&part),
+        };
+        &mut **file.expect("invariant: all files of a batch are open")
+    }
+}
+
+/// Appends to a file that is so long. Where there is no room a part may be there.
 pub(super) fn append(
     file: &mut dyn DiskFile,
     path: &str,
@@ -144,7 +246,7 @@ pub(super) fn append(
         let what = format!("{} bytes long where {offset} were written", file.length());
         return Err(StoreError::Damaged { path: path.to_owned(), what });
     }
-    file.append(bytes).during("write", path)
+    file.append(bytes).unless_short("write", path)
 }
 
 /// What finds a durable segment.
@@ -160,27 +262,45 @@ pub(super) struct Unsynced {
 
 struct Dirty {
     file: Box<dyn DiskFile>,
-    /// As far as it is written. The segment may be further: the rest is in a batch.
+    /// As far as it is written.
     extent: Extent,
 }
 
 impl Unsynced {
+    /// Opens a file to append to it, unless it is open. If there are too many then, one is synced that is not needed.
     fn open(
         &mut self,
         files: &Files,
         state: &mut State,
-        key: FileKey,
-        path: &str,
-    ) -> Result<Box<dyn DiskFile>, StoreError> {
-        if let Some(dirty) = self.files.remove(&key) {
-            return Ok(dirty.file);
+        (id, key): FileKey,
+        is_needed: impl Fn(&FileKey) -> bool,
+    ) -> Result<(), StoreError> {
+        if self.files.contains_key(&(id, key)) {
+            return Ok(());
         }
         if self.files.len() >= OPEN_FILES
-            && let Some(&other) = self.files.keys().next()
+            && let Some(&other) = self.files.keys().find(|key| !is_needed(key))
         {
             self.sync(files, state, other)?;
         }
-        files.open_append(path)
+        let owner = PageOwner::Durable(id);
+        let file =
+            files.open_append(&segment::messages_path(files, owner, Kind::Durable, key.1))?;
+        // A segment that is not known yet is new, or will be.
+        let known = state.with_segment(owner, Kind::Durable, key, |segment| segment.whole);
+        if known.is_none() {
+            self.new_names.insert(id);
+            state.directories.insert(id);
+        }
+        self.files.insert((id, key), Dirty { file, extent: known.unwrap_or_default() });
+        Ok(())
+    }
+
+    /// Notes how far a file is written.
+    fn note_written(&mut self, key: FileKey, extent: Option<Extent>) {
+        if let (Some(dirty), Some(extent)) = (self.files.get_mut(&key), extent) {
+            dirty.extent = extent;
+        }
     }
 
     /// What is to be synced now.

@@ -26,7 +26,7 @@ use super::state::{Queue, State};
 const MAGIC: [u8; 8] = *b"lvrt-cat";
 /// In the order in which they are written and believed.
 const COPIES: [&str; 2] = ["catalog", "catalog.copy"];
-const DRAFT: &str = "catalog.draft";
+pub(super) const DRAFT: &str = "catalog.draft";
 
 // Tags of what is in a catalog beside records, apart from theirs.
 const SUMMARY: u8 = 128;
@@ -46,26 +46,39 @@ pub(super) struct Catalog {
 /// Writes the copy that counts.
 pub(super) fn write_first(files: &Files, catalog: &[u8]) -> Result<(), StoreError> {
     files.ask_room(catalog.len() as u64, Purpose::Commit)?;
-    replace(&*files.disk, COPIES[0], catalog)
+    replace(&*files.disk, COPIES[0], catalog)?;
+    keep_draft(files);
+    Ok(())
 }
 
 /// Writes the other one. invariant: nothing that only the catalog before needs is removed until it
 /// is there, or a start that has to fall back to it would miss that.
 pub(super) fn write_copy(files: &Files, catalog: &[u8]) -> Result<(), StoreError> {
     files.ask_room(catalog.len() as u64, Purpose::Commit)?;
-    replace(&*files.disk, COPIES[1], catalog)
+    replace(&*files.disk, COPIES[1], catalog)?;
+    keep_draft(files);
+    Ok(())
 }
 
 /// Puts a file in place of the one that has the name, whole or not at all.
 fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    if disk.length(DRAFT).during("examine", DRAFT)?.is_some() {
+    if disk.length(DRAFT).during("examine", DRAFT)?.is_some_and(|length| length > 0) {
         disk.remove(DRAFT).during("remove", DRAFT)?;
     }
-    let mut draft = disk.open_append(DRAFT).during("open", DRAFT)?;
-    draft.append(bytes).during("write", DRAFT)?;
+    let mut draft = disk.open_append(DRAFT).unless_short("open", DRAFT)?;
+    draft.append(bytes).unless_short("write", DRAFT)?;
     draft.sync().during("sync", DRAFT)?;
-    disk.rename(DRAFT, name).during("rename a file to", name)?;
+    drop(draft);
+    disk.rename(DRAFT, name).unless_short("rename a file to", name)?;
     disk.sync_directory("").during("sync the directory of", name)
+}
+
+/// Sees to it that there is a file that the next catalog can be written to.
+///
+/// why: where no inodes are left, a checkpoint makes some, and it needs one itself. Where there is none now there
+/// may be one then.
+pub(super) fn keep_draft(files: &Files) {
+    let _ = files.disk.open_append(DRAFT);
 }
 
 /// The bytes of a catalog.

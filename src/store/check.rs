@@ -13,6 +13,7 @@ use crate::broker::paging::PageOwner;
 use crate::broker::record::DurableQueueId;
 
 use super::Options;
+use super::catalog;
 use super::disk::{Change, Disk, OverlayDisk};
 use super::error::{During, StoreError};
 use super::files::Files;
@@ -98,6 +99,12 @@ pub fn check(disk: Arc<dyn Disk>) -> Result<Check, StoreError> {
     check.add_deleted(&files, &state);
     check.damage = report.cuts;
     check.changes = overlay.changes().during("examine", "files")?;
+    // A draft in which nothing is goes and comes.
+    let is_draft = |change: &Change| match change {
+        Change::Made { path } | Change::Removed { path, bytes: 0 } => path == catalog::DRAFT,
+        _ => false,
+    };
+    check.changes.retain(|change| !is_draft(change));
     Ok(check)
 }
 

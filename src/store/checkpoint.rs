@@ -122,18 +122,20 @@ impl Checkpoint {
                     self.nothing_may_be_left(ground.state)?;
                     Some(self.moved(ground.state))
                 }
-                Err(StoreError::NoRoom { .. }) if ground.state.has_dead_segments() => {
+                Err(error) if error.is_shortage() && ground.state.has_dead_segments() => {
                     // why: what takes up the room may be what the commit would let go.
                     self.oldest = None;
                     Some(Phase::Sync(ground.unsynced.keys()))
                 }
-                Err(StoreError::NoRoom { .. }) if self.may_give_up => return Ok(Outcome::GivenUp),
+                Err(error) if error.is_shortage() && self.may_give_up => {
+                    return Ok(Outcome::GivenUp);
+                }
                 Err(error) => return Err(error),
             },
             Phase::Compact(compaction) => match compaction.step(ground) {
                 Ok(done) => done.then(|| Phase::Sync(ground.unsynced.keys())),
                 // why: the commit may let go what takes up the room.
-                Err(StoreError::NoRoom { .. }) => Some(Phase::Sync(ground.unsynced.keys())),
+                Err(error) if error.is_shortage() => Some(Phase::Sync(ground.unsynced.keys())),
                 Err(error) => return Err(error),
             },
             Phase::Sync(keys) => {
@@ -213,13 +215,13 @@ impl Checkpoint {
 /// Moves messages from the log file until there is enough for a step; whether that was the last of
 /// it.
 fn move_some(reader: &mut FrameReader, ground: &mut Ground<'_>) -> Result<bool, StoreError> {
-    let until = reader.offset() + STEP_BYTES;
+    let begun = (reader.offset(), reader.previous());
     let path = reader.path().to_owned();
     let mut batch = Batch::new(ground.files);
     let mut result = Ok(false);
-    while reader.offset() < until && batch.bytes() < STEP_BYTES {
+    while reader.offset() < begun.0 + STEP_BYTES && !batch.is_full() {
         let (offset, previous) = (reader.offset(), reader.previous());
-        let payload = match reader.next().during("read", &path)? {
+        let payload = match reader.next().unless_short("read", &path)? {
             Item::Frame { payload, .. } => payload,
             // It was reported when the store was opened.
             Item::Damage(_) => continue,
@@ -243,11 +245,14 @@ fn move_some(reader: &mut FrameReader, ground: &mut Ground<'_>) -> Result<bool, 
             }
         }
     }
-    if batch.bytes() == 0 {
+    if batch.is_empty() {
         return result;
     }
     // What there is room for is written before it is said that there is no more.
-    batch.write(ground.files, ground.state, ground.unsynced)?;
+    if let Err(error) = batch.write(ground.files, ground.state, ground.unsynced) {
+        reader.go_back(begun.0, begun.1);
+        return Err(error);
+    }
     Ok(matches!(result, Ok(true)))
 }
 
@@ -265,7 +270,7 @@ fn move_one(
         if !queue.is_some_and(|queue| queue.live.contains(position)) {
             continue;
         }
-        if batch.bytes() >= STEP_BYTES {
+        if batch.is_full() {
             return Ok(false);
         }
         let arrival = Arrival {
@@ -281,7 +286,6 @@ fn move_one(
         };
         batch.ask_room(ground.files, arrival.bound())?;
         batch.put(ground.files, ground.state, arrival);
-        ground.state.leave_log(id, position);
     }
     Ok(true)
 }
@@ -314,20 +318,24 @@ impl SettlementFiles {
                 if bound > 0 {
                     files.ask_room(bound as u64, Purpose::Commit)?;
                 }
-                let (first_length, writable) = (segment.settled_length, segment.take_writable());
                 segment.named = segment.synced;
-                if writable.is_empty() {
+                if !segment.has_writable() {
                     continue;
                 }
+                let path = segment.settled_path(files, PageOwner::Durable(id));
+                self.open(files, &path)?;
+                let (first_length, writable) = (segment.settled_length, segment.take_writable());
                 let mut bytes = Vec::with_capacity(writable.len() * SETTLEMENT_LENGTH);
-                for (first, last) in writable {
+                for &(first, last) in &writable {
                     segment::put_settlement(&mut bytes, files.salt, first, last);
                 }
                 if first_length == 0 {
                     unsynced.note_new_name(id);
                 }
-                let path = segment.settled_path(files, PageOwner::Durable(id));
-                self.append(files, &path, first_length, &bytes)?;
+                if let Err(error) = self.append(&path, first_length, &bytes) {
+                    segment.unwritten.splice(0..0, writable);
+                    return Err(error);
+                }
                 segment.settled_length += bytes.len() as u64;
                 written += 1;
             }
@@ -338,25 +346,24 @@ impl SettlementFiles {
         Ok(None)
     }
 
-    fn append(
-        &mut self,
-        files: &Files,
-        path: &str,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), StoreError> {
-        let mut file = match self.files.remove(path) {
-            Some(file) => file,
-            None => {
-                if self.files.len() >= OPEN_FILES {
-                    self.sync_one()?;
-                }
-                files.open_append(path)?
+    fn open(&mut self, files: &Files, path: &str) -> Result<(), StoreError> {
+        if !self.files.contains_key(path) {
+            if self.files.len() >= OPEN_FILES {
+                self.sync_one()?;
             }
-        };
-        appending::append(&mut *file, path, offset, bytes)?;
-        self.files.insert(path.to_owned(), file);
+            self.files.insert(path.to_owned(), files.open_append(path)?);
+        }
         Ok(())
+    }
+
+    /// Appends to a file that is open; nothing where there is no room for it.
+    fn append(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let file = self.files.get_mut(path).expect("invariant: it was opened");
+        let appended = appending::append(&mut **file, path, offset, bytes);
+        if appended.as_ref().is_err_and(StoreError::is_shortage) {
+            file.cut(offset).during("shorten", path)?;
+        }
+        appended
     }
 
     /// Syncs some of the files, then some of the directories; whether all are.
@@ -369,10 +376,11 @@ impl SettlementFiles {
             if self.sync_one()? {
                 continue;
             }
-            let Some(id) = new_names.pop_first() else { return Ok(true) };
+            let Some(&id) = new_names.first() else { return Ok(true) };
             let owner = PageOwner::Durable(id);
             let directory = segment::directory(ground.files, owner, Kind::Durable);
             ground.files.sync_directory(&directory)?;
+            new_names.remove(&id);
         }
         Ok(false)
     }

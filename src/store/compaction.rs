@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use crate::broker::paging::PageOwner;
+use crate::broker::record::Position;
 
 use super::appending::{Arrival, Batch};
 use super::checkpoint::{Ground, STEP_BYTES};
@@ -43,11 +44,13 @@ impl Compaction {
     /// Rescues some; whether there is nothing more to do.
     pub(super) fn step(&mut self, ground: &mut Ground<'_>) -> Result<bool, StoreError> {
         let mut batch = Batch::new(ground.files);
+        let mut rescued = Vec::new();
         let mut read = 0;
         let mut result = Ok(());
-        while read < STEP_BYTES && batch.bytes() < STEP_BYTES {
+        while read < STEP_BYTES && !batch.is_full() {
             let Some(&source) = self.sparse.front() else { break };
-            match self.rescue_some(source, &mut batch, STEP_BYTES - read, ground) {
+            let budget = STEP_BYTES - read;
+            match self.rescue_some(source, &mut batch, &mut rescued, budget, ground) {
                 Ok(bytes) => read += bytes,
                 Err(error) => {
                     result = Err(error);
@@ -55,12 +58,17 @@ impl Compaction {
                 }
             }
         }
-        if batch.bytes() == 0 {
-            return result.map(|()| self.sparse.is_empty());
-        }
         // What there is room for is written before it is said that there is no more.
-        batch.write(ground.files, ground.state, ground.unsynced)?;
-        Ok(self.sparse.is_empty())
+        let Ground { files, state, unsynced, .. } = ground;
+        let has_moved = !batch.is_empty();
+        batch.write(files, state, unsynced)?;
+        for ((owner, key), position) in rescued {
+            state.with_segment(owner, self.kind, key, |it| it.settle(position, position));
+            if self.kind == Kind::Transient {
+                state.bury_pages(owner);
+            }
+        }
+        if has_moved { Ok(self.sparse.is_empty()) } else { result.map(|()| self.sparse.is_empty()) }
     }
 
     /// Rescues messages from one segment until so many bytes of it are read or the step has written
@@ -69,6 +77,7 @@ impl Compaction {
         &mut self,
         (owner, key): (PageOwner, SegmentKey),
         batch: &mut Batch,
+        rescued: &mut Vec<((PageOwner, SegmentKey), Position)>,
         budget: u64,
         ground: &mut Ground<'_>,
     ) -> Result<u64, StoreError> {
@@ -83,16 +92,13 @@ impl Compaction {
             return Ok(0);
         };
         let begun = reader.offset();
-        while reader.offset() - begun < budget && batch.bytes() < STEP_BYTES {
+        while reader.offset() - begun < budget && !batch.is_full() {
             let next =
                 state.with_segment(owner, kind, key, |segment| reader.next(segment, 0, damage));
             let Some(found) = next.transpose()?.flatten() else {
                 let read = reader.offset() - begun;
                 self.reader = None;
                 self.sparse.pop_front();
-                if kind == Kind::Transient {
-                    state.bury_pages(owner);
-                }
                 return Ok(read);
             };
             let (position, mark, payload) = (found.position, found.mark, found.payload);
@@ -114,7 +120,7 @@ impl Compaction {
                 }
                 Err(Malformed(what)) => damage.push(reader.damage_at(mark, what)),
             }
-            state.with_segment(owner, kind, key, |segment| segment.settle(position, position));
+            rescued.push(((owner, key), position));
         }
         Ok(reader.offset() - begun)
     }

@@ -85,6 +85,10 @@ pub trait DiskFile: Send {
     /// it could not write and then answers that all is well.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Takes back what was appended behind this length; for after an append that failed. What was synced may not
+    /// be taken back.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+
     /// How long the file is.
     fn length(&self) -> u64;
 }
@@ -327,11 +331,13 @@ fn create_directories(directory: &Path) -> io::Result<()> {
         Some(parent) => parent,
     };
     create_directories(parent)?;
+    let parent = File::open(parent)?;
     match make_directory(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
         other => other?,
     }
-    File::open(parent)?.sync_all()
+    // why: one that is found later counts as durable.
+    parent.sync_all().inspect_err(|_| drop(fs::remove_dir(directory)))
 }
 
 fn make_directory(directory: &Path) -> io::Result<()> {
@@ -442,6 +448,13 @@ pub(super) fn is_want_of_means(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// Whether the system has nothing left to try it with, or to put more on: files, memory, room, inodes, or what a
+/// quota allows. It may have later.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let is_full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    is_want_of_means(error) || is_full.contains(&error.kind())
+}
+
 struct AppendedFile {
     file: File,
     length: u64,
@@ -456,6 +469,12 @@ impl DiskFile for AppendedFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        self.length = length;
+        Ok(())
     }
 
     fn length(&self) -> u64 {

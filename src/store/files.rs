@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Options;
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, is_want_of_means};
 use super::error::{During, StoreError};
 
 /// What room is asked for.
@@ -54,11 +54,11 @@ impl Files {
     }
 
     pub(super) fn open_append(&self, path: &str) -> Result<Box<dyn DiskFile>, StoreError> {
-        self.disk.open_append(path).during("open", path)
+        self.disk.open_append(path).unless_short("open", path)
     }
 
     pub(super) fn list(&self, directory: &str) -> Result<Vec<String>, StoreError> {
-        self.disk.list(directory).during("list", directory)
+        self.disk.list(directory).unless_short("list", directory)
     }
 
     pub(super) fn length(&self, path: &str) -> Result<Option<u64>, StoreError> {
@@ -81,7 +81,7 @@ impl Files {
         }
         let is_empty = names.len() <= count;
         if is_empty {
-            self.disk.remove_directory(directory).during("remove", directory)?;
+            self.disk.remove_directory(directory).unless_short("remove", directory)?;
         }
         Ok(is_empty)
     }
@@ -90,7 +90,12 @@ impl Files {
         self.disk.truncate(path, length).during("shorten", path)
     }
 
+    /// A want of open files alone says nothing about the directory.
     pub(super) fn sync_directory(&self, directory: &str) -> Result<(), StoreError> {
-        self.disk.sync_directory(directory).during("sync the directory", directory)
+        let action = "sync the directory";
+        match self.disk.sync_directory(directory) {
+            Err(error) if is_want_of_means(&error) => Err(error).unless_short(action, directory),
+            other => other.during(action, directory),
+        }
     }
 }

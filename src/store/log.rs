@@ -5,10 +5,12 @@
 //! last sync after a crash is kept as far as it is whole.
 
 use std::collections::VecDeque;
+use std::io;
 
 use crate::broker::record::{Lsn, Record};
 
-use super::disk::DiskFile;
+use super::catalog;
+use super::disk::{DiskFile, is_shortage};
 use super::error::{During, StoreError};
 use super::files::{Files, Purpose};
 use super::format::{put_record, record_bound};
@@ -128,30 +130,47 @@ impl Log {
     pub(super) fn write(&mut self, files: &Files, records: &[Record]) -> Result<u64, StoreError> {
         let bound: u64 = records.iter().map(|record| frame_length(record_bound(record))).sum();
         files.ask_room(bound + HEADER_LENGTH as u64, Purpose::Log)?;
-        let length = self.current.length();
-        if length > HEADER_LENGTH as u64 && length >= files.options.log_file_bytes {
-            self.rotate(files)?;
+        if self.is_overlong(files) {
+            match self.rotate(files) {
+                // why: acknowledgements go on where there are no files to be had, as they make some.
+                Err(error) if error.is_shortage() => {}
+                rotated => rotated?,
+            }
         }
         let number = self.current_number();
-        let path = path(number);
-        let mut last = self.last;
+        let (path, length) = (path(number), self.current.length());
+        if let Err(source) = self.append(files, records) {
+            // why: nothing of it is synced, so that it can be taken back where there was no room for all of it.
+            if is_shortage(&source) {
+                self.current.cut(length).during("shorten", &path)?;
+            }
+            return Err(source).unless_short("write", &path);
+        }
+        self.current.sync().during("sync", &path)?;
+        self.last.0 += records.len() as u64;
+        Ok(number)
+    }
+
+    fn append(&mut self, files: &Files, records: &[Record]) -> io::Result<()> {
+        let mut number = self.last.0;
         self.buffer.clear();
         for record in records {
-            last.0 += 1;
-            put_frame(&mut self.buffer, files.salt, last.0, |out| put_record(out, record));
+            number += 1;
+            put_frame(&mut self.buffer, files.salt, number, |out| put_record(out, record));
             if self.buffer.len() >= BUFFER_BYTES {
-                self.current.append(&self.buffer).during("write", &path)?;
+                self.current.append(&self.buffer)?;
                 self.buffer.clear();
                 // One huge record must not hold its memory for ever.
                 self.buffer.shrink_to(2 * BUFFER_BYTES);
             }
         }
-        if !self.buffer.is_empty() {
-            self.current.append(&self.buffer).during("write", &path)?;
-        }
-        self.current.sync().during("sync", &path)?;
-        self.last = last;
-        Ok(number)
+        if self.buffer.is_empty() { Ok(()) } else { self.current.append(&self.buffer) }
+    }
+
+    /// Whether the file that grows is to be followed by a new one.
+    pub(super) fn is_overlong(&self, files: &Files) -> bool {
+        let length = self.current.length();
+        length > HEADER_LENGTH as u64 && length >= files.options.log_file_bytes
     }
 
     /// How long the file that grows is.
@@ -170,6 +189,7 @@ impl Log {
         file.length = full.length();
         self.files.push_back(LogFile { number, before: self.last, last: self.last, length: 0 });
         self.note_inventory(files);
+        catalog::keep_draft(files);
         Ok(())
     }
 
@@ -221,8 +241,17 @@ fn create(files: &Files, number: u64, before: Lsn) -> Result<Box<dyn DiskFile>, 
     if file.length() > 0 {
         return Err(StoreError::Damaged { path, what: "there already".to_owned() });
     }
-    file.append(&header).during("write", &path)?;
-    file.sync().during("sync", &path)?;
-    files.sync_directory(LOG)?;
-    Ok(file)
+    let begun = file.append(&header).unless_short("write", &path).and_then(|()| {
+        file.sync().during("sync", &path)?;
+        files.sync_directory(LOG)
+    });
+    match begun {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            if error.is_shortage() {
+                files.remove(&path)?;
+            }
+            Err(error)
+        }
+    }
 }

@@ -80,8 +80,8 @@
 //!   deleted, is durable. What is transient no catalog names.
 //! - Positions rise in a queue as records of it follow each other in the log. Queue ids, and the
 //!   positions that a record named, are never given twice.
-//! - After a failed write or sync the store takes nothing more, and can only be read. A write for
-//!   which there is no room is refused before anything is touched.
+//! - After a failed sync, or a write that failed by more than a shortage, the store takes nothing more, and can
+//!   only be read. What there is no room, no inode, no open file for leaves everything as it was.
 
 use std::sync::Arc;
 
@@ -239,7 +239,7 @@ impl Store {
     /// Appends records in order, the first as the one after [`last_lsn`](Store::last_lsn), and
     /// syncs them. Returns the number of the last.
     ///
-    /// Any error but [`StoreError::NoRoom`] poisons the store: some of the records may be there
+    /// Any error but a [shortage](StoreError::is_shortage) poisons the store: some of the records may be there
     /// after a restart, and every later call returns [`StoreError::Poisoned`].
     pub fn write(&mut self, records: &[Record]) -> Result<Lsn, StoreError> {
         self.unless_poisoned(|store| {
@@ -259,7 +259,7 @@ impl Store {
     /// are passed over, and so are those that records settled or whose queue they deleted.
     ///
     /// Nothing is synced: what must survive a crash, the log has until a checkpoint. Any error but
-    /// [`StoreError::NoRoom`] poisons the store, as with [`write`](Store::write).
+    /// a [shortage](StoreError::is_shortage) poisons the store, as with [`write`](Store::write).
     pub fn page_out(
         &mut self,
         owner: PageOwner,
@@ -319,7 +319,7 @@ impl Store {
     /// Does one bounded step of what is due; true when there is more to do. Meant to be called
     /// between writes.
     ///
-    /// [`StoreError::NoRoom`] says that it cannot go on for now; it can be called again.
+    /// A [shortage](StoreError::is_shortage) says that it cannot go on for now; it can be called again.
     pub fn checkpoint_step(&mut self) -> Result<bool, StoreError> {
         self.unless_poisoned(|store| {
             store.step()?;
@@ -341,6 +341,7 @@ impl Store {
             || !self.state.doomed.is_empty()
             || self.compaction.is_some()
             || self.reclaim == Reclaim::Begun
+            || self.log.is_overlong(&self.files)
             || self.log_is_long()
             || self.much_is_wasted(Kind::Durable)
             || self.much_is_wasted(Kind::Transient)
@@ -349,6 +350,7 @@ impl Store {
     /// Whether there is room for more than the next few steps.
     pub fn has_room(&self) -> bool {
         self.files.room(Purpose::Move) >= 4 * self.files.options.segment_bytes
+            && !self.log.is_overlong(&self.files)
     }
 
     /// Whether the log is much longer than it should be: writes come faster than they are checkpointed.
@@ -377,8 +379,7 @@ impl Store {
             return Err(StoreError::Poisoned);
         }
         let result = act(self);
-        self.poisoned =
-            matches!(&result, Err(error) if !matches!(error, StoreError::NoRoom { .. }));
+        self.poisoned = matches!(&result, Err(error) if !error.is_shortage());
         result
     }
 
@@ -416,7 +417,7 @@ impl Store {
             match compaction.step(&mut self.ground().0) {
                 Ok(true) => {}
                 Ok(false) => self.compaction = Some(compaction),
-                Err(StoreError::NoRoom { .. }) if self.is_reclaiming() => {
+                Err(error) if error.is_shortage() && self.is_reclaiming() => {
                     self.reclaim = Reclaim::No;
                 }
                 Err(error) => return Err(error),
@@ -424,7 +425,11 @@ impl Store {
         } else if self.reclaim == Reclaim::Begun {
             self.reclaim = Reclaim::UnderWay;
             if self.log.current_length() >= self.least_reclaimed() {
-                self.log.rotate(&self.files)?;
+                match self.log.rotate(&self.files) {
+                    // What else there is may go without it.
+                    Err(error) if error.is_shortage() => {}
+                    rotated => rotated?,
+                }
             }
         } else if self.log_is_long() || self.much_is_wasted(Kind::Durable) {
             let oldest = if self.log_is_long() { self.log.oldest_full() } else { None };
@@ -435,6 +440,9 @@ impl Store {
             self.checkpoint = Some(checkpoint);
         } else if self.much_is_wasted(Kind::Transient) {
             self.compaction = Some(Compaction::new(&mut self.state, Kind::Transient));
+        } else if self.log.is_overlong(&self.files) {
+            // Where the last write found no file for it.
+            self.log.rotate(&self.files)?;
         }
         Ok(())
     }

@@ -42,8 +42,19 @@ pub(super) fn page_out(
     };
     files.ask_room(messages.iter().map(bound).sum(), Purpose::Move)?;
     state.know_pages(owner);
-    let mut batch = Batch::new(files);
+    let (mut batch, mut put, mut written) = (Batch::new(files), Vec::new(), 0);
+    let mut write = |batch: &mut Batch, state: &mut State, put: &[(Kind, Position)]| {
+        let result = std::mem::replace(batch, Batch::new(files)).write(files, state, unsynced);
+        if result.is_err() {
+            take_back(state, owner, &put[..written]);
+        }
+        written = put.len();
+        result
+    };
     for message in messages {
+        if batch.is_full() {
+            write(&mut batch, state, &put)?;
+        }
         let Some(kind) = wanted_in(state, owner, message) else { continue };
         let PagedMessage { position, expires_at, ref message, .. } = *message;
         let arrival = Arrival {
@@ -58,11 +69,20 @@ pub(super) fn page_out(
             },
         };
         batch.put(files, state, arrival);
+        put.push((kind, position));
+    }
+    write(&mut batch, state, &put)
+}
+
+/// Makes messages that were written live where they lived before: those of records in the log, the others nowhere.
+fn take_back(state: &mut State, owner: PageOwner, written: &[(Kind, Position)]) {
+    for &(kind, position) in written {
+        state.with_segments(owner, kind, |set| set.settle(position, position));
         if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
-            state.leave_log(id, position);
+            state.return_to_log(id, position);
         }
     }
-    batch.write(files, state, unsynced)
+    state.bury_pages(owner);
 }
 
 /// The kind of segment that is to have a message; none if it is not to be written.

@@ -171,6 +171,12 @@ impl Segment {
         }
     }
 
+    /// Whether there is something that the settlement file can be given.
+    pub(super) fn has_writable(&self) -> bool {
+        let end = self.synced.last;
+        self.synced.messages > 0 && self.unwritten.iter().any(|&(first, _)| first <= end)
+    }
+
     /// Takes out what the settlement file can be given: what is about durable messages.
     ///
     /// why: beyond them the file could still be cut by a crash, and other messages with positions

@@ -94,7 +94,9 @@ impl SegmentReader {
                 payload: self.frames.last_payload(),
                 mark,
             })),
-            Err(error) if is_want_of_means(&error) => Err(error).during("read", self.frames.path()),
+            Err(error) if is_want_of_means(&error) => {
+                Err(error).unless_short("read", self.frames.path())
+            }
             Err(error) => {
                 self.give_up(segment, &error, damage);
                 Ok(None)

@@ -6,6 +6,7 @@
 
 use crate::broker::record::Position;
 
+use super::framing::HEADER_LENGTH;
 use super::segment::{Kind, Segment, SegmentKey};
 
 /// How many segments can be appended to: one for each stream, one for what a compaction rescues,
@@ -18,13 +19,57 @@ pub(super) struct SegmentSet {
     kind: Kind,
     /// Sorted by their keys.
     segments: Vec<Segment>,
-    /// Those that take messages, the oldest first.
-    open: Vec<SegmentKey>,
-    next_number: u64,
+    open: OpenSegments,
     /// Sum of their waste.
     waste: u64,
     /// How many have nothing that lives.
     dead: usize,
+}
+
+/// The segments that take messages, and which of them takes one.
+///
+/// A copy says where messages will go before anything has changed.
+#[derive(Clone, Debug)]
+pub(super) struct OpenSegments {
+    /// The oldest first.
+    open: Vec<OpenSegment>,
+    next_number: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenSegment {
+    key: SegmentKey,
+    /// The position of its last message.
+    last: Position,
+    /// How long its file is.
+    length: u64,
+}
+
+impl OpenSegments {
+    /// Gives a message of so many bytes its place: behind those of the segment that comes next before it, or in a
+    /// new one.
+    pub(super) fn place(&mut self, position: Position, bytes: u64, limit: u64) -> Appended {
+        let before = self.open.iter_mut().filter(|open| open.last < position);
+        if let Some(open) = before.max_by_key(|open| open.last) {
+            let OpenSegment { key, length: offset, .. } = *open;
+            if offset + bytes <= limit {
+                (open.last, open.length) = (position, offset + bytes);
+                return Appended { key, offset, starts_file: false };
+            }
+            self.close(key);
+        }
+        let (key, offset) = ((position, self.next_number), HEADER_LENGTH as u64);
+        self.next_number += 1;
+        if self.open.len() >= OPEN_SEGMENTS {
+            self.open.remove(0);
+        }
+        self.open.push(OpenSegment { key, last: position, length: offset + bytes });
+        Appended { key, offset, starts_file: true }
+    }
+
+    fn close(&mut self, key: SegmentKey) {
+        self.open.retain(|open| open.key != key);
+    }
 }
 
 /// Where a message was put.
@@ -45,13 +90,13 @@ impl Appended {
 
 impl SegmentSet {
     pub(super) fn new(kind: Kind) -> Self {
-        let (segments, open) = (Vec::new(), Vec::new());
-        SegmentSet { kind, segments, open, next_number: 1, waste: 0, dead: 0 }
+        let open = OpenSegments { open: Vec::new(), next_number: 1 };
+        SegmentSet { kind, segments: Vec::new(), open, waste: 0, dead: 0 }
     }
 
     /// Adds a segment that a catalog names.
     pub(super) fn add_recovered(&mut self, segment: Segment) {
-        self.next_number = self.next_number.max(segment.number.saturating_add(1));
+        self.open.next_number = self.open.next_number.max(segment.number.saturating_add(1));
         self.insert(segment);
     }
 
@@ -64,7 +109,17 @@ impl SegmentSet {
         open.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.whole.last));
         open.truncate(OPEN_SEGMENTS);
         open.sort_unstable_by_key(|segment| segment.number);
-        self.open = open.into_iter().map(Segment::key).collect();
+        let open = open.into_iter().map(|segment| OpenSegment {
+            key: segment.key(),
+            last: segment.whole.last,
+            length: segment.whole.length,
+        });
+        self.open.open = open.collect();
+    }
+
+    /// Where messages would go.
+    pub(super) fn plan(&self) -> OpenSegments {
+        self.open.clone()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
@@ -73,7 +128,7 @@ impl SegmentSet {
 
     /// Whether there ever was a segment in it.
     pub(super) fn was_used(&self) -> bool {
-        self.next_number > 1
+        self.open.next_number > 1
     }
 
     /// How many bytes are taken up for little or nothing.
@@ -169,7 +224,7 @@ impl SegmentSet {
         }
     }
 
-    /// Puts a message behind those of the segment that comes next before it, or in a new one.
+    /// Puts a message where there is a [place](OpenSegments::place) for it.
     pub(super) fn append(
         &mut self,
         position: Position,
@@ -177,34 +232,22 @@ impl SegmentSet {
         body_bytes: u64,
         limit: u64,
     ) -> Appended {
-        let last =
-            |key: &SegmentKey| self.find(*key).map_or(Position::MAX, |found| found.whole.last);
-        let before = self.open.iter().copied().filter(|key| last(key) < position).max_by_key(last);
-        if let Some(key) = before {
-            let index = self.index(key).expect("invariant: what is open is there");
-            let offset = self.segments[index].whole.length;
-            if offset + bytes <= limit {
-                self.change_at(index, |segment| segment.appended(position, bytes, body_bytes));
-                self.raise_reach(index);
-                return Appended { key, offset, starts_file: false };
-            }
-            self.close(key);
+        let appended = self.open.place(position, bytes, limit);
+        if appended.starts_file {
+            let mut segment = Segment::new(self.kind, appended.key.1, position);
+            segment.appended(position, bytes, body_bytes);
+            self.insert(segment);
+        } else {
+            let index = self.index(appended.key).expect("invariant: what is open is there");
+            self.change_at(index, |segment| segment.appended(position, bytes, body_bytes));
+            self.raise_reach(index);
         }
-        let mut segment = Segment::new(self.kind, self.next_number, position);
-        self.next_number += 1;
-        let (key, offset) = (segment.key(), segment.whole.length);
-        segment.appended(position, bytes, body_bytes);
-        self.insert(segment);
-        if self.open.len() >= OPEN_SEGMENTS {
-            self.open.remove(0);
-        }
-        self.open.push(key);
-        Appended { key, offset, starts_file: true }
+        appended
     }
 
     /// Lets nothing more be appended to a segment.
     pub(super) fn close(&mut self, key: SegmentKey) {
-        self.open.retain(|open| *open != key);
+        self.open.close(key);
     }
 
     /// Closes those in which too little lives to keep them for it.
@@ -260,8 +303,8 @@ impl SegmentSet {
             self.dead += usize::from(segment.live.is_empty());
         }
         let SegmentSet { segments, open, .. } = self;
-        open.retain(|key| {
-            let found = segments.binary_search_by_key(key, Segment::key);
+        open.open.retain(|open| {
+            let found = segments.binary_search_by_key(&open.key, Segment::key);
             found.is_ok_and(|index| !segments[index].live.is_empty())
         });
     }
@@ -294,7 +337,7 @@ mod tests {
         assert_eq!(set.take_dead().len(), 1);
         set.settle(0, 100);
         assert_eq!(set.take_dead().len(), 1);
-        assert_eq!((set.waste(), set.open.len()), (0, 0));
+        assert_eq!((set.waste(), set.open.open.len()), (0, 0));
     }
 
     #[test]
@@ -303,7 +346,7 @@ mod tests {
         let appended: Vec<_> = (1..=20).map(|position| set.append(position, 30, 1, 100)).collect();
         assert!(appended[0].starts_file && !appended[1].starts_file && appended[2].starts_file);
         assert_eq!((appended[1].offset, appended[2].offset), (62, 32));
-        assert_eq!((set.iter().count(), set.open.len()), (10, 1));
+        assert_eq!((set.iter().count(), set.open.open.len()), (10, 1));
         for position in 1..=20 {
             assert!(set.holds(position));
             assert_eq!(set.around(position).len(), 1);

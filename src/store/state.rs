@@ -209,6 +209,13 @@ impl State {
         }
     }
 
+    /// Notes that a message lives in the log after all.
+    pub(super) fn return_to_log(&mut self, id: DurableQueueId, position: Position) {
+        if let Some(queue) = self.queues.get_mut(&id) {
+            queue.live.insert(position, position);
+        }
+    }
+
     /// Whether a commit would let a segment go.
     pub(super) fn has_dead_segments(&self) -> bool {
         let mut segments = self.queues.values().flat_map(|queue| queue.segments.iter());

@@ -214,7 +214,7 @@ impl Worker {
         if !self.is_full {
             match self.store.page_out(owner, &messages) {
                 Ok(()) => return Ok(()),
-                Err(error @ StoreError::NoRoom { .. }) => self.note_full(&error),
+                Err(error) if error.is_shortage() => self.note_full(&error),
                 Err(error) => {
                     self.handle.page_refused(owner, messages);
                     return Err(error);
@@ -242,7 +242,7 @@ impl Worker {
     fn unless_full(&mut self, result: Result<impl Sized, StoreError>) -> Result<(), StoreError> {
         match result {
             Ok(_) => Ok(()),
-            Err(error @ StoreError::NoRoom { .. }) => {
+            Err(error) if error.is_shortage() => {
                 self.note_full(&error);
                 Ok(())
             }
@@ -289,8 +289,8 @@ impl Worker {
         // why: what is dead goes without any record being written, and that may be what is in the way.
         let made = self.make_room();
         let tried = match made {
-            Ok(()) | Err(StoreError::NoRoom { .. }) => self.write_records().and(made),
-            failed => failed,
+            Err(error) if !error.is_shortage() => Err(error),
+            _ => self.write_records().and(made),
         };
         match tried {
             // why: with a little less room than the next page needs it would come and go.
@@ -300,10 +300,10 @@ impl Worker {
                 self.handle.set_disk_full(false);
                 tracing::info!("there is room on the disk again");
             }
-            Err(error @ StoreError::NoRoom { .. }) if is_closed && !self.records.is_empty() => {
+            Err(error) if error.is_shortage() && is_closed && !self.records.is_empty() => {
                 return Err(error);
             }
-            Err(StoreError::NoRoom { .. }) => {}
+            Err(error) if error.is_shortage() => {}
             Err(error) => return Err(error),
         }
         Ok(Taken::Open)

@@ -182,6 +182,11 @@ impl DiskFile for FaultyFile {
         self.file.sync()
     }
 
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.plan.pass(Operation::Change, &self.path)?;
+        self.file.cut(length)
+    }
+
     fn length(&self) -> u64 {
         self.file.length()
     }

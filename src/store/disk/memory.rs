@@ -26,6 +26,8 @@ struct Tree {
     directories: BTreeSet<String>,
     /// How many bytes all files may have together, if that is bounded.
     capacity: Option<u64>,
+    /// How many files there may be, if that is bounded.
+    most_files: Option<usize>,
 }
 
 type Names = BTreeMap<String, Arc<Mutex<Content>>>;
@@ -98,6 +100,7 @@ impl Tree {
             changes: BTreeMap::new(),
             directories: self.directories.clone(),
             capacity: self.capacity,
+            most_files: self.most_files,
         };
         MemoryDisk { tree: Arc::new(Mutex::new(tree)) }
     }
@@ -159,6 +162,16 @@ impl MemoryDisk {
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.tree.lock().capacity = bytes;
     }
+
+    /// Bounds how many files there may be, as a file system with so many inodes does.
+    pub fn set_most_files(&self, count: Option<usize>) {
+        self.tree.lock().most_files = count;
+    }
+
+    /// How many files there are.
+    pub fn count_files(&self) -> usize {
+        self.tree.lock().names.len()
+    }
 }
 
 impl Disk for MemoryDisk {
@@ -193,6 +206,9 @@ impl Disk for MemoryDisk {
         if let Some(content) = tree.names.get(path) {
             let content = content.clone();
             return Ok(Box::new(MemoryFile { tree: self.tree.clone(), content }));
+        }
+        if tree.most_files.is_some_and(|most| tree.names.len() >= most) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         for (end, _) in path.match_indices('/') {
             tree.directories.insert(path[..end].to_owned());
@@ -275,6 +291,13 @@ impl DiskFile for MemoryFile {
         let taken = bytes.len().min(usize::try_from(tree.free()).unwrap_or(usize::MAX));
         self.content.lock().bytes.extend_from_slice(&bytes[..taken]);
         if taken < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        let mut content = self.content.lock();
+        assert!(length >= content.synced as u64, "what is synced is not taken back");
+        content.bytes.truncate(length as usize);
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -269,6 +269,11 @@ impl DiskFile for OverlayFile {
         Ok(())
     }
 
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.content.lock().truncate(length);
+        Ok(())
+    }
+
     fn length(&self) -> u64 {
         self.content.lock().length()
     }

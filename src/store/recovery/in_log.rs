@@ -127,7 +127,7 @@ impl MessagesInLog {
                 let moved = queue.take_first(STEP_BYTES);
                 match page_out(files, state, unsynced, PageOwner::Durable(id), &moved) {
                     Ok(()) => {}
-                    Err(StoreError::NoRoom { .. }) => {
+                    Err(error) if error.is_shortage() => {
                         self.most = u64::MAX;
                         let kept = queue.messages.into_values().chain(moved.into_iter().map(back));
                         kept.for_each(|message| self.insert(id, message));

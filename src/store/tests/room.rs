@@ -11,7 +11,7 @@ const OPTIONS: Options =
     Options { log_file_bytes: 2000, log_files: 2, segment_bytes: 1000, start_bytes: u64::MAX };
 
 fn is_no_room<T>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::NoRoom { .. }))
+    matches!(result, Err(error) if error.is_shortage())
 }
 
 fn step_through(store: &mut Store) -> Result<(), StoreError> {
@@ -191,4 +191,52 @@ fn reopen(store: Store, disk: &MemoryDisk, options: Options) -> (Recovered, Repo
     drop(store);
     let (_, recovered, report) = open_on(Arc::new(disk.kill()), options).unwrap();
     (recovered, report)
+}
+
+/// What a disk without inodes is asked for changes nothing, what has a file goes on, and what makes some as well.
+#[test]
+fn a_disk_that_takes_no_more_files_is_waited_for() {
+    for spare in 0..12 {
+        let disk = MemoryDisk::default();
+        let (mut store, mut model) = filled(&disk);
+        let others = (2..=9).map(|id| Record::QueueDeclared(declared_queue(id)));
+        let others: Vec<_> = others.collect();
+        store.write(&others).unwrap();
+        model.apply_all(&others);
+        disk.set_most_files(Some(disk.count_files() + spare));
+        let mut refused = 0;
+        for position in 61..=160 {
+            let queue = DurableQueueId(1 + position % 9);
+            let records = [enqueued(&[(queue, position)], 60)];
+            // A record goes to the file that there is.
+            store.write(&records).unwrap();
+            model.apply_all(&records);
+            let page = [unrecorded(position, &mut Dice(position), false)];
+            let paged = store.page_out(PageOwner::Durable(queue), &page);
+            let stepped = step_through(&mut store);
+            for result in [paged, stepped] {
+                assert!(result.is_ok() || is_no_room(&result), "{result:?}");
+                refused += u64::from(result.is_err());
+            }
+        }
+        assert!(refused > 0, "with {spare} files more");
+        assert!(!store.has_room(), "the log waits for its next file");
+        // All of it goes; no file is to be had but those that this makes.
+        for id in 1..=9 {
+            let settled = Record::Settled { queue: DurableQueueId(id), first: 1, last: 160 };
+            store.write(std::slice::from_ref(&settled)).unwrap();
+            model.apply(&settled);
+        }
+        let before = disk.count_files();
+        store.reclaim();
+        for _ in 0..100 {
+            let _ = store.checkpoint_step();
+        }
+        assert!(disk.count_files() < before, "{} of {before}", disk.count_files());
+        disk.set_most_files(None);
+        step_through(&mut store).unwrap();
+        let (recovered, report) = reopen(store, &disk, OPTIONS);
+        assert!(report.cuts.is_empty(), "{report}");
+        assert_same(&recovered, &model.recovered());
+    }
 }

@@ -50,6 +50,7 @@ fn live(seed: u64) {
         paged: BTreeMap::new(),
         pages: BTreeMap::new(),
         transient: [1, 2, 3],
+        few_files: false,
         dice,
     };
     let lives = 2 + life.dice.below(6);
@@ -72,6 +73,8 @@ struct Life {
     pages: BTreeMap<PageOwner, BTreeMap<Position, PagedMessage>>,
     /// The queues that are not durable.
     transient: [u64; 3],
+    /// Whether the disk has a bound on its files.
+    few_files: bool,
     dice: Dice,
 }
 
@@ -114,7 +117,7 @@ impl Life {
             match done {
                 Done::Yes => {}
                 // why: with the disk full and nothing to let go, nothing goes on.
-                Done::NoRoom if self.dice.one_in(2) => self.disk.set_capacity(None),
+                Done::NoRoom if self.dice.one_in(2) => self.empty_disk(),
                 Done::NoRoom => {}
                 Done::Failed => break,
             }
@@ -123,7 +126,7 @@ impl Life {
         if !failed {
             self.check_all(&mut running);
         }
-        self.disk.set_capacity(None);
+        self.empty_disk();
         self.stop(running.store, failed);
     }
 
@@ -132,6 +135,11 @@ impl Life {
             Ok(_) => Done::Yes,
             Err(StoreError::NoRoom { needed, free }) => {
                 assert!(free < u64::MAX, "{needed} bytes are no room");
+                Done::NoRoom
+            }
+            Err(error) if error.is_shortage() => {
+                let failed = running.planned && running.disk.has_failed();
+                assert!(self.few_files || failed, "{error}");
                 Done::NoRoom
             }
             Err(error) => {
@@ -311,11 +319,21 @@ impl Life {
         Done::Yes
     }
 
-    /// Leaves little room on the disk, or again plenty.
+    /// Leaves little room on the disk, or few files, or again plenty.
     fn fill_disk(&mut self) {
+        let spare = self.dice.below(6) as usize;
+        let most = self.dice.one_in(4).then(|| self.disk.count_files() + spare);
+        self.few_files = most.is_some();
+        self.disk.set_most_files(most);
         let left = self.dice.below(6000);
         let full = self.dice.one_in(4).then(|| self.disk.total_bytes() + left);
         self.disk.set_capacity(full);
+    }
+
+    fn empty_disk(&mut self) {
+        self.few_files = false;
+        self.disk.set_most_files(None);
+        self.disk.set_capacity(None);
     }
 
     fn arrange_failure(&mut self, running: &mut Running) {
