@@ -70,6 +70,8 @@ pub(crate) struct LogBuffer {
 struct Waiting {
     records: Vec<Record>,
     orders: Vec<PageOrder>,
+    /// The bytes of the orders.
+    order_bytes: usize,
     /// How many answers wait for the records.
     awaited: usize,
     /// How many may without anything being due.
@@ -160,8 +162,8 @@ impl LogBuffer {
         if records.is_empty() && orders.is_empty() {
             return false;
         }
-        let bytes: usize = records.iter().map(bytes_of).sum::<usize>()
-            + orders.iter().map(bytes_of_order).sum::<usize>();
+        let order_bytes = orders.iter().map(bytes_of_order).sum::<usize>();
+        let bytes = records.iter().map(bytes_of).sum::<usize>() + order_bytes;
         // A definition counts as one that a client waits for: the client that made it goes on to use it.
         let definitions = records.iter().filter(|record| record.is_definition()).count();
         let mut waiting = self.waiting.lock();
@@ -175,6 +177,7 @@ impl LogBuffer {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         waiting.awaited += awaited + definitions;
         waiting.orders.append(orders);
+        waiting.order_bytes += order_bytes;
         if waiting.records.is_empty() {
             std::mem::swap(&mut waiting.records, records);
         } else {
@@ -229,6 +232,7 @@ impl LogBuffer {
         }
         std::mem::swap(&mut waiting.records, records);
         std::mem::swap(&mut waiting.orders, orders);
+        waiting.order_bytes = 0;
         waiting.taken = std::mem::take(&mut waiting.awaited);
         let before = self.bytes.swap(0, Ordering::Relaxed);
         let closed = waiting.closed;
@@ -238,6 +242,20 @@ impl LogBuffer {
         }
         let is_empty = records.is_empty() && orders.is_empty();
         if is_empty && closed { Taken::Closed } else { Taken::Open }
+    }
+
+    /// Takes the records alone, without waiting.
+    pub(crate) fn take_records(&self, records: &mut Vec<Record>) -> Taken {
+        debug_assert!(records.is_empty());
+        let mut waiting = self.waiting.lock();
+        std::mem::swap(&mut waiting.records, records);
+        waiting.taken = std::mem::take(&mut waiting.awaited);
+        let before = self.bytes.swap(waiting.order_bytes, Ordering::Relaxed);
+        drop(waiting);
+        if before > self.limit() {
+            self.room.notify_waiters();
+        }
+        Taken::Open
     }
 
     /// Waits until something is due, or for this long.
@@ -269,7 +287,7 @@ impl LogBuffer {
         if waiting.orders.is_empty() && !waiting.closed {
             self.appended.wait_for(&mut waiting, wait);
         }
-        let bytes = waiting.orders.iter().map(bytes_of_order).sum();
+        let bytes = std::mem::take(&mut waiting.order_bytes);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.room.notify_waiters();
         orders.append(&mut waiting.orders);
@@ -303,7 +321,7 @@ impl LogBuffer {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
@@ -337,7 +355,7 @@ impl LogBuffer {
 }
 
 /// About what a record occupies, in bytes.
-fn bytes_of(record: &Record) -> usize {
+pub(crate) fn bytes_of(record: &Record) -> usize {
     match record {
         Record::Enqueued { message, .. } => RECORD_BYTES + message.as_bytes().len(),
         _ => RECORD_BYTES,

@@ -167,7 +167,12 @@ fn settle_some(store: &mut Store, living: &Living, input: &[u8]) -> Living {
         positions.retain(|&position| {
             let is_settled = choice.next().is_some_and(|octet| octet % 2 == 1);
             if is_settled {
-                records.push(Record::Settled { queue, first: position, last: position });
+                records.push(Record::Settled {
+                    queue,
+                    first: position,
+                    last: position,
+                    acknowledged: false,
+                });
             }
             !is_settled
         });
@@ -311,7 +316,12 @@ fn live_on(store: &mut Store, written: &mut Vec<Vec<u8>>) {
             vec![Record::Enqueued { message, placements: std::iter::once(placement).collect() }];
         if position > first + 20 && position % 3 == 0 {
             let settled = position - 20;
-            records.push(Record::Settled { queue, first: settled, last: settled });
+            records.push(Record::Settled {
+                queue,
+                first: settled,
+                last: settled,
+                acknowledged: false,
+            });
         }
         store.write(&records).expect("memory does not fail");
         if position % 7 < 2 {

@@ -120,7 +120,7 @@ impl Channel {
     /// A delivery is settled.
     pub fn note_settled(&mut self, delivery: &Unacked, outcome: Outcome) {
         self.unacked_of_consumers -= usize::from(delivery.consumer.is_some());
-        self.statistics.ack += u64::from(outcome == Outcome::Done);
+        self.statistics.ack += u64::from(matches!(outcome, Outcome::Done | Outcome::Committed));
     }
 
     /// The tag of the next delivery, counted from 1.

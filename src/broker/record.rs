@@ -50,6 +50,9 @@ pub enum Record {
         first: Position,
         /// The last position, itself included.
         last: Position,
+        /// Whether a client took the messages, and no other record says what came of that: on a disk that has no
+        /// room for the records in front of this one it may go first. Not kept.
+        acknowledged: bool,
     },
     /// Messages of a queue up to a position have been sent to a consumer: after a restart those
     /// among them that are still there come back as redelivered.

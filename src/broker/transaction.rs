@@ -14,6 +14,8 @@ use super::unacked::UnackedList;
 pub enum Outcome {
     /// It is done with.
     Done,
+    /// It is done with, together with the rest of a transaction.
+    Committed,
     /// The client refused it for good.
     Rejected,
     /// The client wants it to go back to the queue.

@@ -2,7 +2,8 @@
 //!
 //! A full disk is found before a write fails: every writer asks for room first. What frees the disk in
 //! the end may use what others must leave: messages that only change their place leave the most, the
-//! log leaves what a checkpoint needs, and a checkpoint's commit takes what there is.
+//! log leaves what a checkpoint needs, records of what is done with go on for longer than others, and a checkpoint's
+//! commit takes what there is.
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub(super) enum Purpose {
     Move,
     /// Records.
     Log,
+    /// Records of messages that are done with, alone.
+    Settle,
     /// Settlements and the catalog, after which files can be removed.
     Commit,
 }
@@ -39,6 +42,7 @@ impl Files {
         let reserve = match purpose {
             Purpose::Move => 2 * self.options.segment_bytes,
             Purpose::Log => self.options.segment_bytes,
+            Purpose::Settle => self.options.segment_bytes / 2,
             Purpose::Commit => 0,
         };
         free.saturating_sub(reserve)

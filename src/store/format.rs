@@ -59,7 +59,7 @@ pub(super) fn put_record(buffer: &mut Vec<u8>, record: &Record) {
             }
             put_message(buffer, message);
         }
-        Record::Settled { queue, first, last } => {
+        Record::Settled { queue, first, last, acknowledged: _ } => {
             buffer.push(SETTLED);
             put_u64(buffer, queue.0);
             put_u64(buffer, *first);
@@ -199,9 +199,12 @@ pub(super) fn parse_record(payload: &[u8]) -> Result<Record, Malformed> {
             let placements = fields.placements()?;
             Record::Enqueued { message: parse_message(fields.rest())?, placements }
         }
-        SETTLED => {
-            Record::Settled { queue: fields.queue()?, first: fields.u64()?, last: fields.u64()? }
-        }
+        SETTLED => Record::Settled {
+            queue: fields.queue()?,
+            first: fields.u64()?,
+            last: fields.u64()?,
+            acknowledged: false,
+        },
         DELIVERED => Record::Delivered {
             queue: fields.queue()?,
             priority: fields.u8()?,
@@ -410,7 +413,7 @@ mod tests {
                     Placement { queue, position: 4, expires_at: Some(Time::from_millis(u64::MAX)) },
                 ],
             },
-            Record::Settled { queue, first: 3, last: 4 },
+            Record::Settled { queue, first: 3, last: 4, acknowledged: false },
             Record::Delivered { queue, priority: 9, position: 4 },
             Record::Returned { queue, first: 3, last: 4, returns: 2 },
         ]

@@ -129,7 +129,9 @@ impl Log {
     /// Writes and syncs records; returns the number of the file they are in.
     pub(super) fn write(&mut self, files: &Files, records: &[Record]) -> Result<u64, StoreError> {
         let bound: u64 = records.iter().map(|record| frame_length(record_bound(record))).sum();
-        files.ask_room(bound + HEADER_LENGTH as u64, Purpose::Log)?;
+        let settles = records.iter().all(|record| matches!(record, Record::Settled { .. }));
+        let purpose = if settles { Purpose::Settle } else { Purpose::Log };
+        files.ask_room(bound + HEADER_LENGTH as u64, purpose)?;
         if self.is_overlong(files) {
             match self.rotate(files) {
                 // why: acknowledgements go on where there are no files to be had, as they make some.

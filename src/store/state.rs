@@ -86,7 +86,7 @@ impl State {
                     }
                 }
             }
-            Record::Settled { queue, first, last } => {
+            Record::Settled { queue, first, last, .. } => {
                 self.change(*queue, |queue| queue.settle(*first, *last));
             }
             Record::Delivered { queue, priority, position } => {

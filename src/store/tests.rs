@@ -114,7 +114,15 @@ fn a_long_life_takes_no_room() {
         write(&mut store, &[model::enqueued(&[(queue.id, position)], 40)]);
         if position > 30 {
             let done = position - 29;
-            write(&mut store, &[Record::Settled { queue: queue.id, first: done, last: done }]);
+            write(
+                &mut store,
+                &[Record::Settled {
+                    queue: queue.id,
+                    first: done,
+                    last: done,
+                    acknowledged: false,
+                }],
+            );
         }
     }
     let files = disk.paths().len();

@@ -5,26 +5,32 @@
 //! slow; when a small one is worth a sync, the log buffer says. Between batches it moves on with a
 //! checkpoint, a bounded step at a time.
 //!
-//! A disk without room is waited for: what is to be paged out goes back to the core, records that do
-//! not fit stay here and are tried again, and those that fit are written, as acknowledgements are what
-//! makes room. Pages are still read, so that there is something to acknowledge.
+//! A disk without room, or without inodes, and a process without open files are waited for: what is to be paged out
+//! goes back to the core, records that do not fit stay here and are tried again, and those that fit are written, as
+//! acknowledgements are what makes room. They go first if need be (`ahead`). Pages are still read, so that there is
+//! something to acknowledge; one that cannot be read is tried again later, and nothing else waits for it.
 //!
 //! invariant: a failed write or sync is never retried, since what the disk then holds is unknown. The
 //! core is told and refuses what is durable; the thread goes on taking records, so that connections
 //! do not wait for room, and drops them. Pages are still read then.
 //! invariant: no vhost is in service without its thread.
 
+mod ahead;
+
+use std::collections::VecDeque;
 use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::broker::paging::{Page, PageOrder, PageOwner, PagedMessage};
+use crate::broker::paging::{PageOrder, PageOwner, PagedMessage};
 use crate::broker::record::{Lsn, Position, Record};
 use crate::clock::Stopwatch;
 use crate::handle::VhostHandle;
-use crate::log_buffer::{Taken, Wait};
+use crate::log_buffer::{Taken, Wait, bytes_of};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
+
+use self::ahead::WrittenAhead;
 
 /// What the list of records may keep between batches, in records.
 const KEPT_RECORDS: usize = 64 * 1024;
@@ -41,6 +47,11 @@ const CHECKS_IN_A_PAUSE: u32 = 20;
 
 /// How long a disk that cannot be read for want of means, such as open files, is left alone.
 const READ_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long orders are carried out before confirms have their turn again.
+///
+/// why: each order may cost a sync, and each queue that pages has one.
+const ORDERS_TURN: Duration = Duration::from_millis(5);
 
 /// Starts the thread; without a store, for a broker that keeps nothing. It ends when the handle's log
 /// is closed and all is on disk.
@@ -89,14 +100,34 @@ struct Worker {
     store: Store,
     /// Taken and not written yet.
     records: Vec<Record>,
-    orders: Vec<PageOrder>,
+    /// What they occupy, in bytes, while they do not fit.
+    held_bytes: usize,
+    ahead: WrittenAhead,
+    /// Taken and not carried out yet.
+    orders: VecDeque<PageOrder>,
+    /// Orders for pages that could not be read, and since when they wait.
+    unread: Vec<PageOrder>,
+    unread_since: Stopwatch,
+    /// Whether such are tried again at this moment: that they fail is known.
+    is_reading_again: bool,
     /// Whether the disk had no room when it was tried last.
     is_full: bool,
 }
 
 impl Worker {
     fn new(handle: VhostHandle, store: Store) -> Self {
-        Worker { handle, store, records: Vec::new(), orders: Vec::new(), is_full: false }
+        Worker {
+            handle,
+            store,
+            records: Vec::new(),
+            held_bytes: 0,
+            ahead: WrittenAhead::default(),
+            orders: VecDeque::new(),
+            unread: Vec::new(),
+            unread_since: Stopwatch::start(),
+            is_reading_again: false,
+            is_full: false,
+        }
     }
 
     fn run(mut self) -> Result<(), StoreError> {
@@ -124,18 +155,36 @@ impl Worker {
                 }
                 continue;
             }
-            let wait = if self.store.checkpoint_due() { Wait::No } else { Wait::ForEnough };
-            let log = self.handle.log();
-            if log.take(&mut self.records, &mut self.orders, wait) == Taken::Closed {
+            let wait = match (self.store.checkpoint_due(), self.unread.is_empty()) {
+                _ if !self.orders.is_empty() => Wait::No,
+                (true, _) => Wait::No,
+                (false, true) => Wait::ForEnough,
+                (false, false) => Wait::AtMost(READ_PAUSE),
+            };
+            if self.take(wait) == Taken::Closed {
                 return Ok(());
             }
-            if log.take_reclaim() {
+            if self.handle.log().take_reclaim() {
                 self.store.reclaim();
             }
             let moved_on = self.write_records();
             self.unless_full(moved_on)?;
             self.carry_out_orders()?;
             self.move_on()?;
+        }
+    }
+
+    /// Takes what waits, orders only when all of those before are carried out.
+    fn take(&mut self, wait: Wait) -> Taken {
+        let mut orders = Vec::new();
+        let log = self.handle.log();
+        match self.orders.is_empty() {
+            true => {
+                let taken = log.take(&mut self.records, &mut orders, wait);
+                self.orders = orders.into();
+                taken
+            }
+            false => log.take_records(&mut self.records),
         }
     }
 
@@ -166,38 +215,69 @@ impl Worker {
                     most = count / 2;
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.held_bytes = self.records.iter().map(bytes_of).sum();
+                    return Err(error);
+                }
             };
-            self.handle.synced(lsn);
+            self.handle.synced(self.ahead.number_in_core(lsn));
             // why: after the core was told; the last holder of a message frees it.
             self.records.drain(..count);
+            self.ahead.note_in_turn(count, self.records.is_empty());
             if !self.records.is_empty() && self.store.is_behind() {
                 self.move_on()?;
             }
         }
+        self.held_bytes = 0;
         self.records.shrink_to(KEPT_RECORDS);
         Ok(())
     }
 
-    /// Deals with what is asked beside records; what was asked before something failed is dealt with
-    /// later.
+    /// Deals for a while with what is asked beside records; the rest is dealt with later, and so is what was asked
+    /// before something failed.
     fn carry_out_orders(&mut self) -> Result<(), StoreError> {
-        let orders = std::mem::take(&mut self.orders);
-        let mut orders = orders.into_iter();
-        while let Some(order) = orders.next() {
-            if let Err(error) = self.carry_out(order) {
-                self.orders = orders.collect();
-                return Err(error);
+        self.read_again();
+        let watch = Stopwatch::start();
+        while let Some(order) = self.orders.pop_front() {
+            self.carry_out(order)?;
+            if u128::from(watch.elapsed_ns()) >= ORDERS_TURN.as_nanos() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Tries to read once more what could not be read a moment ago.
+    fn read_again(&mut self) {
+        let is_due = u128::from(self.unread_since.elapsed_ns()) >= READ_PAUSE.as_nanos();
+        if self.unread.is_empty() || !is_due {
+            return;
+        }
+        self.is_reading_again = true;
+        for order in std::mem::take(&mut self.unread) {
+            match order {
+                // why: where one cannot be read, the next one can neither, as it is the system that is short.
+                order if !self.unread.is_empty() => self.unread.push(order),
+                PageOrder::In { owner, first, last, octets } => {
+                    self.page_in(owner, first, last, octets);
+                }
+                PageOrder::Out { .. } | PageOrder::Done { .. } | PageOrder::Forget { .. } => {}
+            }
+        }
+        self.is_reading_again = false;
+        if self.unread.is_empty() {
+            tracing::info!(
+                "vhost '{}': messages on the disk can be read again",
+                self.handle.name()
+            );
+        }
     }
 
     fn carry_out(&mut self, order: PageOrder) -> Result<(), StoreError> {
         match order {
             PageOrder::Out { owner, messages } => self.page_out(owner, messages)?,
-            PageOrder::In { owner, first, last, octets: max_bytes } => {
-                self.page_in(owner, first, last, max_bytes);
+            PageOrder::In { owner, first, last, octets } => {
+                self.page_in(owner, first, last, octets);
             }
             PageOrder::Done { owner, first, last } => self.store.pages_done(owner, first, last),
             PageOrder::Forget { queue } => self.store.forget_pages(queue),
@@ -225,18 +305,29 @@ impl Worker {
         Ok(())
     }
 
-    /// Every order for a page is answered: a command may wait for it.
-    fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, max_bytes: usize) {
-        let page = self.store.page_in(owner, first, last, max_bytes).unwrap_or_else(|error| {
-            tracing::error!(%error, "messages on the disk cannot be read now, trying again");
-            std::thread::sleep(READ_PAUSE);
-            // The core will ask for the same once more.
-            Page { owner, messages: Vec::new(), next: Some(first) }
-        });
-        for damage in self.store.take_damage() {
-            tracing::error!("vhost '{}': {damage}", self.handle.name());
+    /// Every order for a page is answered in the end: a command may wait for it.
+    fn page_in(&mut self, owner: PageOwner, first: Position, last: Position, octets: usize) {
+        match self.store.page_in(owner, first, last, octets) {
+            Ok(page) => {
+                for damage in self.store.take_damage() {
+                    tracing::error!("vhost '{}': {damage}", self.handle.name());
+                }
+                self.handle.page(page);
+            }
+            Err(error) => {
+                if self.unread.is_empty() && !self.is_reading_again {
+                    let vhost = self.handle.name();
+                    tracing::error!(
+                        %error,
+                        "vhost '{vhost}': messages on the disk cannot be read now, trying again"
+                    );
+                }
+                if self.unread.is_empty() {
+                    self.unread_since = Stopwatch::start();
+                }
+                self.unread.push(PageOrder::In { owner, first, last, octets });
+            }
         }
-        self.handle.page(page);
     }
 
     fn unless_full(&mut self, result: Result<impl Sized, StoreError>) -> Result<(), StoreError> {
@@ -254,7 +345,8 @@ impl Worker {
         if !std::mem::replace(&mut self.is_full, true) {
             tracing::error!(
                 %error,
-                "the disk is full: publishers wait, and so do confirms, until there is room"
+                "vhost '{}': the disk takes no more: publishers wait, and so do confirms, until it does",
+                self.handle.name()
             );
             self.handle.set_disk_full(true);
         }
@@ -265,13 +357,14 @@ impl Worker {
     fn wait_for_room(&mut self) -> Result<Taken, StoreError> {
         // why: a stopwatch, as this is a thread's pause and no decision of the broker's.
         let (interval, watch) = (FULL_PAUSE / CHECKS_IN_A_PAUSE, Stopwatch::start());
+        // It is done below in any case.
+        self.handle.log().take_reclaim();
         while u128::from(watch.elapsed_ns()) < FULL_PAUSE.as_nanos() {
-            let log = self.handle.log();
             let is_stuck = !self.records.is_empty();
-            let taken = match is_stuck {
-                // why: records keep their order, and the first of these does not fit.
-                true => log.take_orders(&mut self.orders, interval),
-                false => log.take(&mut self.records, &mut self.orders, Wait::AtMost(interval)),
+            let taken = if is_stuck {
+                self.take_behind(interval)
+            } else {
+                self.take(Wait::AtMost(interval))
             };
             match (is_stuck, taken) {
                 (false, Taken::Closed) => return Ok(Taken::Closed),
@@ -283,6 +376,7 @@ impl Worker {
                 (true, Taken::Closed) => break,
                 (true, Taken::Open) => {}
             }
+            self.write_ahead()?;
             self.carry_out_orders()?;
         }
         let is_closed = self.handle.log().is_closed();
@@ -309,6 +403,48 @@ impl Worker {
         Ok(Taken::Open)
     }
 
+    /// Takes what comes behind records that do not fit: orders, and records as long as there is room for them here.
+    fn take_behind(&mut self, wait: Duration) -> Taken {
+        let log = self.handle.log();
+        let mut orders = Vec::new();
+        if self.held_bytes >= log.limit() && !log.is_closed() {
+            if self.orders.is_empty() {
+                let taken = log.take_orders(&mut orders, wait);
+                self.orders = orders.into();
+                return taken;
+            }
+            return Taken::Open;
+        }
+        let mut records = Vec::new();
+        let taken = match self.orders.is_empty() {
+            true => log.take(&mut records, &mut orders, Wait::AtMost(wait)),
+            false => log.take_records(&mut records),
+        };
+        self.orders.extend(orders);
+        self.held_bytes += records.iter().map(bytes_of).sum::<usize>();
+        self.records.append(&mut records);
+        taken
+    }
+
+    /// Writes the acknowledgements that may go before records that do not fit, if there is room for them at least.
+    fn write_ahead(&mut self) -> Result<(), StoreError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        let due = self.ahead.due(&self.records);
+        if due.is_empty() {
+            return Ok(());
+        }
+        match self.store.write(due) {
+            Ok(_) => {
+                self.ahead.note_written();
+                Ok(())
+            }
+            Err(error) if error.is_shortage() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Goes on with the checkpoint, which lets go of what is settled.
     fn make_room(&mut self) -> Result<(), StoreError> {
         self.store.reclaim();
@@ -324,19 +460,21 @@ impl Worker {
     fn go_on_without_writing(&mut self) {
         loop {
             self.records.clear();
+            self.read_again();
             for order in std::mem::take(&mut self.orders) {
                 match order {
                     PageOrder::Out { owner, messages } => {
                         self.handle.page_refused(owner, messages);
                     }
-                    PageOrder::In { owner, first, last, octets: max_bytes } => {
-                        self.page_in(owner, first, last, max_bytes);
+                    PageOrder::In { owner, first, last, octets } => {
+                        self.page_in(owner, first, last, octets);
                     }
                     PageOrder::Done { .. } | PageOrder::Forget { .. } => {}
                 }
             }
-            let log = self.handle.log();
-            if log.take(&mut self.records, &mut self.orders, Wait::ForAny) == Taken::Closed {
+            let is_read = self.unread.is_empty();
+            let wait = if is_read { Wait::ForAny } else { Wait::AtMost(READ_PAUSE) };
+            if self.take(wait) == Taken::Closed {
                 return;
             }
         }

@@ -228,7 +228,7 @@ impl Vhost {
             self.watch_unacked();
             message
         };
-        self.release_from_store(kept);
+        self.release_acknowledged(kept);
         if self.trace.is_on() {
             self.trace_delivery((connection, channel_number), id, redelivered, &message);
         }
@@ -285,7 +285,7 @@ impl Vhost {
         }
         if get.no_ack {
             let kept = queue.kept(&entry);
-            self.release_from_store(kept);
+            self.release_acknowledged(kept);
         } else {
             queue.note_delivered(&entry);
             if entry.recorded && queue.note_delivering() {

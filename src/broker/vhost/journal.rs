@@ -39,15 +39,22 @@ impl Journal {
     }
 
     /// Tells the store that a message is done with; neighbours share a record.
-    pub(super) fn record_settled(&mut self, queue: DurableQueueId, position: Position) {
-        if let Some(Record::Settled { queue: last_queue, last, .. }) = self.records.last_mut()
+    pub(super) fn record_settled(
+        &mut self,
+        queue: DurableQueueId,
+        position: Position,
+        acknowledged: bool,
+    ) {
+        if let Some(Record::Settled { queue: last_queue, last, acknowledged: same, .. }) =
+            self.records.last_mut()
             && *last_queue == queue
+            && *same == acknowledged
             && *last + 1 == position
         {
             *last = position;
             return;
         }
-        self.record(Record::Settled { queue, first: position, last: position });
+        self.record(Record::Settled { queue, first: position, last: position, acknowledged });
     }
 
     /// Tells the store that a message came back; neighbours that came back as often share a record.

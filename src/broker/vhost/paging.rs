@@ -168,7 +168,7 @@ impl Vhost {
             let Some(queue) = self.queues.get_mut(id) else { break };
             let Some(entry) = queue.ready.pop_front() else { break };
             let kept = queue.kept(&entry);
-            self.release_from_store(kept);
+            self.release_acknowledged(kept);
             taken += 1;
         }
         self.work.take(taken);
@@ -195,12 +195,22 @@ impl Vhost {
         Some(purge)
     }
 
-    /// Tells the store that a message is done with, if it knows of it.
+    /// Tells the store that a message is done with, if it knows of it, after what was made of the message.
     pub(super) fn release_from_store(&mut self, kept: Option<Kept>) {
+        self.record_release(kept, false);
+    }
+
+    /// Tells the store that a message is done with, if it knows of it. A client has taken or purged it, and nothing
+    /// else was made of it.
+    pub(super) fn release_acknowledged(&mut self, kept: Option<Kept>) {
+        self.record_release(kept, true);
+    }
+
+    fn record_release(&mut self, kept: Option<Kept>, acknowledged: bool) {
         match kept {
             None => {}
             Some(Kept::Recorded { queue, position }) => {
-                self.journal.record_settled(queue, position);
+                self.journal.record_settled(queue, position, acknowledged);
             }
             Some(Kept::Paged { owner, position }) => self.memory.order_done(owner, position),
         }

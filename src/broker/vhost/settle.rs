@@ -104,6 +104,7 @@ impl Vhost {
         };
         match &mut channel.transaction {
             Some(transaction) => {
+                let outcome = if outcome == Outcome::Done { Outcome::Committed } else { outcome };
                 transaction.settlements.push(HeldSettlement { deliveries, outcome });
             }
             None => self.settle_all(via, deliveries, outcome),
@@ -252,11 +253,14 @@ impl Vhost {
         };
         queue.note_settled(&entry);
         match outcome {
-            Outcome::Done => {
+            Outcome::Done | Outcome::Committed => {
                 queue.statistics.ack += 1;
                 self.statistics.ack += 1;
                 let kept = queue.kept(&entry);
-                self.release_from_store(kept);
+                match outcome {
+                    Outcome::Done => self.release_acknowledged(kept),
+                    _ => self.release_from_store(kept),
+                }
                 None
             }
             Outcome::Rejected => {

@@ -238,7 +238,7 @@ impl Replay<'_, '_> {
     fn other(&mut self, record: &Record, log_file: u64) {
         self.state.apply(record, log_file);
         match record {
-            Record::Settled { queue, first, last } if first <= last => {
+            Record::Settled { queue, first, last, .. } if first <= last => {
                 self.messages.settle(*queue, *first, *last);
             }
             Record::QueueDeleted { id } => {

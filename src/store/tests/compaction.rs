@@ -63,7 +63,7 @@ fn old_messages_under_days_of_traffic_keep_little_more_than_themselves() {
         kept.write(&[enqueued(&[(queue, position)], 80)]);
         if position > AGE && !(position - AGE).is_multiple_of(100) {
             let done = position - AGE;
-            kept.write(&[Record::Settled { queue, first: done, last: done }]);
+            kept.write(&[Record::Settled { queue, first: done, last: done, acknowledged: false }]);
         }
         // One step at a time, as between the writes of a busy store.
         kept.store.checkpoint_step().unwrap();
@@ -91,7 +91,12 @@ fn many_queues_with_one_message_each_keep_little_more_than_that() {
         for id in (1..=60).map(DurableQueueId) {
             // All but the first message of all.
             let (first, last) = (round * 10 + 1, round * 10 + 10);
-            kept.write(&[Record::Settled { queue: id, first: first.max(2), last }]);
+            kept.write(&[Record::Settled {
+                queue: id,
+                first: first.max(2),
+                last,
+                acknowledged: false,
+            }]);
             kept.store.checkpoint_step().unwrap();
         }
         while kept.store.checkpoint_step().unwrap() {}
@@ -110,7 +115,7 @@ fn a_crash_at_any_step_of_a_compaction_loses_nothing() {
     }
     for chunk in 0..12 {
         let (first, last) = (chunk * 20 + 1, chunk * 20 + 19);
-        kept.write(&[Record::Settled { queue, first, last }]);
+        kept.write(&[Record::Settled { queue, first, last, acknowledged: false }]);
     }
     // All that a compaction is to empty.
     let sparse = |disk: &MemoryDisk| -> Vec<String> {

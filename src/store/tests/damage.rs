@@ -16,7 +16,7 @@ fn positions(recovered: &Recovered, id: DurableQueueId) -> Vec<Position> {
 }
 
 fn settled(first: Position, last: Position) -> Record {
-    Record::Settled { queue: QUEUE, first, last }
+    Record::Settled { queue: QUEUE, first, last, acknowledged: false }
 }
 
 /// A store whose log holds two queues and some messages, in one file.

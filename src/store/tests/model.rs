@@ -93,7 +93,7 @@ impl Model {
                     queue.messages.insert(position, message);
                 }
             }
-            Record::Settled { queue, first, last } => {
+            Record::Settled { queue, first, last, .. } => {
                 let queue = self.queues.get_mut(&queue).unwrap();
                 queue.last_position = queue.last_position.max(last);
                 queue.given = queue.given.max(last);
@@ -179,14 +179,14 @@ impl Model {
             17..=20 => {
                 let first = dice.below(queue.last_position + 1);
                 let last = first + dice.below(queue.last_position - first + 3);
-                Record::Settled { queue: id, first, last }
+                Record::Settled { queue: id, first, last, acknowledged: false }
             }
             21..=55 if !queue.messages.is_empty() => {
                 // Mostly the oldest, sometimes another.
                 let index =
                     if dice.one_in(4) { dice.below(queue.messages.len() as u64) } else { 0 };
                 let position = *queue.messages.keys().nth(index as usize).unwrap();
-                Record::Settled { queue: id, first: position, last: position }
+                Record::Settled { queue: id, first: position, last: position, acknowledged: false }
             }
             _ => {
                 let chosen = ids.iter().filter(|&&other| other == id || dice.one_in(4));

@@ -133,7 +133,9 @@ fn what_lies_in_overlapping_segments_of_both_kinds_is_merged() {
         let found = page_in_all(&mut store, OWNER, first, 70);
         assert_eq!(positions(&found), (first..=70).filter(expected).collect::<Vec<_>>());
     }
-    store.write(&[Record::Settled { queue: QUEUE, first: 1, last: 40 }]).unwrap();
+    store
+        .write(&[Record::Settled { queue: QUEUE, first: 1, last: 40, acknowledged: false }])
+        .unwrap();
     store.pages_done(OWNER, 1, 63);
     let found = page_in_all(&mut store, OWNER, 0, 70);
     let left = |it: &Position| expected(it) && *it > if is_transient(*it) { 63 } else { 40 };
@@ -170,7 +172,12 @@ fn a_drain_reads_everything_once() {
         };
         count += page.messages.len() as u64;
         pages += 1;
-        let settled = Record::Settled { queue: QUEUE, first: first.position, last: last.position };
+        let settled = Record::Settled {
+            queue: QUEUE,
+            first: first.position,
+            last: last.position,
+            acknowledged: false,
+        };
         store.write(&[settled]).unwrap();
         next = page.next;
     }
@@ -408,7 +415,9 @@ fn a_start_reads_nothing_of_what_lies_whole_in_segments() {
         while store.checkpoint_step().unwrap() {}
     }
     // The first segment is settled in part, so that its bytes have to be counted.
-    store.write(&[Record::Settled { queue: QUEUE, first: 1, last: 50 }]).unwrap();
+    store
+        .write(&[Record::Settled { queue: QUEUE, first: 1, last: 50, acknowledged: false }])
+        .unwrap();
     store.close().unwrap();
     let in_log: u64 = (disk.paths().iter().filter(|path| path.starts_with("log/")))
         .map(|path| disk.length(path).unwrap().unwrap())
@@ -443,7 +452,9 @@ fn a_start_holds_no_more_of_the_log_than_it_may_and_loses_nothing() {
             store.write(&[enqueued(&[(other.id, position)], 100)]).unwrap();
         }
     }
-    store.write(&[Record::Settled { queue: QUEUE, first: 20, last: 29 }]).unwrap();
+    store
+        .write(&[Record::Settled { queue: QUEUE, first: 20, last: 29, acknowledged: false }])
+        .unwrap();
     drop(store);
     let options = Options { start_bytes: 10_000, ..Options::default() };
     for _ in 0..3 {

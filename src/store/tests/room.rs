@@ -87,7 +87,7 @@ fn settlements_get_through_when_moves_do_not_and_free_the_disk() {
     let page = [unrecorded(70, &mut Dice(1), false)];
     assert!(is_no_room(&store.page_out(OWNER, &page)));
     let before = disk.total_bytes();
-    let settled = [Record::Settled { queue: QUEUE, first: 1, last: 60 }];
+    let settled = [Record::Settled { queue: QUEUE, first: 1, last: 60, acknowledged: false }];
     store.write(&settled).unwrap();
     model.apply_all(&settled);
     step_through(&mut store).unwrap();
@@ -107,7 +107,7 @@ fn what_is_dead_goes_even_if_what_lives_cannot_be_moved() {
     };
     // The log grows past its length without a checkpoint; then the segments die.
     (61..=90).for_each(|position| write(enqueued(&[(QUEUE, position)], 60)));
-    write(Record::Settled { queue: QUEUE, first: 1, last: 40 });
+    write(Record::Settled { queue: QUEUE, first: 1, last: 40, acknowledged: false });
     disk.set_capacity(Some(disk.total_bytes() + OPTIONS.segment_bytes));
     let before = disk.total_bytes();
     let stepped = step_through(&mut store);
@@ -145,7 +145,7 @@ fn what_is_settled_goes_when_room_is_short_though_there_is_little_of_it() {
     step_through(&mut store).unwrap();
     // One that lives is paged out, with some that are dead then, and one lives in the log.
     store.page_out(OWNER, &[unrecorded(70, &mut Dice(1), false)]).unwrap();
-    write(&mut store, Record::Settled { queue: QUEUE, first: 1, last: 59 });
+    write(&mut store, Record::Settled { queue: QUEUE, first: 1, last: 59, acknowledged: false });
     store.pages_done(OWNER, 70, 70);
     let before = disk.total_bytes();
     step_through(&mut store).unwrap();
@@ -176,7 +176,7 @@ fn what_cannot_be_moved_for_want_of_room_stays_and_nobody_waits_for_it() {
     disk.set_capacity(Some(disk.total_bytes() + 3 * OPTIONS.segment_bytes));
     reclaim(&mut store);
     // Records find room all the same.
-    let settled = Record::Settled { queue: QUEUE, first: 1, last: 60 };
+    let settled = Record::Settled { queue: QUEUE, first: 1, last: 60, acknowledged: false };
     store.write(std::slice::from_ref(&settled)).unwrap();
     model.apply(&settled);
     let before = disk.total_bytes();
@@ -223,7 +223,12 @@ fn a_disk_that_takes_no_more_files_is_waited_for() {
         assert!(!store.has_room(), "the log waits for its next file");
         // All of it goes; no file is to be had but those that this makes.
         for id in 1..=9 {
-            let settled = Record::Settled { queue: DurableQueueId(id), first: 1, last: 160 };
+            let settled = Record::Settled {
+                queue: DurableQueueId(id),
+                first: 1,
+                last: 160,
+                acknowledged: false,
+            };
             store.write(std::slice::from_ref(&settled)).unwrap();
             model.apply(&settled);
         }

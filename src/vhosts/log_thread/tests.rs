@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leveret_codec::method::{basic, channel, confirm, queue};
+use leveret_codec::table::{TableBuilder, Value};
 use leveret_codec::{Method, Properties, ShortStr};
 
 use super::*;
 use crate::broker::command::Command;
 use crate::broker::message::Message;
+use crate::broker::record::RecoveredQueue;
 use crate::broker::time::Time;
 use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::ManualClock;
@@ -123,8 +125,12 @@ impl RunningVhost {
 }
 
 fn publish() -> Command<'static> {
+    publish_to(Q)
+}
+
+fn publish_to(queue: ShortStr<'_>) -> Command<'static> {
     let (exchange, properties) = (ShortStr::EMPTY, Properties::parse(PERSISTENT).unwrap());
-    let message = Message::new(exchange, Q, properties, &[7; 10_000]);
+    let message = Message::new(exchange, queue, properties, &[7; 10_000]);
     Command::Publish { channel: 1, mandatory: false, immediate: false, message }
 }
 
@@ -182,6 +188,69 @@ async fn what_is_dead_goes_though_a_publish_does_not_fit() {
     until("it is confirmed", || vhost.unconfirmed() == 0);
     until("what is dead is gone", || vhost.disk.total_bytes() < capacity / 2);
     vhost.stop().unwrap();
+}
+
+/// What a start would find on the disk as it is now.
+fn messages_on(disk: &MemoryDisk) -> u64 {
+    let disk = disk.kill();
+    disk.set_capacity(None);
+    let (_, recovered, report) = Store::open(Arc::new(disk), OPTIONS).unwrap();
+    assert!(report.cuts.is_empty(), "{report}");
+    let cold = |it: &RecoveredQueue| it.cold.as_ref().map_or(0, |cold| cold.messages);
+    recovered.queues.iter().map(|it| it.messages.len() as u64 + cold(it)).sum()
+}
+
+#[tokio::test]
+async fn acknowledgements_reach_a_full_disk_before_a_publish_that_does_not_fit() {
+    let vhost = RunningVhost::new().await;
+    vhost.fill().await;
+    vhost.disk.set_capacity(Some(vhost.disk.total_bytes() + SEGMENT + 5_000));
+    assert!(messages_on(&vhost.disk) > 0);
+    vhost.publish().await;
+    vhost.consume().await;
+    until("what was acknowledged would not come back", || messages_on(&vhost.disk) == 0);
+    assert_eq!(vhost.unconfirmed(), 1, "the publish waits");
+    // The publish and its acknowledgement follow, the one before the other.
+    vhost.disk.set_capacity(None);
+    until("it is confirmed", || vhost.unconfirmed() == 0);
+    let disk = vhost.disk.clone();
+    vhost.stop().unwrap();
+    assert_eq!(messages_on(&disk), 0);
+}
+
+#[tokio::test]
+async fn a_rejected_message_stays_until_its_dead_letter_is_on_the_disk() {
+    let vhost = RunningVhost::new().await;
+    let mut arguments = TableBuilder::default();
+    arguments.push(b"x-dead-letter-exchange", &Value::LongStr(b""));
+    arguments.push(b"x-dead-letter-routing-key", &Value::LongStr(b"q"));
+    let rejecting = ShortStr::from_static("rejecting");
+    let declare = queue::Declare {
+        queue: rejecting,
+        durable: true,
+        arguments: arguments.as_table(),
+        ..Default::default()
+    };
+    vhost.apply(Method::QueueDeclare(declare)).await;
+    vhost.command(publish_to(rejecting)).await;
+    vhost.fill().await;
+    vhost.disk.set_capacity(Some(vhost.disk.total_bytes() + SEGMENT + 5_000));
+    let before = messages_on(&vhost.disk);
+    let get = basic::Get { queue: rejecting, ..Default::default() };
+    vhost.apply(Method::BasicGet(get)).await;
+    let reject = basic::Reject { delivery_tag: 1, requeue: false };
+    vhost.apply(Method::BasicReject(reject)).await;
+    // An acknowledgement behind it goes to the disk, and shows that the thread has looked at both.
+    let get = basic::Get { queue: Q, ..Default::default() };
+    vhost.apply(Method::BasicGet(get)).await;
+    vhost.apply(Method::BasicAck(basic::Ack { delivery_tag: 2, multiple: false })).await;
+    until("the acknowledgement is on the disk", || messages_on(&vhost.disk) < before);
+    assert_eq!(messages_on(&vhost.disk), before - 1);
+    vhost.disk.set_capacity(None);
+    until("there is room", || !vhost.handle.is_disk_full());
+    let disk = vhost.disk.clone();
+    vhost.stop().unwrap();
+    assert_eq!(messages_on(&disk), before - 1);
 }
 
 #[tokio::test]
