@@ -16,6 +16,7 @@ use super::disk::DiskFile;
 use super::error::{During, StoreError};
 use super::files::{Files, Purpose};
 use super::framing::{HEADER_LENGTH, frame_length, put_frame};
+use super::kept_files::KeptFile;
 use super::segment::{self, Extent, Kind, SegmentKey};
 use super::segment_set::{OpenSegments, SegmentSet};
 use super::state::State;
@@ -26,17 +27,14 @@ use super::state::State;
 /// why: a file that is closed and opened again may not tell that writing it back failed meanwhile.
 const OPEN_FILES: usize = if cfg!(test) { 2 } else { 128 };
 
-/// How many files a batch appends to. All of them are open at once.
-const BATCH_FILES: usize = OPEN_FILES / 2;
 /// About how many bytes are in a batch at most.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// For how many queues a batch has messages at most.
+const BATCH_QUEUES: usize = 128;
 
 /// What is to be appended.
 pub(super) struct Batch {
-    /// Where the next message of a queue will go.
-    plans: BTreeMap<(PageOwner, Kind), OpenSegments>,
-    parts: BTreeMap<PartKey, Part>,
-    placed: Vec<Placed>,
+    queues: BTreeMap<(PageOwner, Kind), QueueBatch>,
     bytes: u64,
     /// How many bytes the disk had room for.
     room: u64,
@@ -44,7 +42,14 @@ pub(super) struct Batch {
     promised: u64,
 }
 
-type PartKey = (PageOwner, Kind, SegmentKey);
+/// What is to be appended to the segments of a queue.
+struct QueueBatch {
+    /// Where its next message will go.
+    plan: OpenSegments,
+    parts: BTreeMap<SegmentKey, Part>,
+    /// In the order in which they got their places.
+    placed: Vec<Placed>,
+}
 
 /// What is to be appended to one file.
 struct Part {
@@ -55,8 +60,6 @@ struct Part {
 
 /// A message that has a place, of which nobody knows yet.
 struct Placed {
-    owner: PageOwner,
-    kind: Kind,
     position: Position,
     /// How long its frame is.
     length: u64,
@@ -85,23 +88,16 @@ impl<F> Arrival<F> {
 
 impl Batch {
     pub(super) fn new(files: &Files) -> Self {
-        Batch {
-            plans: BTreeMap::new(),
-            parts: BTreeMap::new(),
-            placed: Vec::new(),
-            bytes: 0,
-            room: files.room(Purpose::Move),
-            promised: 0,
-        }
+        Batch { queues: BTreeMap::new(), bytes: 0, room: files.room(Purpose::Move), promised: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.placed.is_empty()
+        self.queues.is_empty()
     }
 
     /// Whether it is to be written before more is put into it.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES || self.parts.len() >= BATCH_FILES
+        self.bytes >= BATCH_BYTES || self.queues.len() >= BATCH_QUEUES
     }
 
     /// Whether there is room for so many bytes more; for before they are put into it.
@@ -121,17 +117,17 @@ impl Batch {
     {
         let Arrival { owner, kind, position, length, body_bytes, fill } = arrival;
         let (length, limit) = (frame_length(length), files.options.segment_bytes);
-        let plan = match self.plans.entry((owner, kind)) {
-            Entry::Occupied(plan) => plan.into_mut(),
+        let queue = match self.queues.entry((owner, kind)) {
+            Entry::Occupied(queue) => queue.into_mut(),
             Entry::Vacant(place) => {
                 let Some(plan) = state.with_segments(owner, kind, |set| set.plan()) else {
                     return false;
                 };
-                place.insert(plan)
+                place.insert(QueueBatch { plan, parts: BTreeMap::new(), placed: Vec::new() })
             }
         };
-        let appended = plan.place(position, length, limit);
-        let part = self.parts.entry((owner, kind, appended.key)).or_insert_with(|| {
+        let appended = queue.plan.place(position, length, limit);
+        let part = queue.parts.entry(appended.key).or_insert_with(|| {
             let mut bytes = Vec::new();
             if appended.starts_file {
                 segment::header(owner, kind, appended.key.1).put(&mut bytes);
@@ -141,97 +137,90 @@ impl Batch {
         });
         put_frame(&mut part.bytes, files.salt, position, fill);
         debug_assert_eq!(part.offset + part.bytes.len() as u64, appended.end(length));
-        self.placed.push(Placed { owner, kind, position, length, body_bytes });
+        queue.placed.push(Placed { position, length, body_bytes });
         self.bytes += length;
         true
     }
 
-    /// Writes it. Where the system is short of something nothing has changed.
+    /// Writes it, queue by queue. `written` is told of each message once it lives where it was put. Where the system
+    /// is short of something, the queue that it happened at and those behind it are as they were.
     pub(super) fn write(
         self,
         files: &Files,
         state: &mut State,
         unsynced: &mut Unsynced,
+        mut written: impl FnMut(&mut State, PageOwner, Kind, Position),
     ) -> Result<(), StoreError> {
-        let mut opened = Opened { unsynced, transient: BTreeMap::new() };
-        for &part in self.parts.keys() {
-            opened.open(files, state, part, &self.parts)?;
-        }
-        self.append_all(files, &mut opened)?;
-        for &Placed { owner, kind, position, length, body_bytes } in &self.placed {
-            let limit = files.options.segment_bytes;
-            let append = |set: &mut SegmentSet| set.append(position, length, body_bytes, limit);
-            state.with_segments(owner, kind, append);
-            if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
-                state.leave_log(id, position);
-            }
-        }
-        for &(owner, kind, key) in self.parts.keys() {
-            if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
-                let extent = state.with_segment(owner, kind, key, |segment| segment.whole);
-                unsynced.note_written((id, key), extent);
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends each part to its file; none of them where there is no room for one.
-    fn append_all(&self, files: &Files, opened: &mut Opened<'_>) -> Result<(), StoreError> {
-        for (&key, part) in &self.parts {
-            let path = segment::messages_path(files, key.0, key.1, key.2.1);
-            let appended = append(opened.file(key), &path, part.offset, &part.bytes);
-            if let Err(error) = appended {
-                if error.is_shortage() {
-                    for (&written, part) in self.parts.range(..=key) {
-                        opened.file(written).cut(part.offset).during("shorten", &path)?;
-                    }
+        for ((owner, kind), queue) in self.queues {
+            queue.write(files, state, unsynced, (owner, kind))?;
+            for Placed { position, length, body_bytes } in queue.placed {
+                let limit = files.options.segment_bytes;
+                let append = |set: &mut SegmentSet| set.append(position, length, body_bytes, limit);
+                state.with_segments(owner, kind, append);
+                if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
+                    state.leave_log(id, position);
                 }
-                return Err(error);
+                written(state, owner, kind, position);
+            }
+            if let (Kind::Durable, PageOwner::Durable(id)) = (kind, owner) {
+                for &key in queue.parts.keys() {
+                    unsynced.note_written(files, state, (id, key))?;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// The files of a batch.
+impl QueueBatch {
+    /// Appends all parts, or none where the system is short of something.
+    fn write(
+        &self,
+        files: &Files,
+        state: &mut State,
+        unsynced: &mut Unsynced,
+        (owner, kind): (PageOwner, Kind),
+    ) -> Result<(), StoreError> {
+        let path = |key: &SegmentKey| segment::messages_path(files, owner, kind, key.1);
+        let durable = match (kind, owner) {
+            (Kind::Durable, PageOwner::Durable(id)) => Some(id),
+            _ => None,
+        };
+        let mut opened = Opened { durable, unsynced, transient: BTreeMap::new() };
+        for &key in self.parts.keys() {
+            match durable {
+                Some(id) => opened.unsynced.open(files, state, (id, key), &self.parts)?,
+                None => drop(opened.transient.insert(key, files.open_append(&path(&key))?)),
+            }
+        }
+        for (&key, part) in &self.parts {
+            let appended = append(opened.file(key), &path(&key), part.offset, &part.bytes);
+            if appended.as_ref().is_err_and(StoreError::is_shortage) {
+                for (&key, part) in self.parts.range(..=key) {
+                    opened.file(key).cut(part.offset).during("shorten", &path(&key))?;
+                }
+            }
+            appended?;
+        }
+        Ok(())
+    }
+}
+
+/// The files of a queue that are appended to, all of them open.
 struct Opened<'a> {
+    /// The queue, if that is durable.
+    durable: Option<DurableQueueId>,
     unsynced: &'a mut Unsynced,
-    transient: BTreeMap<PartKey, Box<dyn DiskFile>>,
+    transient: BTreeMap<SegmentKey, Box<dyn DiskFile>>,
 }
 
 impl Opened<'_> {
-    fn open(
-        &mut self,
-        files: &Files,
-        state: &mut State,
-        part: PartKey,
-        batch: &BTreeMap<PartKey, Part>,
-    ) -> Result<(), StoreError> {
-        let (owner, kind, key) = part;
-        match (kind, owner) {
-            (Kind::Durable, PageOwner::Durable(id)) => {
-                let is_needed = |&(id, key): &FileKey| {
-                    batch.contains_key(&(PageOwner::Durable(id), Kind::Durable, key))
-                };
-                self.unsynced.open(files, state, (id, key), is_needed)
-            }
-            _ => {
-                let path = segment::messages_path(files, owner, kind, key.1);
-                self.transient.insert(part, files.open_append(&path)?);
-                Ok(())
-            }
-        }
-    }
-
-    fn file(&mut self, part: PartKey) -> &mut dyn DiskFile {
-        let (owner, kind, key) = part;
-        let file = match (kind, owner) {
-            (Kind::Durable, PageOwner::Durable(id)) => {
-                self.unsynced.files.get_mut(&(id, key)).map(|dirty| &mut dirty.file)
-            }
-            _ => self.transient.get_mut(&part),
+    fn file(&mut self, key: SegmentKey) -> &mut dyn DiskFile {
+        let file = match self.durable {
+            Some(id) => self.unsynced.files.get_mut(&(id, key)).map(|dirty| &mut dirty.file),
+            None => self.transient.get_mut(&key),
         };
-        &mut **file.expect("invariant: all files of a batch are open")
+        &mut **file.expect("invariant: all of them are open")
     }
 }
 
@@ -262,22 +251,25 @@ pub(super) struct Unsynced {
 
 struct Dirty {
     file: Box<dyn DiskFile>,
+    slot: Option<KeptFile>,
     /// As far as it is written.
     extent: Extent,
 }
 
 impl Unsynced {
-    /// Opens a file to append to it, unless it is open. If there are too many then, one is synced that is not needed.
-    fn open(
+    /// Opens a file to append to it, unless it is open. If there are too many then, one is synced that is not among
+    /// the `needed` of its queue.
+    fn open<T>(
         &mut self,
         files: &Files,
         state: &mut State,
         (id, key): FileKey,
-        is_needed: impl Fn(&FileKey) -> bool,
+        needed: &BTreeMap<SegmentKey, T>,
     ) -> Result<(), StoreError> {
         if self.files.contains_key(&(id, key)) {
             return Ok(());
         }
+        let is_needed = |other: &&FileKey| other.0 == id && needed.contains_key(&other.1);
         if self.files.len() >= OPEN_FILES
             && let Some(&other) = self.files.keys().find(|key| !is_needed(key))
         {
@@ -292,15 +284,27 @@ impl Unsynced {
             self.new_names.insert(id);
             state.directories.insert(id);
         }
-        self.files.insert((id, key), Dirty { file, extent: known.unwrap_or_default() });
+        let extent = known.unwrap_or_default();
+        self.files.insert((id, key), Dirty { file, slot: None, extent });
         Ok(())
     }
 
-    /// Notes how far a file is written.
-    fn note_written(&mut self, key: FileKey, extent: Option<Extent>) {
-        if let (Some(dirty), Some(extent)) = (self.files.get_mut(&key), extent) {
-            dirty.extent = extent;
+    /// Notes how far a file is written. One that gets no slot to stay open is synced.
+    fn note_written(
+        &mut self,
+        files: &Files,
+        state: &mut State,
+        (id, key): FileKey,
+    ) -> Result<(), StoreError> {
+        let Some(dirty) = self.files.get_mut(&(id, key)) else { return Ok(()) };
+        let owner = PageOwner::Durable(id);
+        let extent = state.with_segment(owner, Kind::Durable, key, |segment| segment.whole);
+        dirty.extent = extent.expect("invariant: what was written to is there");
+        dirty.slot = dirty.slot.take().or_else(|| files.kept.take());
+        if dirty.slot.is_none() {
+            self.sync(files, state, (id, key))?;
         }
+        Ok(())
     }
 
     /// What is to be synced now.
@@ -315,7 +319,9 @@ impl Unsynced {
         state: &mut State,
         (id, key): FileKey,
     ) -> Result<(), StoreError> {
-        let Some(Dirty { mut file, extent }) = self.files.remove(&(id, key)) else { return Ok(()) };
+        let Some(Dirty { mut file, extent, slot: _slot }) = self.files.remove(&(id, key)) else {
+            return Ok(());
+        };
         let owner = PageOwner::Durable(id);
         let path = segment::messages_path(files, owner, Kind::Durable, key.1);
         file.sync().during("sync", &path)?;
@@ -360,7 +366,7 @@ mod tests {
     fn a_sync_speaks_of_no_more_than_was_written_before_it() {
         let disk = MemoryDisk::default();
         let options = Options::default();
-        let files = Files { disk: Arc::new(disk.clone()), salt: 5, options, run: 1 };
+        let files = Files::new(Arc::new(disk.clone()), 5, options, 1);
         let (mut state, mut unsynced) = (State::default(), Unsynced::default());
         let put = |batch: &mut Batch, state: &mut State, queue: u64, position| {
             let owner = PageOwner::Durable(DurableQueueId(queue));
@@ -382,7 +388,7 @@ mod tests {
         for (position, queues) in [(1, 4..=5), (2, 1..=5), (3, 3..=5), (4, 1..=5)] {
             let mut batch = Batch::new(&files);
             queues.for_each(|queue| put(&mut batch, &mut state, queue, position));
-            batch.write(&files, &mut state, &mut unsynced).unwrap();
+            batch.write(&files, &mut state, &mut unsynced, |_, _, _, _| ()).unwrap();
             let lost = disk.crash(|path, most| if path.ends_with('/') { most } else { 0 });
             for queue in state.queues.values() {
                 let owner = PageOwner::Durable(queue.definition.id);

@@ -22,6 +22,7 @@
 //! written. So the settlement file has every position in between that is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::broker::paging::PageOwner;
 use crate::broker::record::{DurableQueueId, Lsn, Placement};
@@ -34,6 +35,7 @@ use super::error::{During, StoreError};
 use super::files::{Files, Purpose};
 use super::format::{RawEnqueued, body_length, parse_enqueued, put_expiry};
 use super::framing::{FrameReader, Item};
+use super::kept_files::KeptFile;
 use super::log::{self, Log, LogFile};
 use super::report::Damage;
 use super::segment::{self, Kind, SETTLEMENT_LENGTH, expiry_length};
@@ -41,8 +43,17 @@ use super::state::State;
 
 /// How many bytes of files a step reads, and about how many it appends to segments.
 pub(super) const STEP_BYTES: u64 = 4 * 1024 * 1024;
-/// How many files or directories a step syncs, writes settlements to, or removes.
+/// How many files or directories a step writes settlements to, or removes.
 pub(super) const STEP_FILES: usize = 64;
+/// How many a step syncs.
+///
+/// why: confirms wait meanwhile.
+const STEP_SYNCS: usize = 16;
+/// How many queues get their messages from a log file in one pass over it.
+///
+/// why: their files stay open between the batches of a pass. With all queues at once each batch would open, sync and
+/// close a file for each of them.
+const PASS_QUEUES: usize = if cfg!(test) { 2 } else { 100 };
 /// How many settlement files stay open between their first append and the sync at the end.
 const OPEN_FILES: usize = 128;
 
@@ -69,7 +80,7 @@ pub(super) struct Checkpoint {
 }
 
 enum Phase {
-    Move(FrameReader),
+    Move(Pass),
     Compact(Compaction),
     Sync(Vec<FileKey>),
     /// Up to which queue it is done.
@@ -105,22 +116,36 @@ impl Checkpoint {
         let settlements = SettlementFiles::default();
         let phase = Phase::Sync(Vec::new());
         let mut checkpoint = Checkpoint { oldest, compacts, may_give_up, phase, settlements };
-        checkpoint.phase = match oldest {
-            Some(file) if state.lives_in(file.number) => Phase::Move(file.reader(files)),
+        checkpoint.phase = match oldest.and_then(|file| Pass::begin(files, state, file, None)) {
+            Some(pass) => Phase::Move(pass),
             // why: most log files hold nothing that lives by then, and need not be read again.
-            _ => checkpoint.moved(state),
+            None => checkpoint.moved(state),
         };
         checkpoint
+    }
+
+    /// What comes behind a pass over the oldest log file.
+    fn next_pass(
+        &self,
+        files: &Files,
+        state: &mut State,
+        after: Option<DurableQueueId>,
+    ) -> Result<Phase, StoreError> {
+        if let Some(pass) = self.oldest.and_then(|file| Pass::begin(files, state, file, after)) {
+            return Ok(Phase::Move(pass));
+        }
+        self.nothing_may_be_left(state)?;
+        Ok(self.moved(state))
     }
 
     /// Does a bounded part of it.
     pub(super) fn step(&mut self, ground: &mut Ground<'_>) -> Result<Outcome, StoreError> {
         let next = match &mut self.phase {
-            Phase::Move(reader) => match move_some(reader, ground) {
+            Phase::Move(pass) => match pass.move_some(ground) {
                 Ok(false) => None,
                 Ok(true) => {
-                    self.nothing_may_be_left(ground.state)?;
-                    Some(self.moved(ground.state))
+                    let after = pass.last;
+                    Some(self.next_pass(ground.files, ground.state, Some(after))?)
                 }
                 Err(error) if error.is_shortage() && ground.state.has_dead_segments() => {
                     // why: what takes up the room may be what the commit would let go.
@@ -139,7 +164,7 @@ impl Checkpoint {
                 Err(error) => return Err(error),
             },
             Phase::Sync(keys) => {
-                let kept = keys.len().saturating_sub(STEP_FILES);
+                let kept = keys.len().saturating_sub(STEP_SYNCS);
                 for key in keys.drain(kept..) {
                     ground.unsynced.sync(ground.files, ground.state, key)?;
                 }
@@ -212,53 +237,76 @@ impl Checkpoint {
     }
 }
 
-/// Moves messages from the log file until there is enough for a step; whether that was the last of
-/// it.
-fn move_some(reader: &mut FrameReader, ground: &mut Ground<'_>) -> Result<bool, StoreError> {
-    let begun = (reader.offset(), reader.previous());
-    let path = reader.path().to_owned();
-    let mut batch = Batch::new(ground.files);
-    let mut result = Ok(false);
-    while reader.offset() < begun.0 + STEP_BYTES && !batch.is_full() {
-        let (offset, previous) = (reader.offset(), reader.previous());
-        let payload = match reader.next().unless_short("read", &path)? {
-            Item::Frame { payload, .. } => payload,
-            // It was reported when the store was opened.
-            Item::Damage(_) => continue,
-            Item::End => {
-                result = Ok(true);
-                break;
-            }
-        };
-        let Ok(Some(enqueued)) = parse_enqueued(payload) else { continue };
-        match move_one(&enqueued, &mut batch, ground) {
-            Ok(true) => {}
-            // The rest of its placements are found again by still being live.
-            Ok(false) => {
-                reader.go_back(offset, previous);
-                break;
-            }
-            Err(error) => {
-                reader.go_back(offset, previous);
-                result = Err(error);
-                break;
-            }
-        }
-    }
-    if batch.is_empty() {
-        return result;
-    }
-    // What there is room for is written before it is said that there is no more.
-    if let Err(error) = batch.write(ground.files, ground.state, ground.unsynced) {
-        reader.go_back(begun.0, begun.1);
-        return Err(error);
-    }
-    Ok(matches!(result, Ok(true)))
+/// One reading of a log file, for some of the queues that have messages in it.
+struct Pass {
+    reader: FrameReader,
+    first: DurableQueueId,
+    last: DurableQueueId,
 }
 
-/// Moves a message for each queue where it lives; false if that became too much.
+impl Pass {
+    /// A pass for the queues with messages in the file that come behind one, if there are any.
+    fn begin(
+        files: &Files,
+        state: &State,
+        file: LogFile,
+        after: Option<DurableQueueId>,
+    ) -> Option<Pass> {
+        let mut queues = state.living_in(file.number, after).take(PASS_QUEUES);
+        let first = queues.next()?;
+        let last = queues.last().unwrap_or(first);
+        Some(Pass { reader: file.reader(files), first, last })
+    }
+
+    /// Moves messages until there is enough for a step; whether that was the last of it.
+    fn move_some(&mut self, ground: &mut Ground<'_>) -> Result<bool, StoreError> {
+        let begun = (self.reader.offset(), self.reader.previous());
+        let path = self.reader.path().to_owned();
+        let queues = self.first..=self.last;
+        let mut batch = Batch::new(ground.files);
+        let mut result = Ok(false);
+        while self.reader.offset() < begun.0 + STEP_BYTES && !batch.is_full() {
+            let (offset, previous) = (self.reader.offset(), self.reader.previous());
+            let payload = match self.reader.next().unless_short("read", &path)? {
+                Item::Frame { payload, .. } => payload,
+                // It was reported when the store was opened.
+                Item::Damage(_) => continue,
+                Item::End => {
+                    result = Ok(true);
+                    break;
+                }
+            };
+            let Ok(Some(enqueued)) = parse_enqueued(payload) else { continue };
+            match move_one(&enqueued, &queues, &mut batch, ground) {
+                Ok(true) => {}
+                // The rest of its placements are found again by still being live.
+                Ok(false) => {
+                    self.reader.go_back(offset, previous);
+                    break;
+                }
+                Err(error) => {
+                    self.reader.go_back(offset, previous);
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        if batch.is_empty() {
+            return result;
+        }
+        // What there is room for is written before it is said that there is no more.
+        let written = batch.write(ground.files, ground.state, ground.unsynced, |_, _, _, _| ());
+        if written.is_err() {
+            self.reader.go_back(begun.0, begun.1);
+        }
+        written.map(|()| matches!(result, Ok(true)))
+    }
+}
+
+/// Moves a message for each of the queues where it lives; false if that became too much.
 fn move_one(
     enqueued: &RawEnqueued<'_>,
+    queues: &RangeInclusive<DurableQueueId>,
     batch: &mut Batch,
     ground: &mut Ground<'_>,
 ) -> Result<bool, StoreError> {
@@ -266,7 +314,7 @@ fn move_one(
     // A message that cannot be read was reported when the store was opened, and lives nowhere.
     let Ok(body_bytes) = body_length(message) else { return Ok(true) };
     for &Placement { queue: id, position, expires_at } in &enqueued.placements {
-        let queue = ground.state.queues.get(&id);
+        let queue = ground.state.queues.get(&id).filter(|_| queues.contains(&id));
         if !queue.is_some_and(|queue| queue.live.contains(position)) {
             continue;
         }
@@ -290,11 +338,11 @@ fn move_one(
     Ok(true)
 }
 
-/// Settlement files that were appended to and not yet synced. A few stay open; beyond that one of
-/// them is synced early.
+/// Settlement files that were appended to and not yet synced. A few stay open; beyond that, or without a slot for
+/// it, one is synced early.
 #[derive(Default)]
 struct SettlementFiles {
-    files: BTreeMap<String, Box<dyn DiskFile>>,
+    files: BTreeMap<String, (Box<dyn DiskFile>, Option<KeptFile>)>,
 }
 
 impl SettlementFiles {
@@ -351,17 +399,27 @@ impl SettlementFiles {
             if self.files.len() >= OPEN_FILES {
                 self.sync_one()?;
             }
-            self.files.insert(path.to_owned(), files.open_append(path)?);
+            let slot = files.kept.take();
+            if slot.is_none() {
+                self.sync_one()?;
+            }
+            let slot = slot.or_else(|| files.kept.take());
+            self.files.insert(path.to_owned(), (files.open_append(path)?, slot));
         }
         Ok(())
     }
 
     /// Appends to a file that is open; nothing where there is no room for it.
     fn append(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let file = self.files.get_mut(path).expect("invariant: it was opened");
+        let (file, slot) = self.files.get_mut(path).expect("invariant: it was opened");
         let appended = appending::append(&mut **file, path, offset, bytes);
         if appended.as_ref().is_err_and(StoreError::is_shortage) {
             file.cut(offset).during("shorten", path)?;
+        }
+        if slot.is_none()
+            && let Some((mut file, _)) = self.files.remove(path)
+        {
+            file.sync().during("sync", path)?;
         }
         appended
     }
@@ -372,7 +430,7 @@ impl SettlementFiles {
         ground: &Ground<'_>,
         new_names: &mut BTreeSet<DurableQueueId>,
     ) -> Result<bool, StoreError> {
-        for _ in 0..STEP_FILES {
+        for _ in 0..STEP_SYNCS {
             if self.sync_one()? {
                 continue;
             }
@@ -387,7 +445,7 @@ impl SettlementFiles {
 
     /// Syncs and closes one; false if there is none.
     fn sync_one(&mut self) -> Result<bool, StoreError> {
-        let Some((path, mut file)) = self.files.pop_first() else { return Ok(false) };
+        let Some((path, (mut file, _slot))) = self.files.pop_first() else { return Ok(false) };
         file.sync().during("sync", &path)?;
         Ok(true)
     }

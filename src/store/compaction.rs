@@ -8,7 +8,7 @@
 //! invariant: a durable message is dead in one segment and lives in the other from the same commit
 //! on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::broker::paging::PageOwner;
 use crate::broker::record::Position;
@@ -44,7 +44,7 @@ impl Compaction {
     /// Rescues some; whether there is nothing more to do.
     pub(super) fn step(&mut self, ground: &mut Ground<'_>) -> Result<bool, StoreError> {
         let mut batch = Batch::new(ground.files);
-        let mut rescued = Vec::new();
+        let mut rescued = BTreeMap::new();
         let mut read = 0;
         let mut result = Ok(());
         while read < STEP_BYTES && !batch.is_full() {
@@ -61,13 +61,14 @@ impl Compaction {
         // What there is room for is written before it is said that there is no more.
         let Ground { files, state, unsynced, .. } = ground;
         let has_moved = !batch.is_empty();
-        batch.write(files, state, unsynced)?;
-        for ((owner, key), position) in rescued {
-            state.with_segment(owner, self.kind, key, |it| it.settle(position, position));
-            if self.kind == Kind::Transient {
+        batch.write(files, state, unsynced, |state, owner, kind, position| {
+            if let Some(&key) = rescued.get(&(owner, position)) {
+                state.with_segment(owner, kind, key, |it| it.settle(position, position));
+            }
+            if kind == Kind::Transient {
                 state.bury_pages(owner);
             }
-        }
+        })?;
         if has_moved { Ok(self.sparse.is_empty()) } else { result.map(|()| self.sparse.is_empty()) }
     }
 
@@ -77,7 +78,7 @@ impl Compaction {
         &mut self,
         (owner, key): (PageOwner, SegmentKey),
         batch: &mut Batch,
-        rescued: &mut Vec<((PageOwner, SegmentKey), Position)>,
+        rescued: &mut BTreeMap<(PageOwner, Position), SegmentKey>,
         budget: u64,
         ground: &mut Ground<'_>,
     ) -> Result<u64, StoreError> {
@@ -117,10 +118,14 @@ impl Compaction {
                         return Err(error);
                     }
                     batch.put(files, state, arrival);
+                    rescued.insert((owner, position), key);
                 }
-                Err(Malformed(what)) => damage.push(reader.damage_at(mark, what)),
+                Err(Malformed(what)) => {
+                    damage.push(reader.damage_at(mark, what));
+                    let lost = |segment: &mut Segment| segment.settle(position, position);
+                    state.with_segment(owner, kind, key, lost);
+                }
             }
-            rescued.push(((owner, key), position));
         }
         Ok(reader.offset() - begun)
     }

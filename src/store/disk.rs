@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 mod directory_lock;
 mod faulty;
@@ -24,6 +25,7 @@ mod memory;
 mod overlay;
 
 use self::directory_lock::DirectoryLock;
+use super::kept_files::KeptFiles;
 
 pub use faulty::{Fault, FaultyDisk, Operation};
 pub use memory::MemoryDisk;
@@ -66,6 +68,11 @@ pub trait Disk: Send + Sync + 'static {
 
     /// How many more bytes there is room for.
     fn free(&self) -> io::Result<u64>;
+
+    /// The slots for files that stay open; as many as anybody likes unless the disk says otherwise.
+    fn kept_files(&self) -> Arc<KeptFiles> {
+        Arc::new(KeptFiles::new(usize::MAX))
+    }
 }
 
 /// A file open for reading.
@@ -103,7 +110,11 @@ pub(super) fn directory_of(path: &str) -> &str {
 pub struct FileDisk {
     root: PathBuf,
     lock: Option<DirectoryLock>,
+    kept_files: Arc<KeptFiles>,
 }
+
+/// How many files the stores on a disk keep open at most, where the system allows more than enough.
+pub(crate) const KEPT_FILES: usize = 256;
 
 /// Why a directory cannot be the data directory. Each says it in one line.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +210,7 @@ impl FileDisk {
             .open(&lock_path)
             .map_err(unusable("write", &lock_path))?;
         let lock = check_lock(directory, &lock_path, DirectoryLock::exclusive(lock))?;
-        let disk = FileDisk { root: directory.to_owned(), lock: Some(lock) };
+        let disk = FileDisk::at(directory, Some(lock));
         if !check_marker(directory)? {
             disk.write_marker().map_err(unusable("write in", directory))?;
         }
@@ -226,7 +237,12 @@ impl FileDisk {
         // why: shared, as for more than that the file had to be open for writing on some systems.
         let lock = lock.map(|lock| check_lock(directory, &lock_path, DirectoryLock::shared(lock)));
         let lock = lock.transpose()?;
-        Ok(FileDisk { root: directory.to_owned(), lock })
+        Ok(FileDisk::at(directory, lock))
+    }
+
+    fn at(directory: &Path, lock: Option<DirectoryLock>) -> Self {
+        let kept_files = Arc::new(KeptFiles::new(KEPT_FILES));
+        FileDisk { root: directory.to_owned(), lock, kept_files }
     }
 
     /// Whether other processes are kept out.
@@ -422,6 +438,10 @@ impl Disk for FileDisk {
 
     fn free(&self) -> io::Result<u64> {
         self.free_bytes()
+    }
+
+    fn kept_files(&self) -> Arc<KeptFiles> {
+        self.kept_files.clone()
     }
 }
 

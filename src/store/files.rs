@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::Options;
 use super::disk::{Disk, DiskFile, is_want_of_means};
 use super::error::{During, StoreError};
+use super::kept_files::KeptFiles;
 
 /// What room is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,17 @@ pub(super) struct Files {
     pub(super) options: Options,
     /// Which start of the store this is, as far as files left by earlier ones go.
     pub(super) run: u64,
+    /// The slots for files that stay open.
+    pub(super) kept: Arc<KeptFiles>,
 }
 
 impl Files {
+    /// A store's disk.
+    pub(super) fn new(disk: Arc<dyn Disk>, salt: u32, options: Options, run: u64) -> Self {
+        let kept = disk.kept_files();
+        Files { disk, salt, options, run, kept }
+    }
+
     /// How many bytes may be written now.
     pub(super) fn room(&self, purpose: Purpose) -> u64 {
         // A disk that does not know its free room refuses the write itself.

@@ -241,6 +241,11 @@ impl FrameReader {
         self.window_start = 0;
     }
 
+    /// Whether it keeps its file open.
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Makes the next item the one at `offset` again, which was a frame before; `previous` is the
     /// key before it.
     pub(super) fn go_back(&mut self, offset: u64, previous: Option<u64>) {

@@ -17,6 +17,7 @@ use super::error::StoreError;
 use super::files::{Files, Purpose};
 use super::format::{Fields, Malformed, message_length, parse_message, put_expiry, put_message};
 use super::framing::{HEADER_LENGTH, frame_length};
+use super::kept_files::KeptFile;
 use super::report::Damage;
 use super::segment::{Kind, SegmentKey, expiry_length};
 use super::segment_reader::{Mark, SegmentReader};
@@ -27,6 +28,8 @@ use super::state::State;
 const PAGE_MESSAGES: usize = 4096;
 /// How many queues keep files open and a window of each in memory.
 const AWAKE_QUEUES: usize = 16;
+/// When a page has been read from more segments than this, those that are through are closed.
+const OPEN_SOURCES: usize = 8;
 
 /// Writes messages where they can be read again, unless they can be already or their queue is gone.
 pub(super) fn page_out(
@@ -42,18 +45,15 @@ pub(super) fn page_out(
     };
     files.ask_room(messages.iter().map(bound).sum(), Purpose::Move)?;
     state.know_pages(owner);
-    let (mut batch, mut put, mut written) = (Batch::new(files), Vec::new(), 0);
-    let mut write = |batch: &mut Batch, state: &mut State, put: &[(Kind, Position)]| {
-        let result = std::mem::replace(batch, Batch::new(files)).write(files, state, unsynced);
-        if result.is_err() {
-            take_back(state, owner, &put[..written]);
-        }
-        written = put.len();
-        result
+    let (mut batch, mut written) = (Batch::new(files), Vec::new());
+    let mut write = |batch: &mut Batch, state: &mut State| {
+        let full = std::mem::replace(batch, Batch::new(files));
+        let note = |_: &mut State, _, kind, position| written.push((kind, position));
+        full.write(files, state, unsynced, note).inspect_err(|_| take_back(state, owner, &written))
     };
     for message in messages {
         if batch.is_full() {
-            write(&mut batch, state, &put)?;
+            write(&mut batch, state)?;
         }
         let Some(kind) = wanted_in(state, owner, message) else { continue };
         let PagedMessage { position, expires_at, ref message, .. } = *message;
@@ -69,9 +69,8 @@ pub(super) fn page_out(
             },
         };
         batch.put(files, state, arrival);
-        put.push((kind, position));
     }
-    write(&mut batch, state, &put)
+    write(&mut batch, state)
 }
 
 /// Makes messages that were written live where they lived before: those of records in the log, the others nowhere.
@@ -109,7 +108,34 @@ pub(super) struct Cursors {
     awake: VecDeque<PageOwner>,
 }
 
-type Cursor = BTreeMap<(Kind, SegmentKey), SegmentReader>;
+type Readers = BTreeMap<(Kind, SegmentKey), SegmentReader>;
+
+/// Where a queue is.
+#[derive(Default)]
+struct Cursor {
+    readers: Readers,
+    /// The slots for the files that they keep open.
+    slots: Vec<KeptFile>,
+}
+
+impl Cursor {
+    /// Keeps its files open if there are slots for all of them.
+    fn stay_awake(&mut self, files: &Files) {
+        let open = self.readers.values().filter(|reader| reader.is_open()).count();
+        self.slots.truncate(open);
+        while self.slots.len() < open {
+            match files.kept.take() {
+                Some(slot) => self.slots.push(slot),
+                None => return self.rest(),
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        self.readers.values_mut().for_each(SegmentReader::rest);
+        self.slots.clear();
+    }
+}
 
 /// What is wanted back.
 #[derive(Clone, Copy)]
@@ -131,23 +157,25 @@ impl Cursors {
     ) -> Result<Page, StoreError> {
         let owner = wanted.owner;
         let name = state.name(owner);
+        let Cursor { readers, slots } = self.cursors.remove(&owner).unwrap_or_default();
         let mut merge = Merge {
             files,
             state,
             wanted,
             damage,
             name,
-            cursor: self.cursors.remove(&owner).unwrap_or_default(),
+            readers,
             ahead: Vec::new(),
             sources: Vec::new(),
             order: BinaryHeap::new(),
         };
         merge.begin();
         let page = merge.page();
-        let cursor = merge.into_cursor();
-        if cursor.is_empty() {
+        let mut cursor = Cursor { readers: merge.into_readers(), slots };
+        if cursor.readers.is_empty() {
             self.forget(owner);
         } else {
+            cursor.stay_awake(files);
             self.cursors.insert(owner, cursor);
             self.stay_awake(owner);
         }
@@ -167,7 +195,7 @@ impl Cursors {
     pub(super) fn close_removed(&mut self, state: &mut State) {
         for &owner in &self.awake {
             let Some(cursor) = self.cursors.get_mut(&owner) else { continue };
-            cursor.retain(|&(kind, key), _| {
+            cursor.readers.retain(|&(kind, key), _| {
                 let found = state.with_segments(owner, kind, |set| set.find(key).is_some());
                 found.unwrap_or(false)
             });
@@ -184,7 +212,7 @@ impl Cursors {
             && let Some(tired) = self.awake.pop_front()
             && let Some(cursor) = self.cursors.get_mut(&tired)
         {
-            cursor.values_mut().for_each(SegmentReader::rest);
+            cursor.rest();
         }
     }
 }
@@ -197,7 +225,7 @@ struct Merge<'a> {
     damage: &'a mut Vec<Damage>,
     name: Arc<str>,
     /// Where the queue was.
-    cursor: Cursor,
+    readers: Readers,
     /// For each kind the next segment that is no source yet, as it begins further on.
     ahead: Vec<(Kind, SegmentKey)>,
     sources: Vec<Source>,
@@ -235,7 +263,7 @@ impl Merge<'_> {
     fn add_source(&mut self, kind: Kind, key: SegmentKey) {
         let first = self.wanted.first;
         // A reader that is beyond has to begin again.
-        let reader = self.cursor.remove(&(kind, key)).filter(|reader| reader.is_before(first));
+        let reader = self.readers.remove(&(kind, key)).filter(|reader| reader.is_before(first));
         self.order.push(Reverse((first.max(key.0), self.sources.len())));
         self.sources.push(Source { kind, key, reader, next: None });
     }
@@ -280,6 +308,7 @@ impl Merge<'_> {
     /// Reads the next message of a source and returns its position, if it is one that is wanted.
     fn read_next(&mut self, index: usize) -> Result<Option<Position>, StoreError> {
         let Merge { files, state, wanted, damage, name, sources, .. } = self;
+        let is_many = sources.len() > OPEN_SOURCES;
         let Wanted { owner, first, last, .. } = *wanted;
         let Source { kind, key, reader, next } = &mut sources[index];
         let read = |set: &mut SegmentSet| {
@@ -304,19 +333,22 @@ impl Merge<'_> {
             })
         };
         *next = state.with_segments(owner, *kind, read).flatten().transpose()?.flatten();
+        if is_many && next.is_none() {
+            reader.iter_mut().for_each(SegmentReader::rest);
+        }
         Ok(next.as_ref().map(|(message, _)| message.position))
     }
 
-    fn into_cursor(self) -> Cursor {
-        let mut cursor = Cursor::new();
+    fn into_readers(self) -> Readers {
+        let mut readers = Readers::new();
         for Source { kind, key, reader, next } in self.sources {
             let Some(mut reader) = reader else { continue };
             if let Some((_, mark)) = next {
                 reader.go_back(mark);
             }
-            cursor.insert((kind, key), reader);
+            readers.insert((kind, key), reader);
         }
-        cursor
+        readers
     }
 }
 

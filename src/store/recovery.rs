@@ -118,7 +118,7 @@ pub(super) fn restore(
     };
     let Catalog { salt, last, moved, mut state } = catalog;
     let (leftovers, run) = leftovers(&disk)?;
-    let files = Files { disk, salt, options, run };
+    let files = Files::new(disk, salt, options, run);
     queues::find_directories(&files, &mut state)?;
     let damaged = queues::roll_back(&files, &mut state, meter)?;
     let known = replay::Known { defined: last, moved, inventory };
@@ -158,7 +158,7 @@ fn first_catalog(disk: &Arc<dyn Disk>, options: Options) -> Result<Catalog, Stor
     }
     // The standard library's hasher is seeded by the system: the only randomness needed here.
     let salt = RandomState::new().build_hasher().finish() as u32;
-    let files = Files { disk: disk.clone(), salt, options, run: 0 };
+    let files = Files::new(disk.clone(), salt, options, 0);
     let bytes = catalog::encode(salt, &State::default(), Lsn(0), Lsn(0));
     catalog::write_first(&files, &bytes)?;
     catalog::write_copy(&files, &bytes)?;

@@ -67,6 +67,11 @@ impl SegmentReader {
         self.frames.rest();
     }
 
+    /// Whether it keeps its file open.
+    pub(super) fn is_open(&self) -> bool {
+        self.frames.is_open()
+    }
+
     /// Makes the message with this mark the next again.
     pub(super) fn go_back(&mut self, mark: Mark) {
         self.frames.go_back(mark.offset, mark.previous);

@@ -8,6 +8,7 @@
 //! invariant: a position that lives, lives in one place: in the log, or in one segment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use leveret_codec::ShortString;
@@ -307,10 +308,18 @@ impl State {
 
     /// Whether a message lives in the log file, which is the oldest.
     pub(super) fn lives_in(&self, log_file: u64) -> bool {
-        self.queues.values().any(|queue| match (queue.marks.front(), queue.live.first()) {
-            (Some(&(number, highest)), Some(first)) => number == log_file && first <= highest,
-            _ => false,
-        })
+        self.living_in(log_file, None).next().is_some()
+    }
+
+    /// The queues behind one, or all, with messages that live in the log file, which is the oldest.
+    pub(super) fn living_in(
+        &self,
+        log_file: u64,
+        after: Option<DurableQueueId>,
+    ) -> impl Iterator<Item = DurableQueueId> + '_ {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let queues = self.queues.range((after, Bound::Unbounded));
+        queues.filter(move |(_, queue)| queue.lives_in(log_file)).map(|(&id, _)| id)
     }
 
     /// Forgets a log file, which is the oldest and from which everything live was moved.
@@ -359,6 +368,14 @@ impl Queue {
     /// What the operator knows it by.
     pub(super) fn name(&self) -> Arc<str> {
         String::from_utf8_lossy(self.definition.name.as_bytes()).into()
+    }
+
+    /// Whether a message of it lives in the log file, which is the oldest.
+    fn lives_in(&self, log_file: u64) -> bool {
+        match (self.marks.front(), self.live.first()) {
+            (Some(&(number, highest)), Some(first)) => number == log_file && first <= highest,
+            _ => false,
+        }
     }
 
     /// Notes a message that is in the log, unless it lives in a segment too.

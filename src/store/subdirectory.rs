@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, DiskRead};
+use super::kept_files::KeptFiles;
 
 /// A directory of another disk.
 #[derive(Clone)]
@@ -62,6 +63,10 @@ impl Disk for Subdirectory {
 
     fn free(&self) -> io::Result<u64> {
         self.disk.free()
+    }
+
+    fn kept_files(&self) -> Arc<KeptFiles> {
+        self.disk.kept_files()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Disk, DiskFile, DiskRead};
+use crate::store::kept_files::KeptFiles;
 
 /// The operations that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,10 @@ impl<D: Disk> Disk for FaultyDisk<D> {
 
     fn free(&self) -> io::Result<u64> {
         self.disk.free()
+    }
+
+    fn kept_files(&self) -> Arc<KeptFiles> {
+        self.disk.kept_files()
     }
 }
 

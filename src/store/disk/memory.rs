@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Disk, DiskFile, DiskRead, directory_of};
+use crate::store::kept_files::KeptFiles;
 
 /// A disk in memory. Clones share its content; [`kill`](MemoryDisk::kill) and
 /// [`crash`](MemoryDisk::crash) return what a restart would find, as a disk of its own.
@@ -28,6 +29,8 @@ struct Tree {
     capacity: Option<u64>,
     /// How many files there may be, if that is bounded.
     most_files: Option<usize>,
+    /// How many of them may stay open, if that is bounded.
+    most_kept_files: Option<usize>,
 }
 
 type Names = BTreeMap<String, Arc<Mutex<Content>>>;
@@ -101,6 +104,7 @@ impl Tree {
             directories: self.directories.clone(),
             capacity: self.capacity,
             most_files: self.most_files,
+            most_kept_files: self.most_kept_files,
         };
         MemoryDisk { tree: Arc::new(Mutex::new(tree)) }
     }
@@ -166,6 +170,11 @@ impl MemoryDisk {
     /// Bounds how many files there may be, as a file system with so many inodes does.
     pub fn set_most_files(&self, count: Option<usize>) {
         self.tree.lock().most_files = count;
+    }
+
+    /// Bounds how many files a store that is opened from now on keeps open.
+    pub fn set_most_kept_files(&self, count: Option<usize>) {
+        self.tree.lock().most_kept_files = count;
     }
 
     /// How many files there are.
@@ -263,6 +272,11 @@ impl Disk for MemoryDisk {
 
     fn free(&self) -> io::Result<u64> {
         Ok(self.tree.lock().free())
+    }
+
+    fn kept_files(&self) -> Arc<KeptFiles> {
+        let most = self.tree.lock().most_kept_files.unwrap_or(usize::MAX);
+        Arc::new(KeptFiles::new(most))
     }
 }
 
