@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,9 +25,16 @@ const HANDSHAKES: usize = 16 * 1024;
 /// How many sockets there may be above the limit, while those that were told to close still do so.
 const LEAVING: usize = 16;
 
-/// Open files that are always left for something else than clients: the store, what the runtime
-/// needs.
+/// Open files that are always left for something else than clients and stores: listeners, the registry, what the
+/// runtime needs.
 const RESERVED_FILES: usize = 64;
+
+/// Open files that each virtual host needs: its log, the next file of it, one that is replaced, one that is read or
+/// appended to.
+const VHOST_FILES: usize = 4;
+
+/// The share of the allowed open files that the stores keep between two uses, one in so many, within reason.
+const KEPT_SHARE: usize = 8;
 
 /// How long nothing is logged of further refusals once one was logged.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -34,8 +42,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The slots that clients take.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlots {
-    /// Sockets.
+    /// Sockets, and the open files of virtual hosts.
     max_sockets: usize,
+    /// The open files of virtual hosts.
+    vhost_files: AtomicUsize,
     /// Connections that are open.
     max_open: Option<usize>,
     taken: Mutex<Taken>,
@@ -72,12 +82,22 @@ impl ConnectionSlots {
 
     /// So many sockets, and so many open connections.
     pub(crate) fn of(max_sockets: usize, max_open: Option<usize>) -> Self {
-        ConnectionSlots { max_sockets, max_open, taken: Mutex::default() }
+        let vhost_files = AtomicUsize::new(0);
+        ConnectionSlots { max_sockets, vhost_files, max_open, taken: Mutex::default() }
+    }
+
+    /// Leaves open files to so many virtual hosts.
+    pub(crate) fn leave_to_vhosts(&self, count: usize) {
+        self.vhost_files.store(count.saturating_mul(VHOST_FILES), Ordering::Relaxed);
+    }
+
+    fn max_sockets(&self) -> usize {
+        self.max_sockets.saturating_sub(self.vhost_files.load(Ordering::Relaxed)).max(1)
     }
 
     /// How many sockets, and how many open connections, there may be.
     pub(crate) fn limits(&self) -> (usize, Option<usize>) {
-        (self.max_sockets, self.max_open)
+        (self.max_sockets(), self.max_open)
     }
 
     /// How many connections are open.
@@ -87,13 +107,13 @@ impl ConnectionSlots {
 
     /// A client has connected; none when there is no room for it.
     pub(crate) fn take(self: &Arc<Self>) -> Option<ConnectionSlot> {
+        let max_sockets = self.max_sockets();
         let mut taken = self.taken.lock();
-        let has_room = taken.sockets < self.max_sockets && taken.handshakes.len() < HANDSHAKES;
+        let has_room = taken.sockets < max_sockets && taken.handshakes.len() < HANDSHAKES;
         if !has_room {
-            let makes_room = taken.sockets < self.max_sockets.saturating_add(LEAVING);
+            let makes_room = taken.sockets < max_sockets.saturating_add(LEAVING);
             let oldest = makes_room.then(|| taken.handshakes.pop_first()).flatten();
             if let Some(refused) = taken.refused.note() {
-                let max_sockets = self.max_sockets;
                 tracing::warn!(
                     max_sockets,
                     refused,
@@ -116,6 +136,13 @@ impl ConnectionSlots {
 /// rabbitmq: nine tenths.
 fn sockets_of(files: usize, kept_files: usize) -> usize {
     (files - files / 10).saturating_sub(RESERVED_FILES + kept_files).max(1)
+}
+
+/// How many files the stores of a process may keep open between two uses, of at most so many.
+pub(crate) fn files_kept_by_stores(most: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    most.min(files / KEPT_SHARE)
 }
 
 /// One client's slot, free again once it is dropped.

@@ -124,6 +124,14 @@ pub(crate) enum Wait {
     /// Until there is enough for a sync: something that a client waits for, or much, or something has
     /// waited for a moment, or nothing will come any more.
     ForEnough,
+    /// The same, but so long at most while there is nothing.
+    ForEnoughWithin(Duration),
+}
+
+impl Wait {
+    fn is_for_enough(self) -> bool {
+        matches!(self, Wait::ForEnough | Wait::ForEnoughWithin(_))
+    }
 }
 
 /// What [`LogBuffer::take`] found.
@@ -218,7 +226,7 @@ impl LogBuffer {
                 break;
             }
             match wait {
-                Wait::AtMost(time) => {
+                Wait::AtMost(time) | Wait::ForEnoughWithin(time) => {
                     if self.appended.wait_for(&mut waiting, time).timed_out() {
                         break;
                     }
@@ -226,7 +234,7 @@ impl LogBuffer {
                 _ => self.appended.wait(&mut waiting),
             }
         }
-        if wait == Wait::ForEnough {
+        if wait.is_for_enough() && !waiting.is_empty() {
             self.wait_until_due(&mut waiting, self.unawaited_delay);
             self.gather(&mut waiting, in_flight);
         }

@@ -34,7 +34,7 @@ use crate::auth::Authenticator;
 use crate::broker::limits;
 use crate::clock::Clock;
 use crate::config::{Config, DefinitionsSource, Storage};
-use crate::connection_slots::{ConnectionSlot, ConnectionSlots};
+use crate::connection_slots::{ConnectionSlot, ConnectionSlots, files_kept_by_stores};
 use crate::definitions::Definitions;
 use crate::login_counts::{CountedLogins, Logins};
 use crate::login_throttle::LoginThrottle;
@@ -189,6 +189,7 @@ impl Server {
         let watching = tokio::spawn(watch);
         let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
+        let kept_files = disk.as_ref().map_or(0, |_| files_kept_by_stores(store::KEPT_FILES));
         let context = Arc::new(Context {
             vhosts: vhosts.clone(),
             authenticator: Arc::new(CountedLogins::new(
@@ -197,7 +198,10 @@ impl Server {
             )),
             settings: config.connection,
             handshake_timeout: config.handshake_timeout,
-            connection_slots: Arc::new(ConnectionSlots::new(config.max_connections, http)),
+            connection_slots: Arc::new(ConnectionSlots::new(
+                config.max_connections,
+                http + kept_files,
+            )),
             log_limits: Arc::default(),
             send_timeout: config.send_timeout,
             connection_memory: Arc::new(ConnectionMemory::new(connection_bytes)),
@@ -340,7 +344,11 @@ async fn open(
         let definitions = source.as_ref().map(read_definitions).transpose()?;
         let directory = match storage {
             Storage::Memory => None,
-            Storage::Directory(path) => Some(Arc::new(FileDisk::open(&path)?)),
+            Storage::Directory(path) => {
+                let disk = FileDisk::open(&path)?;
+                disk.kept_files().set_most(files_kept_by_stores(store::KEPT_FILES));
+                Some(Arc::new(disk))
+            }
         };
         Ok((definitions, directory))
     });
@@ -458,6 +466,7 @@ async fn listen(listener: Listener, context: Arc<Context>, shutdown_timeout: Dur
                 Ok((socket, peer)) => {
                     failing = false;
                     let peer = vhosts::canonical(peer);
+                    context.connection_slots.leave_to_vhosts(context.vhosts.running_count());
                     if let Some(slot) = context.connection_slots.take() {
                         let serve = serve(context.clone(), socket, peer, slot, acceptor.clone());
                         connections.spawn(serve);

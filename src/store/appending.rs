@@ -338,6 +338,12 @@ impl Unsynced {
         std::mem::take(&mut self.new_names)
     }
 
+    /// Whether files of a queue are open.
+    pub(super) fn has_files_of(&self, id: DurableQueueId) -> bool {
+        let first = (id, (Position::MIN, u64::MIN));
+        self.files.range(first..).next().is_some_and(|((found, _), _)| *found == id)
+    }
+
     /// Forgets a file that is to be removed.
     pub(super) fn forget_file(&mut self, key: FileKey) {
         self.files.remove(&key);

@@ -100,6 +100,7 @@ mod error;
 mod files;
 mod format;
 mod framing;
+mod housekeeping;
 mod inventory;
 mod kept_files;
 mod log;
@@ -132,9 +133,10 @@ pub(crate) fn unchanged(disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
 }
 
 use appending::Unsynced;
-use checkpoint::{Checkpoint, Ground, Outcome, STEP_FILES};
+use checkpoint::Checkpoint;
 use compaction::Compaction;
 use files::{Files, Purpose};
+use housekeeping::Reclaim;
 use log::Log;
 use paging::{Cursors, Wanted};
 use recovery::Opened;
@@ -167,18 +169,6 @@ impl Default for Options {
     }
 }
 
-/// Whether checkpoints go on until little can be freed, since room on the disk is short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reclaim {
-    No,
-    /// The log file that grows is followed by a new one first, so that it can go as well.
-    Begun,
-    UnderWay,
-}
-
-/// What is reclaimed is worth a checkpoint when it is so large a part of a segment, one in so many.
-const RECLAIMED_PARTS: u64 = 8;
-
 /// The durable part of a virtual host, on a disk.
 pub struct Store {
     files: Files,
@@ -194,6 +184,8 @@ pub struct Store {
     /// Directories that are to be removed with all that is in them.
     dead_directories: Vec<String>,
     reclaim: Reclaim,
+    /// Whether the next steps remove all that is empty.
+    tidies: bool,
     damage: Vec<Damage>,
     poisoned: bool,
 }
@@ -226,6 +218,7 @@ impl Store {
             dead_files: Vec::new(),
             dead_directories: leftovers,
             reclaim: Reclaim::No,
+            tidies: false,
             damage: Vec::new(),
             poisoned: false,
         };
@@ -309,47 +302,6 @@ impl Store {
         std::mem::take(&mut self.damage)
     }
 
-    /// Makes [`checkpoint_step`](Store::checkpoint_step) free what the disk keeps for nothing: log files and
-    /// segments whose messages are settled, which otherwise go when there is more of them. For when room on the
-    /// disk is short.
-    ///
-    /// why: a log file in which messages live goes only when there is room to move them. It is tried with what
-    /// room there is and given up then, as nobody waits for it.
-    pub fn reclaim(&mut self) {
-        self.reclaim = Reclaim::Begun;
-    }
-
-    /// Does one bounded step of what is due; true when there is more to do. Meant to be called
-    /// between writes.
-    ///
-    /// A [shortage](StoreError::is_shortage) says that it cannot go on for now; it can be called again.
-    pub fn checkpoint_step(&mut self) -> Result<bool, StoreError> {
-        self.unless_poisoned(|store| {
-            store.step()?;
-            let is_due = store.checkpoint_due();
-            if !is_due {
-                store.reclaim = Reclaim::No;
-            }
-            Ok(is_due)
-        })
-    }
-
-    /// Whether [`checkpoint_step`](Store::checkpoint_step) has something to do.
-    pub fn checkpoint_due(&self) -> bool {
-        self.checkpoint.is_some()
-            || !self.dead_files.is_empty()
-            || !self.dead_directories.is_empty()
-            || !self.state.dead_pages.is_empty()
-            || !self.state.forgotten.is_empty()
-            || !self.state.doomed.is_empty()
-            || self.compaction.is_some()
-            || self.reclaim == Reclaim::Begun
-            || self.log.is_overlong(&self.files)
-            || self.log_is_long()
-            || self.much_is_wasted(Kind::Durable)
-            || self.much_is_wasted(Kind::Transient)
-    }
-
     /// Whether there is room for more than the next few steps.
     pub fn has_room(&self) -> bool {
         self.files.room(Purpose::Move) >= 4 * self.files.options.segment_bytes
@@ -384,121 +336,5 @@ impl Store {
         let result = act(self);
         self.poisoned = matches!(&result, Err(error) if !error.is_shortage());
         result
-    }
-
-    fn step(&mut self) -> Result<(), StoreError> {
-        if !self.state.dead_pages.is_empty() {
-            self.cursors.close_removed(&mut self.state);
-            let kept = self.state.dead_pages.len().saturating_sub(STEP_FILES);
-            for (owner, number) in self.state.dead_pages.drain(kept..) {
-                let path = segment::messages_path(&self.files, owner, Kind::Transient, number);
-                self.files.remove(&path)?;
-            }
-        } else if self.checkpoint.is_some() {
-            self.step_checkpoint()?;
-        } else if !self.dead_files.is_empty() {
-            self.cursors.close_removed(&mut self.state);
-            let kept = self.dead_files.len().saturating_sub(STEP_FILES);
-            for path in self.dead_files.drain(kept..) {
-                self.files.remove(&path)?;
-            }
-        } else if let Some(directory) = self.dead_directories.last() {
-            if self.files.clear_directory(directory, STEP_FILES)? {
-                self.dead_directories.pop();
-            }
-        } else if let Some(owner) = self.state.forgotten.pop_first() {
-            self.dead_directories.push(segment::directory(&self.files, owner, Kind::Transient));
-        } else if let Some(&id) = self.state.doomed.first() {
-            let directory = segment::directory(&self.files, PageOwner::Durable(id), Kind::Durable);
-            if self.files.clear_directory(&directory, STEP_FILES)? {
-                self.state.doomed.remove(&id);
-                self.state.directories.remove(&id);
-            }
-        } else if let Some(mut compaction) = self.compaction.take() {
-            // why: one that finds no room is given up, so that it does not stand in the way of a
-            // checkpoint that makes some.
-            match compaction.step(&mut self.ground().0) {
-                Ok(true) => {}
-                Ok(false) => self.compaction = Some(compaction),
-                Err(error) if error.is_shortage() && self.is_reclaiming() => {
-                    self.reclaim = Reclaim::No;
-                }
-                Err(error) => return Err(error),
-            }
-        } else if self.reclaim == Reclaim::Begun {
-            self.reclaim = Reclaim::UnderWay;
-            if self.log.current_length() >= self.least_reclaimed() {
-                match self.log.rotate(&self.files) {
-                    // What else there is may go without it.
-                    Err(error) if error.is_shortage() => {}
-                    rotated => rotated?,
-                }
-            }
-        } else if self.log_is_long() || self.much_is_wasted(Kind::Durable) {
-            let oldest = if self.log_is_long() { self.log.oldest_full() } else { None };
-            let compacts = self.much_is_wasted(Kind::Durable);
-            let may_give_up = self.is_reclaiming();
-            let checkpoint =
-                Checkpoint::new(&self.files, &mut self.state, oldest, compacts, may_give_up);
-            self.checkpoint = Some(checkpoint);
-        } else if self.much_is_wasted(Kind::Transient) {
-            self.compaction = Some(Compaction::new(&mut self.state, Kind::Transient));
-        } else if self.log.is_overlong(&self.files) {
-            // Where the last write found no file for it.
-            self.log.rotate(&self.files)?;
-        }
-        Ok(())
-    }
-
-    fn step_checkpoint(&mut self) -> Result<(), StoreError> {
-        let (mut ground, checkpoint) = self.ground();
-        let Some(underway) = checkpoint else { return Ok(()) };
-        match underway.step(&mut ground)? {
-            Outcome::More => {}
-            Outcome::Committed(dead) => {
-                self.dead_files.extend(dead);
-                self.checkpoint = None;
-            }
-            Outcome::GivenUp => {
-                self.checkpoint = None;
-                self.reclaim = Reclaim::No;
-            }
-        }
-        Ok(())
-    }
-
-    /// What a step works on, and the checkpoint that may work on it.
-    fn ground(&mut self) -> (Ground<'_>, Option<&mut Checkpoint>) {
-        let ground = Ground {
-            files: &self.files,
-            state: &mut self.state,
-            log: &mut self.log,
-            unsynced: &mut self.unsynced,
-            damage: &mut self.damage,
-        };
-        (ground, self.checkpoint.as_mut())
-    }
-
-    fn is_reclaiming(&self) -> bool {
-        self.reclaim != Reclaim::No
-    }
-
-    /// How many bytes are worth a checkpoint when room is short.
-    ///
-    /// why: with every acknowledgement a little more could be freed, and each checkpoint writes a catalog.
-    fn least_reclaimed(&self) -> u64 {
-        self.files.options.segment_bytes / RECLAIMED_PARTS
-    }
-
-    fn log_is_long(&self) -> bool {
-        let kept = if self.is_reclaiming() { 1 } else { self.files.options.log_files.max(1) };
-        self.log.files.len() > kept
-    }
-
-    /// Whether segments take up as much as a log file for little or nothing, or enough to be reclaimed.
-    fn much_is_wasted(&self, kind: Kind) -> bool {
-        let most = self.files.options.log_file_bytes;
-        let most = if self.is_reclaiming() { most.min(self.least_reclaimed()) } else { most };
-        self.state.waste(kind) >= most
     }
 }

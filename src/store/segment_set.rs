@@ -26,6 +26,23 @@ pub(super) struct SegmentSet {
     dead: usize,
 }
 
+/// What segments take up for little or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waste {
+    /// How many bytes.
+    pub(super) bytes: u64,
+    /// How many of them have nothing that lives.
+    pub(super) dead: usize,
+}
+
+impl Waste {
+    /// Counts anew what was counted as `before`.
+    pub(super) fn change(&mut self, before: Waste, now: Waste) {
+        self.bytes = self.bytes - before.bytes + now.bytes;
+        self.dead = self.dead - before.dead + now.dead;
+    }
+}
+
 /// The segments that take messages, and which of them takes one.
 ///
 /// A copy says where messages will go before anything has changed.
@@ -131,9 +148,14 @@ impl SegmentSet {
         self.open.next_number > 1
     }
 
-    /// How many bytes are taken up for little or nothing.
-    pub(super) fn waste(&self) -> u64 {
-        self.waste
+    /// What is taken up for little or nothing.
+    pub(super) fn waste(&self) -> Waste {
+        Waste { bytes: self.waste, dead: self.dead }
+    }
+
+    /// Whether there is no segment in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
     }
 
     /// The segments; a change that makes them waste more or less wants a
@@ -337,7 +359,7 @@ mod tests {
         assert_eq!(set.take_dead().len(), 1);
         set.settle(0, 100);
         assert_eq!(set.take_dead().len(), 1);
-        assert_eq!((set.waste(), set.open.open.len()), (0, 0));
+        assert_eq!((set.waste(), set.open.open.len()), (Waste::default(), 0));
     }
 
     #[test]
@@ -360,7 +382,7 @@ mod tests {
         let mut set = SegmentSet::new(Kind::Durable);
         assert_eq!(number(&mut set, 1), 1);
         set.settle(1, 1);
-        assert!(set.waste() > 0);
+        assert!(set.waste().bytes > 0 && set.waste().dead == 1);
         assert_eq!(number(&mut set, 2), 2);
     }
 }

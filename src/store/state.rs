@@ -20,7 +20,7 @@ use crate::broker::record::{
 };
 
 use super::segment::{Kind, Segment, SegmentKey};
-use super::segment_set::SegmentSet;
+use super::segment_set::{SegmentSet, Waste};
 use crate::broker::range_set::RangeSet;
 
 /// The durable part of a virtual host, without its messages.
@@ -36,16 +36,18 @@ pub(super) struct State {
     pub(super) directories: BTreeSet<DurableQueueId>,
     /// Deleted queues whose directory is still to be removed.
     pub(super) doomed: BTreeSet<DurableQueueId>,
-    /// How many bytes durable segments take up for little or nothing.
-    waste: u64,
-    /// How many bytes transient segments take up so.
-    pages_waste: u64,
+    /// What durable segments take up for little or nothing.
+    waste: Waste,
+    /// What transient segments take up so.
+    pages_waste: Waste,
     /// The transient segments of queues that are not durable.
     transient: BTreeMap<u64, SegmentSet>,
     /// Transient segments in which nothing lives, to be removed.
     pub(super) dead_pages: Vec<(PageOwner, u64)>,
     /// Those whose transient segments are all to be removed.
     pub(super) forgotten: BTreeSet<PageOwner>,
+    /// Those that had segments of a kind and may have none any more, but a directory.
+    pub(super) emptied: BTreeSet<(PageOwner, Kind)>,
 }
 
 /// The place of a definition in the order in which they were made.
@@ -112,22 +114,22 @@ impl State {
         let queue = self.queues.get_mut(&id)?;
         let (before, pages_before) = (queue.segments.waste(), queue.pages.waste());
         let result = act(queue);
-        self.waste = self.waste - before + queue.segments.waste();
-        self.pages_waste = self.pages_waste - pages_before + queue.pages.waste();
+        self.waste.change(before, queue.segments.waste());
+        self.pages_waste.change(pages_before, queue.pages.waste());
         Some(result)
     }
 
     /// Counts that anew, after segments were changed directly.
     pub(super) fn recount_waste(&mut self) {
-        self.waste = 0;
+        self.waste = Waste::default();
         for queue in self.queues.values_mut() {
             queue.segments.recount();
-            self.waste += queue.segments.waste();
+            self.waste.change(Waste::default(), queue.segments.waste());
         }
     }
 
-    /// How many bytes segments of a kind take up for little or nothing.
-    pub(super) fn waste(&self, kind: Kind) -> u64 {
+    /// What segments of a kind take up for little or nothing.
+    pub(super) fn waste(&self, kind: Kind) -> Waste {
         match kind {
             Kind::Durable => self.waste,
             Kind::Transient => self.pages_waste,
@@ -153,7 +155,7 @@ impl State {
                 let pages = self.transient.get_mut(&number)?;
                 let before = pages.waste();
                 let result = act(pages);
-                self.pages_waste = self.pages_waste - before + pages.waste();
+                self.pages_waste.change(before, pages.waste());
                 Some(result)
             }
         }
@@ -170,7 +172,7 @@ impl State {
         });
         let transient = self.transient.iter_mut().filter(|_| kind == Kind::Transient);
         let transient = transient.map(|(&number, set)| (PageOwner::Transient(number), set));
-        let wasting = durable.chain(transient).filter(|(_, set)| set.waste() > 0);
+        let wasting = durable.chain(transient).filter(|(_, set)| set.waste() != Waste::default());
         let sparse = |(owner, set): (PageOwner, &mut SegmentSet)| {
             set.close_sparse().into_iter().map(move |key| (owner, key))
         };
@@ -219,21 +221,31 @@ impl State {
 
     /// Whether a commit would let a segment go.
     pub(super) fn has_dead_segments(&self) -> bool {
-        let mut segments = self.queues.values().flat_map(|queue| queue.segments.iter());
-        segments.any(|segment| segment.live.is_empty())
+        self.waste.dead > 0
+    }
+
+    /// Whether a queue that is there has no segments of a kind.
+    pub(super) fn is_empty(&mut self, owner: PageOwner, kind: Kind) -> bool {
+        self.with_segments(owner, kind, |set| set.is_empty()).unwrap_or(false)
     }
 
     /// Takes out the transient segments of a queue in which nothing lives.
     pub(super) fn bury_pages(&mut self, owner: PageOwner) {
         let dead = self.with_segments(owner, Kind::Transient, SegmentSet::take_dead);
         let dead = dead.unwrap_or_default();
+        if dead.is_empty() {
+            return;
+        }
+        if self.is_empty(owner, Kind::Transient) {
+            self.emptied.insert((owner, Kind::Transient));
+        }
         self.dead_pages.extend(dead.iter().map(|segment| (owner, segment.number)));
     }
 
     /// Forgets a queue that is not durable.
     pub(super) fn forget_pages(&mut self, number: u64) {
         if let Some(pages) = self.transient.remove(&number) {
-            self.pages_waste -= pages.waste();
+            self.pages_waste.change(pages.waste(), Waste::default());
             self.forgotten.insert(PageOwner::Transient(number));
         }
     }
@@ -267,8 +279,8 @@ impl State {
 
     fn delete_queue(&mut self, id: DurableQueueId) {
         if let Some(queue) = self.queues.remove(&id) {
-            self.waste -= queue.segments.waste();
-            self.pages_waste -= queue.pages.waste();
+            self.waste.change(queue.segments.waste(), Waste::default());
+            self.pages_waste.change(queue.pages.waste(), Waste::default());
             if queue.pages.was_used() {
                 self.forgotten.insert(PageOwner::Durable(id));
             }
@@ -336,9 +348,12 @@ impl State {
         let mut dead = Vec::new();
         for (&id, queue) in &mut self.queues {
             let before = queue.segments.waste();
-            if before > 0 {
+            if before.dead > 0 {
                 dead.extend(queue.segments.take_dead().into_iter().map(|segment| (id, segment)));
-                self.waste = self.waste - before + queue.segments.waste();
+                self.waste.change(before, queue.segments.waste());
+                if queue.segments.is_empty() {
+                    self.emptied.insert((PageOwner::Durable(id), Kind::Durable));
+                }
             }
         }
         dead

@@ -48,6 +48,9 @@ const CHECKS_IN_A_PAUSE: u32 = 20;
 /// How long a disk that cannot be read for want of means, such as open files, is left alone.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long there is nothing to do before the store removes what is empty.
+const TIDY_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long orders are carried out before confirms have their turn again.
 ///
 /// why: each order may cost a sync, and each queue that pages has one.
@@ -158,11 +161,16 @@ impl Worker {
             let wait = match (self.store.checkpoint_due(), self.unread.is_empty()) {
                 _ if !self.orders.is_empty() => Wait::No,
                 (true, _) => Wait::No,
+                (false, true) if self.store.is_untidy() => Wait::ForEnoughWithin(TIDY_PAUSE),
                 (false, true) => Wait::ForEnough,
                 (false, false) => Wait::AtMost(READ_PAUSE),
             };
             if self.take(wait) == Taken::Closed {
                 return Ok(());
+            }
+            let is_idle = self.records.is_empty() && self.orders.is_empty();
+            if is_idle && wait == Wait::ForEnoughWithin(TIDY_PAUSE) {
+                self.store.tidy();
             }
             if self.handle.log().take_reclaim() {
                 self.store.reclaim();

@@ -375,6 +375,11 @@ impl Vhosts {
         running.filter(|(_, handle)| !handle.has_failed()).collect()
     }
 
+    /// How many virtual hosts run.
+    pub(crate) fn running_count(&self) -> usize {
+        self.inner.running.read().len()
+    }
+
     /// What learns of the end of tasks and threads that must not end.
     pub(crate) fn supervisor(&self) -> &Supervisor {
         &self.inner.supervisor

@@ -185,6 +185,9 @@ pub(super) fn sort_out_directories(
             continue;
         };
         remove_unnamed(files, &directory, queue)?;
+        if queue.segments.is_empty() {
+            state.emptied.insert((PageOwner::Durable(id), Kind::Durable));
+        }
     }
     state.doomed.retain(|id| state.directories.contains(id));
     Ok(())

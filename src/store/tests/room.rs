@@ -245,3 +245,45 @@ fn a_disk_that_takes_no_more_files_is_waited_for() {
         assert_same(&recovered, &model.recovered());
     }
 }
+
+#[test]
+fn a_queue_in_which_nothing_lives_has_no_file_and_no_directory() {
+    let disk = MemoryDisk::default();
+    let options = Options { log_file_bytes: 1 << 20, log_files: 4, ..OPTIONS };
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), options).unwrap();
+    let queues = (1..=5).map(|id| Record::QueueDeclared(declared_queue(id)));
+    store.write(&queues.collect::<Vec<_>>()).unwrap();
+    let owners = (1..=5).map(|id| PageOwner::Durable(DurableQueueId(id)));
+    let owners = owners.chain((1..=5).map(PageOwner::Transient));
+    for owner in owners.clone() {
+        store.page_out(owner, &[unrecorded(7, &mut Dice(1), false)]).unwrap();
+    }
+    let recorded = enqueued(&[(QUEUE, 8)], 60);
+    store.write(std::slice::from_ref(&recorded)).unwrap();
+    let Record::Enqueued { message, .. } = recorded else { unreachable!() };
+    let paged = PagedMessage { position: 8, expires_at: None, recorded: true, message };
+    store.page_out(OWNER, &[paged]).unwrap();
+    let segments = |disk: &MemoryDisk| {
+        disk.paths()
+            .iter()
+            .filter(|path| path.starts_with("queues") || path.starts_with("pages"))
+            .count()
+    };
+    assert_eq!(segments(&disk), 11);
+    for owner in owners {
+        store.pages_done(owner, 7, 7);
+    }
+    let settled = Record::Settled { queue: QUEUE, first: 8, last: 8, acknowledged: true };
+    store.write(&[settled]).unwrap();
+    assert!(store.is_untidy());
+    store.tidy();
+    step_through(&mut store).unwrap();
+    assert!(!store.is_untidy());
+    assert_eq!(segments(&disk), 0);
+    assert!(disk.list("queues").unwrap().is_empty());
+    let run = disk.list("pages").unwrap();
+    assert!(run.is_empty(), "{run:?}");
+    // What comes later has its place.
+    store.page_out(OWNER, &[unrecorded(9, &mut Dice(1), false)]).unwrap();
+    assert_eq!(store.page_in(OWNER, 9, 9, 1000).unwrap().messages.len(), 1);
+}

@@ -53,6 +53,8 @@ fn live(seed: u64) {
         few_files: false,
         dice,
     };
+    let kept = life.dice.below(4) as usize;
+    life.disk.set_most_kept_files(life.dice.one_in(2).then_some(kept));
     let lives = 2 + life.dice.below(6);
     for _ in 0..lives {
         life.run();
@@ -175,6 +177,11 @@ impl Life {
     }
 
     fn step(&mut self, running: &mut Running) -> Done {
+        match self.dice.below(20) {
+            0 => running.store.reclaim(),
+            1 => running.store.tidy(),
+            _ => {}
+        }
         let due = running.store.checkpoint_due();
         let result = running.store.checkpoint_step();
         let done = self.done(result, running);
