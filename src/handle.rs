@@ -35,7 +35,7 @@ use crate::broker::snapshot::BindingSnapshot;
 use crate::broker::time::Time;
 use crate::broker::vhost::{BindingVisit, BindingsOf, ConnectionId, LeftOut, Vhost, VhostSettings};
 use crate::clock::Clock;
-use crate::log_buffer::LogBuffer;
+use crate::log_buffer::{DiskRoom, LogBuffer};
 use crate::outbox::Outbox;
 
 pub(crate) use inbox::{Chosen, MemoryLimits};
@@ -170,9 +170,9 @@ impl VhostHandle {
         });
     }
 
-    /// Asks the store to free what it keeps on the disk for nothing.
-    pub(crate) fn reclaim_disk(&self) {
-        self.shared.log.ask_to_reclaim();
+    /// Tells the store that room on the disk is short, or will soon be.
+    pub(crate) fn tell_of_disk(&self, room: DiskRoom) {
+        self.shared.log.tell_of_disk(room);
     }
 
     /// Whether the store waits for room on the disk.

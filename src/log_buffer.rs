@@ -57,8 +57,10 @@ pub(crate) struct LogBuffer {
     bytes: AtomicUsize,
     /// How many may be before connections wait.
     limit: AtomicUsize,
-    /// Whether the store is asked to free what it keeps for nothing.
-    reclaim: AtomicBool,
+    /// Whether the store was told that room on the disk gets short.
+    disk_news: AtomicBool,
+    /// Whether the last news was that it is short already.
+    disk_is_short: AtomicBool,
     appended: Condvar,
     room: Notify,
     /// [`UNAWAITED_DELAY`] and [`GATHER_DELAY`], but in tests.
@@ -112,6 +114,15 @@ impl GatherBackoff {
     }
 }
 
+/// How much room there is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskRoom {
+    /// Little enough to be gone in a moment.
+    NotPlenty,
+    /// Too little: what is kept for nothing is to go.
+    Short,
+}
+
 /// How long [`LogBuffer::take`] waits for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -149,7 +160,8 @@ impl Default for LogBuffer {
             waiting: Mutex::default(),
             bytes: AtomicUsize::new(0),
             limit: AtomicUsize::new(LIMIT_BYTES),
-            reclaim: AtomicBool::new(false),
+            disk_news: AtomicBool::new(false),
+            disk_is_short: AtomicBool::new(false),
             appended: Condvar::new(),
             room: Notify::new(),
             unawaited_delay: UNAWAITED_DELAY,
@@ -201,7 +213,7 @@ impl LogBuffer {
         waiting.awaited > waiting.tolerated
             || !waiting.orders.is_empty()
             || self.bytes() >= UNAWAITED_BYTES
-            || self.reclaim.load(Ordering::Relaxed)
+            || self.disk_news.load(Ordering::Relaxed)
             || waiting.closed
     }
 
@@ -222,7 +234,7 @@ impl LogBuffer {
         // What was answered a moment ago is soon followed by as much again.
         let in_flight = waiting.taken + waiting.awaited;
         while wait != Wait::No && waiting.is_empty() && !waiting.closed {
-            if self.reclaim.load(Ordering::Relaxed) {
+            if self.disk_news.load(Ordering::Relaxed) {
                 break;
             }
             match wait {
@@ -302,18 +314,24 @@ impl LogBuffer {
         if waiting.closed && orders.is_empty() { Taken::Closed } else { Taken::Open }
     }
 
-    /// Asks that the store frees what it keeps for nothing: room on the disk is short.
-    pub(crate) fn ask_to_reclaim(&self) {
+    /// Tells the log thread that room on the disk is short, or will soon be.
+    pub(crate) fn tell_of_disk(&self, room: DiskRoom) {
         // why: under the lock, so that the log thread is either awake or woken.
         let waiting = self.waiting.lock();
-        self.reclaim.store(true, Ordering::Relaxed);
+        self.disk_is_short.store(room == DiskRoom::Short, Ordering::Relaxed);
+        self.disk_news.store(true, Ordering::Relaxed);
         drop(waiting);
         self.wake();
     }
 
-    /// Whether that was asked for since the last time.
-    pub(crate) fn take_reclaim(&self) -> bool {
-        self.reclaim.load(Ordering::Relaxed) && self.reclaim.swap(false, Ordering::Relaxed)
+    /// What was told of the disk since the last time.
+    pub(crate) fn take_disk_news(&self) -> Option<DiskRoom> {
+        if !self.disk_news.load(Ordering::Relaxed) || !self.disk_news.swap(false, Ordering::Relaxed)
+        {
+            return None;
+        }
+        let is_short = self.disk_is_short.load(Ordering::Relaxed);
+        Some(if is_short { DiskRoom::Short } else { DiskRoom::NotPlenty })
     }
 
     /// Sets how much may wait before connections do, in bytes, within reason.

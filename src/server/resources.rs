@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::memory_peak::{MemoryPeak, on_all_workers};
+use crate::log_buffer::DiskRoom;
 use crate::store::FileDisk;
 use crate::vhosts::{Resource, Vhosts};
 
@@ -24,8 +25,8 @@ const NEAR_DISK_LOOK: Duration = Duration::from_millis(100);
 /// What a second could take of a disk, in bytes.
 const DISK_SECOND_BYTES: u64 = 2 << 30;
 
-/// How often files are asked for that are kept for nothing while room on the disk is short.
-const RECLAIM_PAUSE: Duration = Duration::from_secs(1);
+/// How often stores are told that there is little room on the disk.
+const NEWS_PAUSE: Duration = Duration::from_secs(1);
 
 /// The memory alarm ends below this share of the limit, in percent, so that it does not come and go
 /// with every message.
@@ -81,13 +82,13 @@ fn check_memory(vhosts: &Vhosts) {
 struct DiskWatch {
     disk: Arc<FileDisk>,
     next_check: Instant,
-    next_reclaim: Instant,
+    next_news: Instant,
 }
 
 impl DiskWatch {
     fn new(disk: Arc<FileDisk>) -> Self {
         let now = Instant::now();
-        DiskWatch { disk, next_check: now, next_reclaim: now }
+        DiskWatch { disk, next_check: now, next_news: now }
     }
 
     /// why: a write that finds no room makes all clients wait, confirms too; it is better not to try.
@@ -99,11 +100,11 @@ impl DiskWatch {
         let Ok(free) = self.disk.free_bytes() else { return };
         let limit = vhosts.disk_free_limit();
         let is_short = free < limit || vhosts.is_disk_full();
-        if is_short && now >= self.next_reclaim {
-            vhosts.reclaim_disk();
-            self.next_reclaim = now + RECLAIM_PAUSE;
-        }
         let is_near = is_short || free - limit < DISK_SECOND_BYTES;
+        if is_near && now >= self.next_news {
+            vhosts.tell_of_disk(if is_short { DiskRoom::Short } else { DiskRoom::NotPlenty });
+            self.next_news = now + NEWS_PAUSE;
+        }
         self.next_check = now + if is_near { NEAR_DISK_LOOK } else { DISK_LOOK };
         if is_short == vhosts.is_short(Resource::Disk) {
             return;

@@ -96,6 +96,12 @@ pub trait DiskFile: Send {
     /// be taken back.
     fn cut(&mut self, length: u64) -> io::Result<()>;
 
+    /// Takes so many bytes of the disk for what is appended next, so that there is room for it when the disk is full.
+    ///
+    /// # Errors
+    /// When the disk has no room for them, or cannot do so.
+    fn reserve(&mut self, bytes: u64) -> io::Result<()>;
+
     /// How long the file is.
     fn length(&self) -> u64;
 }
@@ -495,6 +501,17 @@ impl DiskFile for AppendedFile {
         self.file.set_len(length)?;
         self.length = length;
         Ok(())
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, bytes)?)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn reserve(&mut self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn length(&self) -> u64 {

@@ -48,6 +48,11 @@ impl Store {
         self.reclaim = Reclaim::Begun;
     }
 
+    /// Keeps room on the disk for settlements from now on. For when there is not plenty any more.
+    pub fn keep_reserve(&mut self) {
+        self.log.keep_reserve(&self.files);
+    }
+
     /// Makes [`checkpoint_step`](Store::checkpoint_step) remove all files and directories in which nothing lives, but
     /// those of the log. For when there is nothing else to do.
     pub fn tidy(&mut self) {

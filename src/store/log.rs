@@ -39,7 +39,23 @@ pub(super) struct Log {
     /// The last record of the log files that were checkpointed.
     pub(super) moved: Lsn,
     buffer: Vec<u8>,
+    reserve: Reserve,
 }
+
+/// Room on the disk that is kept for settlements, behind the end of the file that grows.
+///
+/// why: another program may take all that is left of a disk at once; what clients have acknowledged is to be known all
+/// the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reserve {
+    /// None is kept: there is plenty, or the disk cannot do it.
+    No,
+    /// It is kept up to this length of the file.
+    UpTo(u64),
+}
+
+/// How large the reserve is: such a part of a segment, one in so many.
+const RESERVE_PARTS: u64 = 32;
 
 /// One log file.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +103,7 @@ impl Log {
     ) -> Result<Log, StoreError> {
         let file = found.back().expect("invariant: there is a file to go on with");
         let current = reopen(files, file)?;
-        Ok(Log { files: found, current, last, moved, buffer: Vec::new() })
+        Ok(Log { files: found, current, last, moved, buffer: Vec::new(), reserve: Reserve::No })
     }
 
     /// Starts a new file behind those that recovery found.
@@ -103,7 +119,7 @@ impl Log {
         }
         let current = create(files, number, last)?;
         found.push_back(LogFile { number, before: last, last, length: 0 });
-        Ok(Log { files: found, current, last, moved, buffer: Vec::new() })
+        Ok(Log { files: found, current, last, moved, buffer: Vec::new(), reserve: Reserve::No })
     }
 
     /// The number of the file that grows.
@@ -131,7 +147,13 @@ impl Log {
         let bound: u64 = records.iter().map(|record| frame_length(record_bound(record))).sum();
         let settles = records.iter().all(|record| matches!(record, Record::Settled { .. }));
         let purpose = if settles { Purpose::Settle } else { Purpose::Log };
-        files.ask_room(bound + HEADER_LENGTH as u64, purpose)?;
+        let has_reserve = match self.reserve {
+            Reserve::UpTo(end) => settles && self.current.length() + bound <= end,
+            Reserve::No => false,
+        };
+        if !has_reserve {
+            files.ask_room(bound + HEADER_LENGTH as u64, purpose)?;
+        }
         if self.is_overlong(files) {
             match self.rotate(files) {
                 // why: acknowledgements go on where there are no files to be had, as they make some.
@@ -145,12 +167,29 @@ impl Log {
             // why: nothing of it is synced, so that it can be taken back where there was no room for all of it.
             if is_shortage(&source) {
                 self.current.cut(length).during("shorten", &path)?;
+                // It goes with the rest.
+                self.reserve = Reserve::No;
             }
             return Err(source).unless_short("write", &path);
         }
         self.current.sync().during("sync", &path)?;
         self.last.0 += records.len() as u64;
+        if let Reserve::UpTo(end) = self.reserve
+            && end < self.current.length() + files.options.segment_bytes / RESERVE_PARTS / 2
+        {
+            self.keep_reserve(files);
+        }
         Ok(number)
+    }
+
+    /// Keeps room on the disk for settlements from now on, if there is so much.
+    pub(super) fn keep_reserve(&mut self, files: &Files) {
+        let bytes = files.options.segment_bytes / RESERVE_PARTS;
+        let is_used = self.current.length() > HEADER_LENGTH as u64;
+        let has_room = files.room(Purpose::Log) >= bytes;
+        if is_used && has_room && self.current.reserve(bytes).is_ok() {
+            self.reserve = Reserve::UpTo(self.current.length() + bytes);
+        }
     }
 
     fn append(&mut self, files: &Files, records: &[Record]) -> io::Result<()> {
@@ -186,6 +225,9 @@ impl Log {
         let number = self.current_number() + 1;
         let next = create(files, number, self.last)?;
         let full = std::mem::replace(&mut self.current, next);
+        if self.reserve != Reserve::No {
+            self.keep_reserve(files);
+        }
         let file = self.files.back_mut().expect("invariant: there is always a file that grows");
         file.last = self.last;
         file.length = full.length();

@@ -26,7 +26,7 @@ use crate::broker::paging::{PageOrder, PageOwner, PagedMessage};
 use crate::broker::record::{Lsn, Position, Record};
 use crate::clock::Stopwatch;
 use crate::handle::VhostHandle;
-use crate::log_buffer::{Taken, Wait, bytes_of};
+use crate::log_buffer::{DiskRoom, Taken, Wait, bytes_of};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -172,9 +172,7 @@ impl Worker {
             if is_idle && wait == Wait::ForEnoughWithin(TIDY_PAUSE) {
                 self.store.tidy();
             }
-            if self.handle.log().take_reclaim() {
-                self.store.reclaim();
-            }
+            self.heed_disk();
             let moved_on = self.write_records();
             self.unless_full(moved_on)?;
             self.carry_out_orders()?;
@@ -193,6 +191,18 @@ impl Worker {
                 taken
             }
             false => log.take_records(&mut self.records),
+        }
+    }
+
+    /// Does what is to be done when room on the disk gets short.
+    fn heed_disk(&mut self) {
+        match self.handle.log().take_disk_news() {
+            None => {}
+            Some(DiskRoom::NotPlenty) => self.store.keep_reserve(),
+            Some(DiskRoom::Short) => {
+                self.store.keep_reserve();
+                self.store.reclaim();
+            }
         }
     }
 
@@ -365,8 +375,7 @@ impl Worker {
     fn wait_for_room(&mut self) -> Result<Taken, StoreError> {
         // why: a stopwatch, as this is a thread's pause and no decision of the broker's.
         let (interval, watch) = (FULL_PAUSE / CHECKS_IN_A_PAUSE, Stopwatch::start());
-        // It is done below in any case.
-        self.handle.log().take_reclaim();
+        self.heed_disk();
         while u128::from(watch.elapsed_ns()) < FULL_PAUSE.as_nanos() {
             let is_stuck = !self.records.is_empty();
             let taken = if is_stuck {

@@ -14,6 +14,7 @@ use super::Vhosts;
 use crate::broker::limits::ClientLimits;
 use crate::broker::paging::MemoryShare;
 use crate::handle::MemoryLimits;
+use crate::log_buffer::DiskRoom;
 use crate::store::Options;
 
 /// What may be short.
@@ -127,9 +128,9 @@ impl Vhosts {
         self.inner.resources.disk_free_limit
     }
 
-    /// Asks every store to free what it keeps on the disk for nothing.
-    pub(crate) fn reclaim_disk(&self) {
-        self.running().iter().for_each(|(_, handle)| handle.reclaim_disk());
+    /// Tells every store that room on the disk is short, or will soon be.
+    pub(crate) fn tell_of_disk(&self, room: DiskRoom) {
+        self.running().iter().for_each(|(_, handle)| handle.tell_of_disk(room));
     }
 
     /// About how much it takes, in bytes.

@@ -192,6 +192,11 @@ impl DiskFile for FaultyFile {
         self.file.cut(length)
     }
 
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        self.plan.pass(Operation::Change, &self.path)?;
+        self.file.reserve(bytes)
+    }
+
     fn length(&self) -> u64 {
         self.file.length()
     }

@@ -40,6 +40,15 @@ struct Content {
     bytes: Vec<u8>,
     /// How many of the bytes are durable.
     synced: usize,
+    /// How many bytes it may have without taking more of the disk.
+    reserved: u64,
+}
+
+impl Content {
+    /// How many bytes of the disk it takes.
+    fn taken(&self) -> u64 {
+        self.reserved.max(self.bytes.len() as u64)
+    }
 }
 
 enum Change {
@@ -77,7 +86,8 @@ impl Tree {
     }
 
     fn free(&self) -> u64 {
-        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.total_bytes()))
+        let taken = self.names.values().map(|content| content.lock().taken()).sum();
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(taken))
     }
 
     fn content(&self, path: &str) -> io::Result<Arc<Mutex<Content>>> {
@@ -136,6 +146,7 @@ impl MemoryDisk {
             let unsynced = content.bytes.len() - content.synced;
             let kept = keep(path, unsynced).min(unsynced);
             Content {
+                reserved: 0,
                 bytes: content.bytes[..content.synced + kept].to_vec(),
                 synced: content.synced,
             }
@@ -302,13 +313,28 @@ struct MemoryFile {
 impl DiskFile for MemoryFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let tree = self.tree.lock();
-        let taken = bytes.len().min(usize::try_from(tree.free()).unwrap_or(usize::MAX));
-        self.content.lock().bytes.extend_from_slice(&bytes[..taken]);
+        let free = tree.free();
+        let mut content = self.content.lock();
+        let free = free.saturating_add(content.taken() - content.bytes.len() as u64);
+        let taken = bytes.len().min(usize::try_from(free).unwrap_or(usize::MAX));
+        content.bytes.extend_from_slice(&bytes[..taken]);
         if taken < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        let free = self.tree.lock().free();
+        let mut content = self.content.lock();
+        let reserved = content.bytes.len() as u64 + bytes;
+        if reserved.saturating_sub(content.taken()) > free {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        content.reserved = reserved;
+        Ok(())
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         let mut content = self.content.lock();
+        content.reserved = 0;
         assert!(length >= content.synced as u64, "what is synced is not taken back");
         content.bytes.truncate(length as usize);
         Ok(())

@@ -269,6 +269,10 @@ impl DiskFile for OverlayFile {
         Ok(())
     }
 
+    fn reserve(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.content.lock().truncate(length);
         Ok(())

@@ -189,7 +189,9 @@ fn what_cannot_be_moved_for_want_of_room_stays_and_nobody_waits_for_it() {
 
 fn reopen(store: Store, disk: &MemoryDisk, options: Options) -> (Recovered, Report) {
     drop(store);
-    let (_, recovered, report) = open_on(Arc::new(disk.kill()), options).unwrap();
+    let disk = disk.kill();
+    disk.set_capacity(None);
+    let (_, recovered, report) = open_on(Arc::new(disk), options).unwrap();
     (recovered, report)
 }
 
@@ -286,4 +288,38 @@ fn a_queue_in_which_nothing_lives_has_no_file_and_no_directory() {
     // What comes later has its place.
     store.page_out(OWNER, &[unrecorded(9, &mut Dice(1), false)]).unwrap();
     assert_eq!(store.page_in(OWNER, 9, 9, 1000).unwrap().messages.len(), 1);
+}
+
+#[test]
+fn settlements_have_room_where_another_took_all_there_was() {
+    let disk = MemoryDisk::default();
+    let options = Options { segment_bytes: 64_000, log_file_bytes: 1 << 20, ..OPTIONS };
+    let (mut store, ..) = Store::open(Arc::new(disk.clone()), options).unwrap();
+    let mut model = Model::default();
+    let mut records = vec![Record::QueueDeclared(declared_queue(QUEUE.0))];
+    records.extend((1..=100).map(|position| enqueued(&[(QUEUE, position)], 60)));
+    store.write(&records).unwrap();
+    model.apply_all(&records);
+    store.keep_reserve();
+    disk.set_capacity(Some(0));
+    let mut write = |record: Record| {
+        let written = store.write(std::slice::from_ref(&record));
+        if written.is_ok() {
+            model.apply(&record);
+        }
+        written
+    };
+    assert!(is_no_room(&write(enqueued(&[(QUEUE, 101)], 60))));
+    let settled = |position| Record::Settled {
+        queue: QUEUE,
+        first: position,
+        last: position,
+        acknowledged: true,
+    };
+    let written = (1..=100).take_while(|&position| write(settled(position)).is_ok()).count();
+    // The reserve is two thousand bytes, and it ends.
+    assert!((30..60).contains(&written), "{written}");
+    let (recovered, report) = reopen(store, &disk, options);
+    assert!(report.cuts.is_empty(), "{report}");
+    assert_same(&recovered, &model.recovered());
 }

@@ -16,6 +16,7 @@ use crate::broker::vhost::{Vhost, VhostSettings};
 use crate::clock::ManualClock;
 use crate::handle::tests::{client, peer};
 use crate::handle::{Applied, Batch, OnClose, Session};
+use crate::log_buffer::DiskRoom;
 use crate::outbox::Outbox;
 use crate::store::{MemoryDisk, Options};
 
@@ -165,7 +166,7 @@ async fn what_the_disk_keeps_for_nothing_goes_when_it_is_asked_for() {
     until("all is confirmed", || vhost.unconfirmed() == 0);
     let before = vhost.disk.total_bytes();
     assert!(before > 5 * 10_000, "a log file that is not full stays");
-    vhost.handle.reclaim_disk();
+    vhost.handle.tell_of_disk(DiskRoom::Short);
     until("it is gone", || vhost.disk.total_bytes() < before / 4);
     vhost.stop().unwrap();
 }
