@@ -86,6 +86,20 @@ impl Answers {
         }
         published
     }
+
+    /// Publishes one now and then, so that the log needs no new file; how many there are then.
+    fn publish_slowly_until_blocked(&mut self, client: &mut Client, mut published: u64) -> u64 {
+        eventually("the publisher is blocked", || {
+            let mut octets = Vec::new();
+            client.encode_publish(&mut octets, 1, ("", "q"), PERSISTENT, &body(published));
+            client.send(&octets).unwrap();
+            published += 1;
+            while self.note(client) {}
+            self.blocked.is_some()
+        });
+        assert_eq!(self.blocked.as_deref(), Some("low on disk"));
+        published
+    }
 }
 
 /// Fetches one message, and acknowledges it.
@@ -188,4 +202,93 @@ fn a_data_directory_on_a_read_only_file_system_is_refused_by_name() {
     assert!(ended.stderr.contains("ead-only"), "{}", ended.stderr);
     disk.resize("1g,rw");
     check_contents(command(&data_dir), 0, 1);
+}
+
+#[test]
+fn where_the_data_directory_is_taken_away_publishers_wait_and_the_log_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let [data_dir, elsewhere] = ["data", "elsewhere"].map(|name| home.path().join(name));
+    let (broker, address) = start(command(&data_dir));
+    let mut client = publisher(address);
+    let mut answers = Answers::default();
+    std::fs::rename(&data_dir, &elsewhere).unwrap();
+    let published = answers.publish_slowly_until_blocked(&mut client, 0);
+    std::fs::rename(&elsewhere, &data_dir).unwrap();
+    eventually("the publisher may go on", || {
+        while answers.note(&mut client) {}
+        answers.unblocked
+    });
+    let goal = published + 1;
+    answers.publish_until(&mut client, published, |it| it.confirmed >= goal);
+    let log = broker.kill().stderr;
+    assert!(log.contains("the data directory was removed, or another is in its place"), "{log}");
+    check_contents(command(&data_dir), 0, answers.confirmed);
+}
+
+#[test]
+fn where_inodes_run_out_publishers_wait_and_nothing_confirmed_is_lost() {
+    let Some(disk) = SmallDisk::mount("1g,nr_inodes=40") else { return };
+    let data_dir = disk.path().join("data");
+    let mut small = command(&data_dir);
+    small.args(["--log-file-size", "1MiB"]);
+    let (broker, address) = start(small);
+    let mut client = publisher(address);
+    // Each queue that is paged takes a directory and a file.
+    let queues: Vec<_> = (0..40).map(|number| format!("q{number}")).collect();
+    for queue in &queues {
+        client.declare(queue, true);
+    }
+    let (mut answers, mut published) = (Answers::default(), 0);
+    let deadline = Instant::now() + PATIENCE;
+    while answers.blocked.is_none() {
+        assert!(Instant::now() < deadline, "it does not come about");
+        let mut octets = Vec::new();
+        for queue in &queues {
+            client.encode_publish(&mut octets, 1, ("", queue), PERSISTENT, &body(published));
+            published += 1;
+        }
+        client.send(&octets).unwrap();
+        while answers.note(&mut client) {}
+    }
+    assert_eq!(answers.refused, 0, "what finds no file waits");
+    // Others go: what waits is written.
+    disk.resize("1g,nr_inodes=4000");
+    eventually("all is confirmed", || {
+        while answers.note(&mut client) {}
+        answers.confirmed == published && answers.unblocked
+    });
+    assert_eq!(answers.refused, 0);
+    let log = broker.kill().stderr;
+    assert!(log.contains("the disk takes no more") && !log.contains("panicked"), "{log}");
+    let (_broker, address) = start(command(&data_dir));
+    let mut client = Client::connect(address);
+    let found: u64 = queues.iter().map(|queue| u64::from(client.count(queue))).sum();
+    assert_eq!(found, published);
+}
+
+#[test]
+fn the_alarm_ends_when_what_filled_the_disk_is_gone() {
+    let Some(disk) = SmallDisk::mount("200m") else { return };
+    let data_dir = disk.path().join("data");
+    // The log files are long: all of it is in one.
+    let mut large = process::leveret(["--listen", "127.0.0.1:0", "--data-dir"]);
+    large.arg(&data_dir);
+    let (_broker, address) = start(large);
+    let mut client = publisher(address);
+    let mut consumer = Client::connect(address);
+    let mut answers = Answers::default();
+    let published = answers.publish_until(&mut client, 0, |it| it.confirmed > 5_000);
+    eventually("all is confirmed", || {
+        while answers.note(&mut client) {}
+        answers.confirmed == published
+    });
+    // Fifty megabytes of log, in which nothing lives any more.
+    consumer
+        .call(1, &leveret_codec::method::queue::Purge { queue: short("q"), ..Default::default() });
+    disk.leave_kib(30 * 1024);
+    answers.publish_slowly_until_blocked(&mut client, published);
+    eventually("the publisher may go on", || {
+        while answers.note(&mut client) {}
+        answers.unblocked
+    });
 }

@@ -83,12 +83,14 @@ struct DiskWatch {
     disk: Arc<FileDisk>,
     next_check: Instant,
     next_news: Instant,
+    /// Whether the data directory was not where it was, when that was looked at last.
+    is_gone: bool,
 }
 
 impl DiskWatch {
     fn new(disk: Arc<FileDisk>) -> Self {
         let now = Instant::now();
-        DiskWatch { disk, next_check: now, next_news: now }
+        DiskWatch { disk, next_check: now, next_news: now, is_gone: false }
     }
 
     /// why: a write that finds no room makes all clients wait, confirms too; it is better not to try.
@@ -96,6 +98,11 @@ impl DiskWatch {
         let now = Instant::now();
         if now < self.next_check && !vhosts.is_disk_full() {
             return;
+        }
+        self.check_directory();
+        if self.is_gone {
+            self.next_check = now + DISK_LOOK;
+            return vhosts.set_short(Resource::Disk, true);
         }
         let Ok(free) = self.disk.free_bytes() else { return };
         let limit = vhosts.disk_free_limit();
@@ -115,5 +122,24 @@ impl DiskWatch {
             tracing::info!(free, limit, "room on the disk again: publishers go on");
         }
         vhosts.set_short(Resource::Disk, is_short);
+    }
+
+    /// why: files that are open go on to be written when their names are gone, and what is confirmed then goes with
+    /// this process.
+    fn check_directory(&mut self) {
+        let is_gone = !self.disk.is_there();
+        if is_gone == std::mem::replace(&mut self.is_gone, is_gone) {
+            return;
+        }
+        let data_dir = self.disk.root().display();
+        if is_gone {
+            tracing::error!(
+                %data_dir,
+                "the data directory was removed, or another is in its place: what is written from now on \
+                 ends with this process; publishers are blocked until it is back"
+            );
+        } else {
+            tracing::warn!(%data_dir, "the data directory is back");
+        }
     }
 }

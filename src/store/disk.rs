@@ -263,6 +263,15 @@ impl FileDisk {
         }
     }
 
+    /// Whether the directory is still where it was opened, as far as that can be told.
+    pub fn is_there(&self) -> bool {
+        let Some(lock) = &self.lock else { return true };
+        match fs::metadata(self.root.join(LOCK)) {
+            Ok(found) => lock.is_of(&found),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     /// The data directory.
     pub fn root(&self) -> &Path {
         &self.root
@@ -409,6 +418,10 @@ impl Disk for FileDisk {
     }
 
     fn open_append(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
+        // why: a data directory that is gone must not come back with a part of what was in it.
+        if !self.root.is_dir() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         create_directories(&self.locate(directory_of(path)))?;
         let file =
             OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(self.locate(path))?;
@@ -584,6 +597,24 @@ mod tests {
         );
         drop(disk);
         FileDisk::open(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_data_directory_that_is_taken_away_is_missed_and_not_made_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let [directory, elsewhere] = ["data", "elsewhere"].map(|name| home.path().join(name));
+        let disk = FileDisk::open(&directory).unwrap();
+        disk.open_append("log/1").unwrap();
+        assert!(disk.is_there());
+        fs::rename(&directory, &elsewhere).unwrap();
+        assert!(!disk.is_there());
+        assert_eq!(disk.open_append("log/2").err().unwrap().kind(), io::ErrorKind::NotFound);
+        let other = FileDisk::open(&directory).unwrap();
+        assert!(!disk.is_there() && other.is_there());
+        drop(other);
+        fs::remove_dir_all(&directory).unwrap();
+        fs::rename(&elsewhere, &directory).unwrap();
+        assert!(disk.is_there());
     }
 
     #[test]

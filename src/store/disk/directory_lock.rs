@@ -3,7 +3,7 @@
 //! A broker that is dropped is gone a moment later, when its tasks and threads have ended. Who opens the directory
 //! meanwhile, in the same process, waits for that; a lock that another process holds is waited for by nobody.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,11 @@ struct Held {
 
 impl Held {
     fn is_of(&self, file: &File) -> bool {
-        file.metadata().is_ok_and(|it| (it.dev(), it.ino()) == (self.device, self.inode))
+        file.metadata().is_ok_and(|it| self.is(&it))
+    }
+
+    fn is(&self, file: &Metadata) -> bool {
+        (file.dev(), file.ino()) == (self.device, self.inode)
     }
 }
 
@@ -68,6 +72,11 @@ impl DirectoryLock {
         let of_file = Arc::new(Held { device, inode, is_let_go: AtomicBool::new(false) });
         held.push(of_file.clone());
         Ok(DirectoryLock { file: Some(file), held: of_file })
+    }
+
+    /// Whether this is the file that is locked.
+    pub(super) fn is_of(&self, file: &Metadata) -> bool {
+        self.held.is(file)
     }
 
     /// It will be free soon: who wants it may wait.
