@@ -186,10 +186,9 @@ impl Store {
         match (remove(&self.files), durable) {
             (Ok(true), Some(id)) => drop(self.state.directories.remove(&id)),
             (Ok(_), _) => {}
-            (Err(error), _) => {
-                self.state.emptied.insert((owner, kind));
-                return Err(error);
-            }
+            // why: an empty directory is not worth waiting for; it goes when the queue has had segments again.
+            (Err(error), _) if error.is_shortage() => {}
+            (Err(error), _) => return Err(error),
         }
         Ok(())
     }

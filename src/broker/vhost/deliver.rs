@@ -204,6 +204,7 @@ impl Vhost {
         let (connection, channel_number) = (consumer.connection, channel.number);
         let consumer_tag = consumer.tag.clone();
         let redelivered = entry.redelivered;
+        let others_wait = !channel.line.is_empty();
         for statistics in [&mut queue.statistics, &mut channel.statistics, &mut self.statistics] {
             statistics.note_delivered(consumer.no_ack, redelivered);
         }
@@ -242,6 +243,11 @@ impl Vhost {
                 message,
             }),
         );
+        if others_wait {
+            // rabbitmq: those that share a window get what it has room for in turn.
+            self.leave_round(id, consumer_id);
+            self.sessions.stand_behind_channel(consumer_id);
+        }
     }
 
     /// rabbitmq: a quorum queue with a single active consumer is for that one alone.
