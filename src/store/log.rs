@@ -50,6 +50,8 @@ pub(super) struct Log {
 enum Reserve {
     /// None is kept: there is plenty, or the disk cannot do it.
     No,
+    /// It is to be kept as soon as there is a record, and room for it.
+    Wanted,
     /// It is kept up to this length of the file.
     UpTo(u64),
 }
@@ -149,7 +151,7 @@ impl Log {
         let purpose = if settles { Purpose::Settle } else { Purpose::Log };
         let has_reserve = match self.reserve {
             Reserve::UpTo(end) => settles && self.current.length() + bound <= end,
-            Reserve::No => false,
+            Reserve::No | Reserve::Wanted => false,
         };
         if !has_reserve {
             files.ask_room(bound + HEADER_LENGTH as u64, purpose)?;
@@ -168,16 +170,17 @@ impl Log {
             if is_shortage(&source) {
                 self.current.cut(length).during("shorten", &path)?;
                 // It goes with the rest.
-                self.reserve = Reserve::No;
+                self.reserve = Reserve::Wanted;
             }
             return Err(source).unless_short("write", &path);
         }
         self.current.sync().during("sync", &path)?;
         self.last.0 += records.len() as u64;
-        if let Reserve::UpTo(end) = self.reserve
-            && end < self.current.length() + files.options.segment_bytes / RESERVE_PARTS / 2
-        {
-            self.keep_reserve(files);
+        let half = files.options.segment_bytes / RESERVE_PARTS / 2;
+        match self.reserve {
+            Reserve::UpTo(end) if end >= self.current.length() + half => {}
+            Reserve::UpTo(_) | Reserve::Wanted => self.keep_reserve(files),
+            Reserve::No => {}
         }
         Ok(number)
     }
@@ -186,10 +189,17 @@ impl Log {
     pub(super) fn keep_reserve(&mut self, files: &Files) {
         let bytes = files.options.segment_bytes / RESERVE_PARTS;
         let is_used = self.current.length() > HEADER_LENGTH as u64;
-        let has_room = files.room(Purpose::Log) >= bytes;
-        if is_used && has_room && self.current.reserve(bytes).is_ok() {
-            self.reserve = Reserve::UpTo(self.current.length() + bytes);
+        if !is_used || files.room(Purpose::Log) < bytes {
+            // What there is of it stays.
+            if self.reserve == Reserve::No {
+                self.reserve = Reserve::Wanted;
+            }
+            return;
         }
+        self.reserve = match self.current.reserve(bytes) {
+            Ok(()) => Reserve::UpTo(self.current.length() + bytes),
+            Err(_) => Reserve::No,
+        };
     }
 
     fn append(&mut self, files: &Files, records: &[Record]) -> io::Result<()> {
@@ -226,7 +236,7 @@ impl Log {
         let next = create(files, number, self.last)?;
         let full = std::mem::replace(&mut self.current, next);
         if self.reserve != Reserve::No {
-            self.keep_reserve(files);
+            self.reserve = Reserve::Wanted;
         }
         let file = self.files.back_mut().expect("invariant: there is always a file that grows");
         file.last = self.last;

@@ -298,9 +298,10 @@ fn settlements_have_room_where_another_took_all_there_was() {
     let mut model = Model::default();
     let mut records = vec![Record::QueueDeclared(declared_queue(QUEUE.0))];
     records.extend((1..=100).map(|position| enqueued(&[(QUEUE, position)], 60)));
+    // As soon as there is something to keep it for.
+    store.keep_reserve();
     store.write(&records).unwrap();
     model.apply_all(&records);
-    store.keep_reserve();
     disk.set_capacity(Some(0));
     let mut write = |record: Record| {
         let written = store.write(std::slice::from_ref(&record));
