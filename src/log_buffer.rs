@@ -72,7 +72,7 @@ pub(crate) struct LogBuffer {
 struct Waiting {
     records: Vec<Record>,
     orders: Vec<PageOrder>,
-    /// The bytes of the orders.
+    /// The bytes of the orders, with those that were taken and are not carried out.
     order_bytes: usize,
     /// How many answers wait for the records.
     awaited: usize,
@@ -222,7 +222,8 @@ impl LogBuffer {
         self.appended.notify_one();
     }
 
-    /// Takes everything into the two lists, which are empty; waits as it is told to for something.
+    /// Takes everything into the two lists, which are empty; waits as it is told to for something. Orders count until
+    /// they are [carried out](LogBuffer::note_carried_out).
     pub(crate) fn take(
         &self,
         records: &mut Vec<Record>,
@@ -252,14 +253,9 @@ impl LogBuffer {
         }
         std::mem::swap(&mut waiting.records, records);
         std::mem::swap(&mut waiting.orders, orders);
-        waiting.order_bytes = 0;
         waiting.taken = std::mem::take(&mut waiting.awaited);
-        let before = self.bytes.swap(0, Ordering::Relaxed);
         let closed = waiting.closed;
-        drop(waiting);
-        if before > self.limit() {
-            self.room.notify_waiters();
-        }
+        self.set_bytes(waiting);
         let is_empty = records.is_empty() && orders.is_empty();
         if is_empty && closed { Taken::Closed } else { Taken::Open }
     }
@@ -270,12 +266,28 @@ impl LogBuffer {
         let mut waiting = self.waiting.lock();
         std::mem::swap(&mut waiting.records, records);
         waiting.taken = std::mem::take(&mut waiting.awaited);
+        self.set_bytes(waiting);
+        Taken::Open
+    }
+
+    /// Orders of so many bytes are carried out.
+    pub(crate) fn note_carried_out(&self, bytes: usize) {
+        let mut waiting = self.waiting.lock();
+        waiting.order_bytes -= bytes;
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        drop(waiting);
+        if before > self.limit() {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// The records were taken: what counts are orders.
+    fn set_bytes(&self, waiting: MutexGuard<'_, Waiting>) {
         let before = self.bytes.swap(waiting.order_bytes, Ordering::Relaxed);
         drop(waiting);
         if before > self.limit() {
             self.room.notify_waiters();
         }
-        Taken::Open
     }
 
     /// Waits until something is due, or for this long.
@@ -307,9 +319,6 @@ impl LogBuffer {
         if waiting.orders.is_empty() && !waiting.closed {
             self.appended.wait_for(&mut waiting, wait);
         }
-        let bytes = std::mem::take(&mut waiting.order_bytes);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.room.notify_waiters();
         orders.append(&mut waiting.orders);
         if waiting.closed && orders.is_empty() { Taken::Closed } else { Taken::Open }
     }
@@ -389,7 +398,7 @@ pub(crate) fn bytes_of(record: &Record) -> usize {
 }
 
 /// About what an order occupies, in bytes.
-fn bytes_of_order(order: &PageOrder) -> usize {
+pub(crate) fn bytes_of_order(order: &PageOrder) -> usize {
     let bytes_of = |paged: &PagedMessage| RECORD_BYTES + paged.message.as_bytes().len();
     match order {
         PageOrder::Out { messages, .. } => messages.iter().map(bytes_of).sum(),

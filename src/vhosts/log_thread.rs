@@ -26,7 +26,7 @@ use crate::broker::paging::{PageOrder, PageOwner, PagedMessage};
 use crate::broker::record::{Lsn, Position, Record};
 use crate::clock::Stopwatch;
 use crate::handle::VhostHandle;
-use crate::log_buffer::{DiskRoom, Taken, Wait, bytes_of};
+use crate::log_buffer::{DiskRoom, Taken, Wait, bytes_of, bytes_of_order};
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -257,7 +257,10 @@ impl Worker {
         self.read_again();
         let watch = Stopwatch::start();
         while let Some(order) = self.orders.pop_front() {
-            self.carry_out(order)?;
+            let bytes = bytes_of_order(&order);
+            let carried_out = self.carry_out(order);
+            self.handle.log().note_carried_out(bytes);
+            carried_out?;
             if u128::from(watch.elapsed_ns()) >= ORDERS_TURN.as_nanos() {
                 break;
             }
@@ -479,6 +482,7 @@ impl Worker {
             self.records.clear();
             self.read_again();
             for order in std::mem::take(&mut self.orders) {
+                self.handle.log().note_carried_out(bytes_of_order(&order));
                 match order {
                     PageOrder::Out { owner, messages } => {
                         self.handle.page_refused(owner, messages);
