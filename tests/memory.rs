@@ -1,7 +1,7 @@
 //! Memory that messages may take: what goes to the disk comes back in order, and where nothing can
 //! go there, publishers are blocked until consumers have made room.
 
-use crate::support::client::{Client, PERSISTENT, TRANSIENT, short};
+use crate::support::client::{Client, PERSISTENT, Received, TRANSIENT, short};
 use crate::support::embedded::Embedded;
 use crate::support::eventually;
 use leveret::{Broker, BrokerBuilder};
@@ -150,4 +150,83 @@ fn a_transaction_that_never_ends_is_blocked() {
     drop(client);
     // The queue and the exchanges are left.
     eventually("a client that is gone takes no memory", || broker.broker().memory_used() < 16_000);
+}
+
+#[test]
+fn the_first_publish_during_an_alarm_and_what_is_sent_behind_it_wait_for_its_end() {
+    let broker = Embedded::start(Broker::builder().in_memory());
+    let mut client = Client::connect_blockable(broker.address());
+    client.declare("q", false);
+    broker.broker().set_alarm(Some("a test"));
+    let mut octets = Vec::new();
+    client.encode_publish(&mut octets, 1, ("", "q"), TRANSIENT, b"first");
+    client.encode_publish(&mut octets, 1, ("", "q"), TRANSIENT, b"second");
+    client.send(&octets).unwrap();
+    let declare = queue::Declare { queue: short("q"), passive: true, ..Default::default() };
+    client.tell(1, &declare).unwrap();
+    assert!(matches!(client.frame().method(), Method::ConnectionBlocked(_)));
+    assert_eq!(Client::connect(broker.address()).count("q"), 0);
+    broker.broker().set_alarm(None);
+    assert!(matches!(client.frame().method(), Method::ConnectionUnblocked(_)));
+    let declared = client.frame();
+    let Method::QueueDeclareOk(declared) = declared.method() else { panic!("{declared:?}") };
+    assert_eq!(declared.message_count, 2);
+}
+
+#[test]
+fn who_leaves_during_an_alarm_leaves_nothing_behind() {
+    let broker = Embedded::start(Broker::builder().in_memory());
+    let mut client = Client::connect_blockable(broker.address());
+    client.declare("q", false);
+    broker.broker().set_alarm(Some("a test"));
+    let mut octets = Vec::new();
+    client.encode_publish(&mut octets, 1, ("", "q"), TRANSIENT, b"a");
+    client.send(&octets).unwrap();
+    assert!(matches!(client.frame().method(), Method::ConnectionBlocked(_)));
+    drop(client);
+    eventually("it is gone", || broker.broker().connection_count() == 0);
+    broker.broker().set_alarm(None);
+    assert_eq!(broker.queue("q").unwrap().messages_ready, 0);
+}
+
+#[test]
+fn messages_that_wait_for_the_end_of_an_alarm_take_no_more_memory_than_unfinished_ones() {
+    // What all may hold: 16 MiB, and two of the largest messages.
+    const CLIENTS: usize = 14;
+    let largest = 2 * MIB;
+    let builder = Broker::builder().memory_limit(36 * MIB as u64).in_memory();
+    let broker = Embedded::start(builder.max_message_size(largest as u64));
+    let clients = [(); CLIENTS].map(|()| Client::connect_blockable(broker.address()));
+    Client::connect(broker.address()).declare("q", false);
+    broker.broker().set_alarm(Some("a test"));
+    let is_closed = |frame: &Received| match frame.method() {
+        Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) => false,
+        Method::ConnectionClose(close) => {
+            let text = close.reply_text.to_string();
+            assert_eq!(text, "RESOURCE_ERROR - too many octets of unfinished messages");
+            true
+        }
+        _ => panic!("{frame:?}"),
+    };
+    let large = vec![7; largest];
+    let mut open = Vec::new();
+    for mut client in clients {
+        let mut octets = Vec::new();
+        client.encode_publish(&mut octets, 1, ("", "q"), TRANSIENT, &large);
+        client.send(&octets).unwrap();
+        if !is_closed(&client.frame()) {
+            open.push(client);
+        }
+    }
+    // How many have been closed by now.
+    let hear = |open: &mut Vec<Client>| {
+        open.retain_mut(|client| client.poll().unwrap().is_none_or(|frame| !is_closed(&frame)));
+        CLIENTS - open.len()
+    };
+    eventually("those that hold too much are closed", || hear(&mut open) >= 4);
+    broker.broker().set_alarm(None);
+    eventually("the others' messages are routed", || {
+        let routed = broker.queue("q").unwrap().messages_ready;
+        routed + hear(&mut open) == CLIENTS && routed > 0
+    });
 }

@@ -47,7 +47,7 @@ pub struct Client {
     pub channels: BTreeMap<u16, ChannelId>,
     /// Queues that go with it.
     pub owned_queues: BTreeSet<QueueId>,
-    /// Whether it has published since an alarm was raised, and so is not read from.
+    /// Whether it has published since an alarm was raised: it is not read from, and what came of it waits.
     pub blocked: bool,
     /// Its consumers that wait for room in the outbox.
     pub line: Line<ConsumerId>,
@@ -119,6 +119,11 @@ impl Client {
     /// Whether it wants to hear that it is blocked.
     pub fn wants_blocked(&self) -> bool {
         self.info.connection_blocked
+    }
+
+    /// Whether an alarm blocks it when it publishes.
+    pub fn obeys_alarms(&self) -> bool {
+        self.info.obeys_alarms
     }
 
     /// Puts something at the end of what it gets; says whether that is the first of it.

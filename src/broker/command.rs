@@ -76,6 +76,8 @@ pub enum Wait {
     /// Work that earlier commands of its connection have led to: it is in turn with that of others, in
     /// [`handle_timeout`](super::vhost::Vhost::handle_timeout).
     Work,
+    /// The end of an alarm: [`handle_alarm`](super::vhost::Vhost::handle_alarm) without a reason.
+    Alarm,
     /// What is on the disk: the next [`handle_page`](super::vhost::Vhost::handle_page).
     Page,
     /// Room in the outbox of its connection: the next

@@ -51,6 +51,8 @@ pub struct ConnectionInfo {
     pub consumer_cancel_notify: bool,
     /// Whether the client wants connection.blocked when it is not read from.
     pub connection_blocked: bool,
+    /// Whether an alarm blocks it when it publishes.
+    pub obeys_alarms: bool,
     /// All that the client said about itself.
     pub client_properties: TableBuf,
     /// What it may do. The handshake leaves that open; whoever opens the virtual host says it.

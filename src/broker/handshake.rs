@@ -257,6 +257,7 @@ impl Handshake {
             heartbeat_secs: tune_ok.heartbeat,
             consumer_cancel_notify: self.announced(b"consumer_cancel_notify"),
             connection_blocked: self.announced(b"connection.blocked"),
+            obeys_alarms: true,
             client_properties: self.client_properties.clone(),
             rights: Arc::default(),
         };

@@ -47,6 +47,7 @@ impl Session {
             match stop {
                 Stop::End { blocked } => return Applied::All { blocked },
                 Stop::Wait(Wait::Room, _) => return Applied::NoRoom,
+                Stop::Wait(Wait::Alarm, _) => return Applied::Blocked,
                 Stop::Wait(Wait::Page, seen) => self.wait_for_page(seen.pages).await,
                 Stop::Wait(Wait::Work, seen) => self.wait_for_turn(seen.turns).await,
                 // why: here other connections get the lock.
@@ -157,6 +158,15 @@ impl<'a> Batch<'a> {
         self.commands.is_empty()
     }
 
+    /// Octets of the messages that wait in it to be published.
+    pub(crate) fn waiting_octets(&self) -> usize {
+        let octets = |command: &Command<'_>| match command {
+            Command::Publish { message, .. } => message.as_bytes().len(),
+            _ => 0,
+        };
+        self.commands[self.taken..].iter().map(octets).sum()
+    }
+
     /// The list, for its memory.
     pub(crate) fn into_list(self) -> Vec<Command<'a>> {
         self.commands
@@ -183,6 +193,9 @@ pub(crate) enum Applied {
         /// Whether that is so.
         blocked: bool,
     },
+    /// To a command that waits for the end of an alarm: it goes on after
+    /// [`wait_until_unblocked`](Session::wait_until_unblocked).
+    Blocked,
     /// To a command whose answer has no room in the outbox: it goes on after
     /// [`wait_for_room`](Session::wait_for_room).
     NoRoom,

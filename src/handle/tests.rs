@@ -22,6 +22,7 @@ pub(crate) fn client() -> ConnectionInfo {
         heartbeat_secs: 0,
         consumer_cancel_notify: true,
         connection_blocked: true,
+        obeys_alarms: true,
         client_properties: TableBuf::default(),
         rights: Arc::default(),
     }
@@ -114,21 +115,63 @@ async fn an_alarm_blocks_publishers_until_it_is_over() {
         session.apply(&mut Batch::new(vec![Command::Method { channel: 1, method }])).await,
         Applied::All { blocked: false }
     );
+    let publish = |body: &[u8]| {
+        let message = crate::broker::message::Message::new(
+            ShortStr::EMPTY,
+            ShortStr::EMPTY,
+            Properties::EMPTY,
+            body,
+        );
+        Command::Publish { channel: 1, mandatory: false, immediate: false, message }
+    };
+    let confirm_select = || Command::Method {
+        channel: 1,
+        method: Method::ConfirmSelect(leveret_codec::method::confirm::Select { nowait: false }),
+    };
+    for body in ["", "body"] {
+        handle.set_alarm(Some("low on memory"));
+        let list = vec![confirm_select(), publish(body.as_bytes()), confirm_select()];
+        let mut batch = Batch::new(list);
+        assert_eq!(session.apply(&mut batch).await, Applied::Blocked, "at the first publish");
+        let waits = !body.is_empty();
+        assert_eq!(batch.waiting_octets() > 0, waits, "an empty one is routed");
+        assert!(taken(&outbox).await.0.windows(13).any(|it| it == b"low on memory"));
+        assert_eq!(session.apply(&mut batch).await, Applied::Blocked, "still");
+        let mut waiting = Box::pin(session.wait_until_unblocked());
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        handle.set_alarm(None);
+        waiting.await;
+        assert_eq!(session.apply(&mut batch).await, Applied::All { blocked: false });
+        assert_eq!(batch.waiting_octets(), 0);
+    }
+    handle.set_alarm(Some("low on memory"));
+    let mut batch = Batch::new(vec![publish(b"")]);
+    assert_eq!(session.apply(&mut batch).await, Applied::All { blocked: true });
+}
+
+#[tokio::test]
+async fn a_publish_that_waits_for_the_end_of_an_alarm_goes_with_its_client() {
+    let handle = handle();
+    let session = open(&handle, Arc::default()).await.unwrap();
+    handle.set_alarm(Some("low on memory"));
+    let open_channel =
+        Command::Method { channel: 1, method: Method::ChannelOpen(channel::Open::default()) };
     let message = crate::broker::message::Message::new(
-        ShortStr::EMPTY,
-        ShortStr::EMPTY,
-        Properties::EMPTY,
-        b"",
+        leveret_codec::ShortStr::EMPTY,
+        leveret_codec::ShortStr::EMPTY,
+        leveret_codec::Properties::EMPTY,
+        b"a",
     );
     let publish = Command::Publish { channel: 1, mandatory: false, immediate: false, message };
-    let applied = session.apply(&mut Batch::new(vec![publish])).await;
-    assert_eq!(applied, Applied::All { blocked: true }, "blocked at the first publish");
-    assert!(taken(&outbox).await.0.windows(13).any(|it| it == b"low on memory"));
-    let mut waiting = Box::pin(session.wait_until_unblocked());
-    assert!(futures::poll!(waiting.as_mut()).is_pending());
-    handle.set_alarm(None);
-    waiting.await;
-    assert_eq!(session.apply(&mut Batch::new(vec![])).await, Applied::All { blocked: false });
+    let mut batch = Batch::new(vec![open_channel, publish]);
+    assert_eq!(session.apply(&mut batch).await, Applied::Blocked);
+    assert!(session.is_blocked().await);
+    // The broker stops: what waits is not to be done any more.
+    handle.write(|vhost, now| {
+        vhost.handle_shutdown(now, &crate::broker::error::Fault::Shutdown);
+    });
+    assert!(!session.is_blocked().await);
+    assert_eq!(session.apply(&mut batch).await, Applied::All { blocked: false });
 }
 
 #[tokio::test]

@@ -151,6 +151,8 @@ impl LocalClient {
             heartbeat_secs: 0,
             consumer_cancel_notify: false,
             connection_blocked: false,
+            // rabbitmq: nor do its direct connections: a request is answered during an alarm too.
+            obeys_alarms: false,
             client_properties: TableBuf::default(),
             rights: Arc::new(rights),
         };

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::buffer::ReadBuffer;
 use super::connection_log::{ConnectionLog, ConnectionLogLimits, End, Unread};
-use super::connection_memory::{ConnectionMemory, ConnectionShare};
+use super::connection_memory::{Chosen, ConnectionMemory, ConnectionShare};
 use super::heartbeat_monitor::HeartbeatMonitor;
 use super::incoming::Incoming;
 use super::writer::Writer;
@@ -406,20 +406,13 @@ impl<R: Incoming> Reader<R> {
                     return Ended::Gone;
                 }
             }
-            while blocked && session.is_blocked().await {
-                // rabbitmq: while it is blocked a silent client is not given up.
-                tokio::select! {
-                    biased;
-                    written = writing.join_next() => return end_of_writing(written.as_ref()),
-                    () = session.wait_until_unblocked() => {}
-                    () = chosen.wait() => break,
-                    // why: a connection that is closed meanwhile must be read from, for its close-ok.
-                    () = tokio::time::sleep(BLOCKED_LOOK) => {}
+            if blocked {
+                let waited =
+                    wait_while_blocked(&self.socket, session, &chosen, writing, &mut monitor);
+                // Whether it is to give up what it holds is asked when that is applied.
+                if let Err(ended) = waited.await {
+                    return ended;
                 }
-                if self.socket.is_hung_up() {
-                    return Ended::Gone;
-                }
-                monitor.reset();
             }
             if used >= LARGE_BATCH_BYTES {
                 tokio::task::yield_now().await;
@@ -471,21 +464,32 @@ impl<R: Incoming> Reader<R> {
         let (used, progress, kept, blocked) = {
             let mut list: Vec<Command<'_>> = std::mem::take(&mut commands);
             let (used, progress) = self.connection.handle_input(self.buffer.filled(), &mut list);
-            let unread = self.buffer.filled().len() - used;
-            if !self.share.set(self.connection.pending_octets() + unread) {
-                if let Some(bytes) = self.share.is_mostly_answers() {
-                    return Err(Ended::Unread(Unread::TooMuch(bytes)));
-                }
-                self.connection.handle_shortage(&mut list);
-                self.share.give_up();
+            let partial = self.connection.pending_octets() + self.buffer.filled().len() - used;
+            if !self.share.set(partial) {
+                give_up(&mut self.connection, &self.share, &mut list)?;
             }
             let mut batch = Batch::new(list);
             let blocked = loop {
                 if batch.is_empty() {
                     break false;
                 }
-                match session.apply(&mut batch).await {
-                    Applied::All { blocked } => break blocked,
+                let applied = session.apply(&mut batch).await;
+                if let Applied::All { blocked } = applied {
+                    break blocked;
+                }
+                // why: a message that waits to be published is as much held as one that is not whole.
+                self.share.set(partial + batch.waiting_octets());
+                match applied {
+                    Applied::All { .. } => {}
+                    Applied::Blocked => {
+                        let waited =
+                            wait_while_blocked(&self.socket, session, &chosen, writing, monitor);
+                        if !waited.await? {
+                            let mut list = Vec::new();
+                            give_up(&mut self.connection, &self.share, &mut list)?;
+                            batch = Batch::new(list);
+                        }
+                    }
                     Applied::NoRoom => {
                         let (socket, received) = (&self.socket, self.received);
                         let waited =
@@ -500,6 +504,7 @@ impl<R: Incoming> Reader<R> {
                         }
                     }
                 }
+                self.share.set(partial);
             };
             (used, progress, recycle(batch.into_list()), blocked)
         };
@@ -559,6 +564,46 @@ impl<R: Incoming> Reader<R> {
         // Either way it is over.
         let _ = timeout(time, reading).await;
     }
+}
+
+/// A connection gives up what it holds, since that is too much: instead of it comes the fault that ends it.
+fn give_up(
+    connection: &mut Connection,
+    share: &ConnectionShare,
+    commands: &mut Vec<Command<'_>>,
+) -> Result<(), Ended> {
+    if let Some(bytes) = share.is_mostly_answers() {
+        return Err(Ended::Unread(Unread::TooMuch(bytes)));
+    }
+    connection.handle_shortage(commands);
+    share.give_up();
+    Ok(())
+}
+
+/// Waits while an alarm blocks the client. Says whether it goes on; if not, it is to give up what it holds.
+async fn wait_while_blocked<R: Incoming>(
+    socket: &R,
+    session: &Session,
+    chosen: &Chosen,
+    writing: &mut Writing,
+    monitor: &mut HeartbeatMonitor,
+) -> Result<bool, Ended> {
+    while session.is_blocked().await {
+        // rabbitmq: while it is blocked a silent client is not given up.
+        tokio::select! {
+            biased;
+            written = writing.join_next() => return Err(end_of_writing(written.as_ref())),
+            () = session.wait_until_unblocked() => {}
+            () = chosen.wait() => return Ok(false),
+            // why: a connection that is closed meanwhile must be read from, for its close-ok.
+            () = tokio::time::sleep(BLOCKED_LOOK) => {}
+        }
+        if socket.is_hung_up() {
+            return Err(Ended::Gone);
+        }
+        monitor.reset();
+    }
+    Ok(true)
 }
 
 /// Waits until there is room in the outbox for what a client has asked for, or the connection ends.

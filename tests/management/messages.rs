@@ -78,6 +78,17 @@ fn a_queue_that_is_full_refuses() {
 }
 
 #[test]
+fn an_alarm_stops_nothing_that_is_published_by_the_api() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    guest.put("queues/%2F/q", "{}");
+    arena.broker().set_alarm(Some("low on memory"));
+    let reply = publish(guest, "amq.default", "q", &json!({}), "a");
+    assert_eq!(reply.json(), json!({"routed": true}));
+    assert_eq!(guest.see("queues/%2F/q")["messages"], 1);
+}
+
+#[test]
 fn what_cannot_be_published_is_told_in_the_words_of_amqp() {
     let arena = Arena::start();
     let guest = arena.guest();

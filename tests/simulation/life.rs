@@ -9,6 +9,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use leveret::broker::command::Wait;
 use leveret::broker::paging::PageOrder;
 use leveret::broker::record::Record;
 use leveret::broker::time::Time;
@@ -225,6 +226,10 @@ impl Life {
         if let Op::CloseConnection(client) = op {
             self.input(Input::Disconnect(*client));
         }
+        // What waited for the end of the alarm is put in again.
+        for (at, publish) in self.model.take_unblocked() {
+            self.client_op(&Op::On(at, publish));
+        }
     }
 
     // The broker and what comes out of it.
@@ -251,7 +256,7 @@ impl Life {
             self.journal.note(now, input.clone(), &outputs);
             self.orders.extend(self.core.take_page_orders());
             let observed = Observed::new(outputs, &mut self.model.clients);
-            if self.core.is_handled {
+            if matches!(self.core.wait, None | Some(Wait::Alarm)) {
                 break self.follow(observed, op, starts);
             }
             self.follow(observed, None, false);

@@ -61,6 +61,8 @@ pub(crate) struct Client {
     pub(crate) stalled: bool,
     /// Whether it is not read from.
     pub(crate) blocked: bool,
+    /// What it published first during the alarm, and on which channel.
+    pub(crate) held: Option<(At, Request)>,
     /// Octets that it has not read.
     pub(crate) outbox: usize,
 }

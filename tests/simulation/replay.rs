@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use leveret::broker::access::{Rights, User};
-use leveret::broker::command::{Command, Outgoing};
+use leveret::broker::command::{Command, Handled, Outgoing, Wait};
 use leveret::broker::connection::{Connection, ConnectionInfo, ConnectionSettings, Progress};
 use leveret::broker::message::Message;
 use leveret::broker::paging::{MemoryShare, Page, PageOrder, PageOwner, PagedMessage};
@@ -94,8 +94,8 @@ pub(crate) struct Core {
     delayed: usize,
     /// How many octets and messages each channel has published since its last commit.
     published: BTreeMap<(u64, u16), (usize, usize)>,
-    /// Whether the last method was handled; it is to be put in again otherwise.
-    pub(crate) is_handled: bool,
+    /// What the last command waits for; it is to be put in again.
+    pub(crate) wait: Option<Wait>,
 }
 
 impl Core {
@@ -113,13 +113,13 @@ impl Core {
             meter: StepMeter::default(),
             delayed: 0,
             published: BTreeMap::new(),
-            is_handled: true,
+            wait: None,
         }
     }
 
     /// Puts one input in and takes out what clients get.
     pub(crate) fn apply(&mut self, now: Time, input: &Input) -> Vec<Output> {
-        self.is_handled = true;
+        self.wait = None;
         match input {
             Input::Recover(recovered, policies, seed) => {
                 *self = Core::begin(policies.clone(), *seed);
@@ -146,7 +146,7 @@ impl Core {
                 let method = Method::decode(octets).expect("methods of our own can be decoded");
                 let command = Command::Method { channel: *channel, method };
                 let id = self.ids[client];
-                self.is_handled = self.vhost.handle_command(now, id, command).is_done();
+                self.wait = wait_of(&self.vhost.handle_command(now, id, command));
             }
             Input::Publish(client, channel, mandatory, message) => {
                 let command = Command::Publish {
@@ -155,8 +155,7 @@ impl Core {
                     immediate: false,
                     message: message.clone(),
                 };
-                let handled = self.vhost.handle_command(now, self.ids[client], command);
-                self.is_handled = handled.is_done();
+                self.wait = wait_of(&self.vhost.handle_command(now, self.ids[client], command));
             }
             Input::Disconnect(client) => {
                 let id = self.ids.remove(client).expect("it was connected");
@@ -259,6 +258,13 @@ impl Core {
         let mut records = Vec::new();
         self.vhost.take_records(&mut records);
         records
+    }
+}
+
+fn wait_of(handled: &Handled<'_>) -> Option<Wait> {
+    match handled {
+        Handled::Done => None,
+        Handled::Waits { wait, .. } => Some(*wait),
     }
 }
 

@@ -11,12 +11,12 @@
 //!   basic.ack 2 (multiple)             channel.close 404 50,10 NOT_FOUND - no queue …
 //! ```
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use leveret::broker::access::{AuthenticationFailure, Credentials, Permissions, Rights, User};
-use leveret::broker::command::{Handled, Outgoing, Wait};
+use leveret::broker::command::{Command, Handled, Outgoing, Wait};
 use leveret::broker::connection::{Connection, ConnectionSettings, Progress};
 use leveret::broker::error::{Checked, Fault};
 use leveret::broker::limits::ClientLimits;
@@ -74,7 +74,7 @@ pub(crate) struct World {
 struct Inner {
     vhost: Vhost,
     now: Time,
-    clients: Vec<(ConnectionId, Rc<RefCell<Receiver>>)>,
+    clients: Vec<Rc<Open>>,
     store: Store,
     disk: MemoryDisk,
     options: Options,
@@ -374,9 +374,16 @@ impl World {
         self.inner.borrow_mut().vhost.take_notices()
     }
 
-    /// An alarm is raised, or all are over.
+    /// An alarm is raised, or all are over: what clients have sent meanwhile is read.
     pub(crate) fn alarm(&self, reason: Option<&str>) {
         self.input(|vhost, now| vhost.handle_alarm(now, reason));
+        let mut inner = self.inner.borrow_mut();
+        for client in inner.clients.clone() {
+            inner.read(&client, true);
+        }
+        if !inner.in_batch {
+            inner.finish();
+        }
     }
 
     /// The queue of this name, if it is there.
@@ -418,9 +425,8 @@ impl Inner {
             let mut written = Vec::new();
             let clients = &self.clients;
             self.vhost.drain_outputs(|id, outgoing| {
-                let client = clients.iter().find(|(other, _)| *other == id);
-                if let Some((_, receiver)) = client {
-                    written.push((id, receiver.borrow_mut().take(outgoing)));
+                if let Some(client) = clients.iter().find(|other| other.id == id) {
+                    written.push((id, client.receiver.borrow_mut().take(outgoing)));
                 }
                 outgoing.clear();
             });
@@ -440,6 +446,60 @@ impl Inner {
                 return;
             }
         }
+    }
+
+    /// Reads what a client has sent, frame by frame, unless an alarm keeps it from being read. What has to be
+    /// given again is, or is given up.
+    fn read(&mut self, client: &Open, waits: bool) {
+        let mut command = client.held.take();
+        loop {
+            if let Some(given) = command.take() {
+                command = self.command(client, given, waits);
+            }
+            if command.is_some() || self.vhost.is_blocked(client.id) {
+                client.held.set(command);
+                return;
+            }
+            let frame: Vec<u8> = {
+                let mut unread = client.unread.borrow_mut();
+                let Some(length) = frame_length(&unread) else { return };
+                unread.drain(..length).collect()
+            };
+            let mut commands = Vec::new();
+            let (used, progress) =
+                client.connection.borrow_mut().handle_input(&frame, &mut commands);
+            assert_eq!(used, frame.len(), "tests send whole frames");
+            assert!(matches!(progress, Progress::More));
+            for given in commands {
+                command = self.command(client, given, waits);
+            }
+        }
+    }
+
+    /// Gives a command until it is handled; gives back one that waits for the end of an alarm.
+    fn command(
+        &mut self,
+        client: &Open,
+        command: Command<'_>,
+        waits: bool,
+    ) -> Option<Command<'static>> {
+        let mut handled = self.vhost.handle_command(self.now, client.id, command);
+        while let Handled::Waits { command, wait } = handled {
+            self.finish();
+            if wait == Wait::Alarm {
+                let Command::Publish { channel, mandatory, immediate, message } = command else {
+                    panic!("{command:?} was read of a client that is blocked");
+                };
+                return Some(Command::Publish { channel, mandatory, immediate, message });
+            }
+            if !waits {
+                break;
+            }
+            let is_stalled = client.receiver.borrow().stalled && wait == Wait::Room;
+            assert!(!is_stalled, "waits for a client that does not read");
+            handled = self.vhost.handle_command(self.now, client.id, command);
+        }
+        None
     }
 
     fn write(&mut self) {
@@ -472,6 +532,24 @@ impl Inner {
             PageOrder::Forget { queue } => self.store.forget_pages(queue),
         }
     }
+}
+
+/// A client whose connection is open.
+struct Open {
+    id: ConnectionId,
+    connection: Rc<RefCell<Connection>>,
+    receiver: Rc<RefCell<Receiver>>,
+    /// What it has published and waits for the end of an alarm.
+    held: Cell<Option<Command<'static>>>,
+    /// What it has sent behind that.
+    unread: RefCell<Vec<u8>>,
+}
+
+/// How long the first frame of these octets is, if there is one.
+fn frame_length(octets: &[u8]) -> Option<usize> {
+    let length = octets.get(3..7)?;
+    let length = u32::from_be_bytes(length.try_into().expect("four octets"));
+    Some((length as usize).saturating_add(8).min(octets.len()))
 }
 
 /// What a client has got, decoded.
@@ -669,7 +747,7 @@ fn several(multiple: bool) -> &'static str {
 /// A client: one connection of a world.
 pub(crate) struct Client {
     world: World,
-    connection: RefCell<Connection>,
+    connection: Rc<RefCell<Connection>>,
     id: Option<ConnectionId>,
     receiver: Rc<RefCell<Receiver>>,
 }
@@ -680,7 +758,7 @@ impl Client {
         let receiver = Receiver { frame_max: 131_072, ..Receiver::default() };
         Client {
             world: world.clone(),
-            connection: RefCell::new(Connection::new(settings)),
+            connection: Rc::new(RefCell::new(Connection::new(settings))),
             id: None,
             receiver: Rc::new(RefCell::new(receiver)),
         }
@@ -727,7 +805,13 @@ impl Client {
                     let now = inner.now;
                     let id = inner.vhost.handle_open(now, request.info);
                     self.receiver.borrow_mut().frame_max = connection.frame_max();
-                    inner.clients.push((id, self.receiver.clone()));
+                    inner.clients.push(Rc::new(Open {
+                        id,
+                        connection: self.connection.clone(),
+                        receiver: self.receiver.clone(),
+                        held: Cell::new(None),
+                        unread: RefCell::default(),
+                    }));
                     self.id = Some(id);
                     connection.handle_opened(Ok(()));
                     inner.finish();
@@ -783,24 +867,11 @@ impl Client {
 
     fn send_and_wait(&self, octets: &[u8], waits: bool) {
         let id = self.id.expect("the connection is open");
-        let mut commands = Vec::new();
-        let (used, progress) = self.connection.borrow_mut().handle_input(octets, &mut commands);
-        assert_eq!(used, octets.len(), "tests send whole frames");
-        assert!(matches!(progress, Progress::More));
         let mut inner = self.world.inner.borrow_mut();
-        let now = inner.now;
-        for command in commands {
-            let mut handled = inner.vhost.handle_command(now, id, command);
-            while let Handled::Waits { command, wait } = handled {
-                inner.finish();
-                if !waits {
-                    break;
-                }
-                let is_stalled = self.receiver.borrow().stalled && wait == Wait::Room;
-                assert!(!is_stalled, "waits for a client that does not read");
-                handled = inner.vhost.handle_command(now, id, command);
-            }
-        }
+        let client = inner.clients.iter().find(|client| client.id == id).cloned();
+        let client = client.expect("it is a client of this world");
+        client.unread.borrow_mut().extend_from_slice(octets);
+        inner.read(&client, waits);
         if !inner.in_batch {
             inner.finish();
         }

@@ -32,14 +32,17 @@ impl Vhost {
             self.handle_while_closing(id, &command);
             return Handled::Done;
         }
+        let (tasks, match_steps) = (client.tasks, client.match_steps());
+        if self.waits_for_alarm(id, &command) {
+            return Handled::Waits { command, wait: Wait::Alarm };
+        }
         // why: what its commands have led to comes first. Others do not wait for it.
-        if client.tasks > 0 || self.work.dead_letters.len_of(id) > limits::DEAD_LETTERS_A_CLIENT {
+        if tasks > 0 || self.work.dead_letters.len_of(id) > limits::DEAD_LETTERS_A_CLIENT {
             return Handled::Waits { command, wait: Wait::Work };
         }
         if self.work.is_exhausted() {
             return Handled::Waits { command, wait: Wait::Turn };
         }
-        let match_steps = client.match_steps();
         self.work.dead_letters.set_client(Some(id));
         if let Some(wait) = self.prepare(id, &command) {
             return Handled::Waits { command, wait };
@@ -69,9 +72,7 @@ impl Vhost {
         match command {
             Command::Publish { channel, mandatory, immediate, message } => {
                 // rabbitmq: to publish is enough, whatever becomes of it.
-                if self.alarm.is_some() {
-                    self.block(id);
-                }
+                self.block(id);
                 if let Some(via) = self.via(id, channel, PUBLISH) {
                     let result = self.publish(via, mandatory, immediate, message);
                     self.check(via, PUBLISH, result);

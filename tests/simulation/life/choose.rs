@@ -18,7 +18,7 @@ impl Life {
         let client = *self.dice.pick(&clients);
         match self.dice.below(1000) {
             0..=4 => return Op::Disconnect(client),
-            5..=7 => return Op::CloseConnection(client),
+            5..=7 if !self.model.clients[&client].blocked => return Op::CloseConnection(client),
             8..=19 if self.model.clients[&client].stalled => return Op::Unstall(client),
             8..=13 => return Op::Stall(client),
             20..=59 => return Op::PassMs(self.dice.below(700)),
@@ -35,8 +35,8 @@ impl Life {
             340..=344 => return Op::FailDisk(self.dice.below(12)),
             _ => {}
         }
-        // What a client has sent before may still come.
-        if self.model.clients[&client].blocked && !self.dice.one_in(8) {
+        // What it sends is not read.
+        if self.model.clients[&client].blocked {
             return Op::Finish;
         }
         let channels: Vec<u16> =

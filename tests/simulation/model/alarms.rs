@@ -1,6 +1,7 @@
-//! Alarms: who publishes while there is one is not read from until it is over.
+//! Alarms: who publishes while there is one is not read from until it is over, and what it has published
+//! waits for that.
 
-use super::{Model, Notice};
+use super::{At, Model, Notice, Request};
 
 impl Model {
     /// An alarm is raised, or over.
@@ -16,11 +17,22 @@ impl Model {
         }
     }
 
-    /// A client publishes, whatever becomes of it.
-    pub(super) fn note_publisher(&mut self, id: u64) {
-        let client = self.clients.get_mut(&id).expect("it is connected");
-        if self.alarm && !std::mem::replace(&mut client.blocked, true) {
-            self.notices.push(((id, 0), Notice::Blocked));
+    /// Holds a publish back while there is an alarm. Says whether it does.
+    pub(super) fn hold_for_alarm(&mut self, at: At, request: &Request) -> bool {
+        if !self.alarm || !matches!(request, Request::Publish(_)) {
+            return false;
         }
+        let client = self.clients.get_mut(&at.0).expect("it is connected");
+        assert!(!client.blocked, "it is not read from");
+        client.blocked = true;
+        client.held = Some((at, request.clone()));
+        self.notices.push(((at.0, 0), Notice::Blocked));
+        true
+    }
+
+    /// Takes what clients that are read from again have published before.
+    pub(crate) fn take_unblocked(&mut self) -> Vec<(At, Request)> {
+        let unblocked = self.clients.values_mut().filter(|client| !client.blocked);
+        unblocked.filter_map(|client| client.held.take()).collect()
     }
 }

@@ -19,6 +19,7 @@ impl Model {
                 self.close_client(*client);
                 vec![((*client, 0), Reply::Done)]
             }
+            Op::On(at, request) if self.hold_for_alarm(*at, request) => Vec::new(),
             Op::On(at, request) => match self.request(*at, request) {
                 Ok(reply) => reply.map(|reply| (*at, reply)).into_iter().collect(),
                 Err(code) => {
@@ -50,9 +51,6 @@ impl Model {
 
     /// Does what is asked for on a channel, or says with which code it costs the channel.
     fn request(&mut self, at: At, request: &Request) -> Result<Option<Reply>, u16> {
-        if let Request::Publish(_) = request {
-            self.note_publisher(at.0);
-        }
         self.check_rights(at, request)?;
         match request {
             Request::Open => {
