@@ -123,6 +123,11 @@ pub struct VhostEntry {
     pub tags: Vec<String>,
     /// The kind of a queue of which none is said.
     pub default_queue_type: Option<String>,
+    /// Whether messages are traced; where it is not said that stays as it is. It does not go out, as the
+    /// firehose is for the moment.
+    pub tracing: Option<bool>,
+    /// Whether it cannot be deleted; where it is not said that stays as it is.
+    pub protected_from_deletion: Option<bool>,
     /// `max-connections` and `max-queues`. They may stand among the parameters as well.
     pub limits: Limits,
 }

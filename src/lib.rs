@@ -143,7 +143,8 @@ impl Broker {
     /// whether it was there.
     ///
     /// # Errors
-    /// When that could not be kept or its store not be removed.
+    /// When it is protected from deletion (by the HTTP API or by definitions), when that could not be kept or its
+    /// store not be removed.
     pub async fn delete_vhost(&self, name: &str) -> Result<bool, VhostError> {
         self.server.vhosts().delete_vhost(name).await
     }

@@ -158,6 +158,10 @@ pub(super) struct Vhost {
     tags: Option<Vec<String>>,
     #[serde(default, skip_serializing)]
     default_queue_type: Option<String>,
+    #[serde(default, skip_serializing)]
+    tracing: Option<bool>,
+    #[serde(default, skip_serializing)]
+    protected_from_deletion: Option<bool>,
     #[serde(default)]
     metadata: Metadata,
     #[serde(default, deserialize_with = "limits")]
@@ -172,19 +176,24 @@ struct Metadata {
     tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     default_queue_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protected_from_deletion: Option<bool>,
 }
 
 impl From<Vhost> for VhostEntry {
     fn from(read: Vhost) -> Self {
-        let Vhost { name, description, tags, default_queue_type, metadata, limits } = read;
+        let Vhost { name, description, tags, tracing, metadata, limits, .. } = read;
+        // rabbitmq: writes out that there is none. Of two, the one among the metadata counts.
+        let is_one = |queue_type: &String| queue_type != "undefined";
+        let kind = metadata.default_queue_type.filter(is_one);
+        let is_protected = read.protected_from_deletion.or(metadata.protected_from_deletion);
         VhostEntry {
             name,
             description: description.unwrap_or(metadata.description),
             tags: tags.unwrap_or(metadata.tags),
-            // rabbitmq: writes out that there is none.
-            default_queue_type: default_queue_type
-                .or(metadata.default_queue_type)
-                .filter(|queue_type| queue_type != "undefined"),
+            default_queue_type: kind.or(read.default_queue_type.filter(is_one)),
+            tracing,
+            protected_from_deletion: is_protected,
             limits,
         }
     }
@@ -192,9 +201,19 @@ impl From<Vhost> for VhostEntry {
 
 impl From<VhostEntry> for Vhost {
     fn from(entry: VhostEntry) -> Self {
-        let VhostEntry { name, description, tags, default_queue_type, limits } = entry;
-        let metadata = Metadata { description, tags, default_queue_type };
-        Vhost { name, description: None, tags: None, default_queue_type: None, metadata, limits }
+        let VhostEntry { name, description, tags, default_queue_type, limits, .. } = entry;
+        let protected_from_deletion = entry.protected_from_deletion;
+        let metadata = Metadata { description, tags, default_queue_type, protected_from_deletion };
+        Vhost {
+            name,
+            description: None,
+            tags: None,
+            default_queue_type: None,
+            tracing: None,
+            protected_from_deletion: None,
+            metadata,
+            limits,
+        }
     }
 }
 

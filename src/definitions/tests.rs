@@ -227,14 +227,20 @@ fn a_virtual_host_is_described_beside_its_name_or_in_its_metadata() {
         {"name": "new", "limits": [], "metadata":
             {"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum"}},
         {"name": "plain", "default_queue_type": "undefined", "limits": {"max-queues": -1}},
+        {"name": "both", "default_queue_type": "quorum", "metadata":
+            {"default_queue_type": "classic", "protected_from_deletion": true}},
     ]}));
     let vhosts = definitions.unwrap().vhosts;
     let tags = vec!["a".to_owned(), "b".to_owned()];
     let old =
         VhostEntry { name: "old".into(), description: "d".into(), tags, ..VhostEntry::default() };
-    assert_eq!(vhosts[0], old);
+    assert_eq!(vhosts[0], VhostEntry { tracing: Some(false), ..old.clone() });
     let default_queue_type = Some("quorum".to_owned());
     assert_eq!(vhosts[1], VhostEntry { name: "new".into(), default_queue_type, ..old });
+    assert_eq!(vhosts[3].default_queue_type.as_deref(), Some("classic"));
+    assert_eq!(vhosts[3].protected_from_deletion, Some(true));
+    let written = serde_json::to_value(&vhosts[3]).unwrap();
+    assert_eq!(written["metadata"]["protected_from_deletion"], true);
     assert_eq!((vhosts[2].default_queue_type.as_ref(), vhosts[2].limits["max-queues"]), (None, -1));
 }
 

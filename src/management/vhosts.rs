@@ -11,7 +11,7 @@ use super::body::{Object, Payload};
 use super::list::ListQuery;
 use super::{Answer, Api, AppState, off_thread, show};
 use crate::broker::vhost::Vhost;
-use crate::vhosts::{PermissionRecord, VhostRecord};
+use crate::vhosts::{PermissionRecord, VhostError, VhostRecord};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -99,15 +99,12 @@ impl Settings {
 
 async fn remove(State(app): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer {
     caller.needs_administrator()?;
-    let is_protected = app.vhosts.read_registry(|registry| {
-        registry.vhost(&name).is_some_and(|vhost| vhost.protected_from_deletion)
-    });
-    if is_protected {
-        let why = "because it is protected from deletion";
-        let reason = format!("Refusing to delete virtual host '{name}' {why}");
-        return Err(Failure::precondition_failed(reason));
+    match app.vhosts.delete_vhost(&name).await {
+        Err(error @ VhostError::Protected(_)) => {
+            Err(Failure::precondition_failed(error.to_string()))
+        }
+        deleted => answer::deleted(deleted?),
     }
-    answer::deleted(app.vhosts.delete_vhost(&name).await?)
 }
 
 /// rabbitmq: from 4.1 on.

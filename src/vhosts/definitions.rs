@@ -53,6 +53,9 @@ fn export_registry(registry: &Registry, definitions: &mut Definitions) {
             description: vhost.description.clone(),
             tags: vhost.tags.clone(),
             default_queue_type: vhost.default_queue_type.clone(),
+            // rabbitmq: is not exported, though it is taken.
+            tracing: None,
+            protected_from_deletion: vhost.protected_from_deletion.then_some(true),
             limits: Limits::new(),
         });
         export_vhost(name, vhost, definitions);

@@ -248,6 +248,9 @@ pub(super) fn import_registry(
         record.description.clone_from(&vhost.description);
         record.tags.clone_from(&vhost.tags);
         record.default_queue_type.clone_from(&vhost.default_queue_type);
+        record.tracing = vhost.tracing.unwrap_or(record.tracing);
+        let is_protected = vhost.protected_from_deletion;
+        record.protected_from_deletion = is_protected.unwrap_or(record.protected_from_deletion);
         record.limits.extend(vhost.limits.clone());
     }
     for entry in &definitions.permissions {

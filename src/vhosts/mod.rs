@@ -178,6 +178,9 @@ pub enum VhostError {
     /// There is no virtual host of this name.
     #[error("there is no virtual host '{0}'")]
     NoVhost(String),
+    /// A virtual host is protected from deletion.
+    #[error("Refusing to delete virtual host '{0}' because it is protected from deletion")]
+    Protected(String),
     /// A permission's pattern is no regular expression.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
@@ -477,6 +480,9 @@ impl Vhosts {
             let before = self.registry();
             let mut registry = Registry::clone(&before);
             let Some(record) = registry.remove_vhost(name) else { return Ok(false) };
+            if record.protected_from_deletion {
+                return Err(VhostError::Protected(name.to_owned()));
+            }
             log_changes(&file.keep(&before, &registry)?, &before);
             *self.inner.registry.write() = Arc::new(registry);
             (record, self.inner.running.write().remove(name))

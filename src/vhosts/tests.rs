@@ -121,6 +121,23 @@ async fn a_vhost_that_is_busy_delays_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_vhost_that_is_protected_is_not_deleted() {
+    let vhosts = vhosts();
+    let protect = |is_protected| {
+        vhosts.write_registry(|registry| {
+            registry.vhost_mut("busy").unwrap().protected_from_deletion = is_protected;
+        })
+    };
+    protect(true).unwrap();
+    let refused = vhosts.delete_vhost("busy").await;
+    assert!(matches!(refused, Err(VhostError::Protected(name)) if name == "busy"));
+    assert!(vhosts.vhost("busy").is_some());
+    protect(false).unwrap();
+    assert!(vhosts.delete_vhost("busy").await.unwrap());
+    vhosts.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn who_loses_the_right_to_enter_while_it_waits_is_not_let_in() {
     let vhosts = vhosts();
     let hold = Hold::new(vhosts.vhost("busy").unwrap());

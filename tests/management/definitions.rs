@@ -56,6 +56,41 @@ fn what_goes_in_comes_out_and_twice_is_once() {
 }
 
 #[test]
+fn what_a_virtual_host_is_like_goes_out_and_in() {
+    let arena = Arena::start();
+    let guest = arena.guest();
+    let settings = r#"{"description": "d", "tags": "a,b", "tracing": true,
+        "default_queue_type": "quorum"}"#;
+    guest.put("vhosts/shop", settings);
+    guest.post("vhosts/shop/deletion/protection", "");
+    let exported = guest.see("definitions");
+    let shop = |all: &Value| {
+        all["vhosts"].as_array().unwrap().iter().find(|it| it["name"] == "shop").cloned().unwrap()
+    };
+    let metadata = json!({"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum",
+        "protected_from_deletion": true});
+    assert_eq!(shop(&exported)["metadata"], metadata);
+    assert_eq!(shop(&exported).get("tracing"), None, "as RabbitMQ");
+
+    let other = Arena::start();
+    let guest = other.guest();
+    assert_eq!(guest.post("definitions", &exported.to_string()).status, 204);
+    assert_eq!(shop(&guest.see("definitions"))["metadata"], metadata);
+    assert_eq!(guest.delete("vhosts/shop").status, 412);
+    assert_eq!(guest.see("vhosts/shop")["tracing"], false);
+    // It is taken where it is said, and what is not said stays.
+    for (entry, is_traced) in
+        [(json!({"name": "shop", "tracing": true}), true), (json!({"name": "shop"}), true)]
+    {
+        let entries = json!({ "vhosts": [entry] }).to_string();
+        assert_eq!(guest.post("definitions", &entries).status, 204);
+        let shown = guest.see("vhosts/shop");
+        assert_eq!(shown["tracing"], is_traced);
+        assert_eq!(shown["protected_from_deletion"], true);
+    }
+}
+
+#[test]
 fn definitions_of_one_virtual_host_go_into_another() {
     let arena = Arena::start();
     let guest = arena.guest();
