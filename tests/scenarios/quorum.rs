@@ -180,6 +180,57 @@ fn without_a_delivery_limit_what_comes_back_goes_behind_all_others() {
 }
 
 #[test]
+fn what_comes_back_to_one_that_is_full_goes_to_a_consumer_before_a_message_is_dropped() {
+    // As RabbitMQ does it, for each prefetch: what is delivered again, and what is left.
+    let rows = [
+        (1, vec!["4"], vec!["5", "6", "1"]),
+        (2, vec!["4", "5"], vec!["6", "1", "2"]),
+        (3, vec!["4", "5", "6"], vec!["1", "2", "3"]),
+    ];
+    for (prefetch, again, left) in rows {
+        for how in ["nack", "reject", "recover"] {
+            let world = World::new();
+            let (client, other) = (world.client(), world.client());
+            let (ch, from) = (client.channel(1), other.channel(1));
+            declare(from, &[("x-max-length", Value::I32(3))]);
+            ["1", "2", "3"].iter().for_each(|body| from.publish("q", body));
+            ch.call(basic::Qos { prefetch_count: prefetch, ..Default::default() });
+            ch.consume("q", "c");
+            assert_eq!(ch.bodies().len(), usize::from(prefetch));
+            ["4", "5", "6"].iter().for_each(|body| from.publish("q", body));
+            let last = u64::from(prefetch);
+            match how {
+                "nack" => {
+                    let (multiple, requeue) = (true, true);
+                    ch.send(basic::Nack { delivery_tag: last, multiple, requeue });
+                }
+                "reject" => (1..=last).for_each(|tag| ch.reject(tag, true)),
+                _ => ch.send(basic::Recover { requeue: true }),
+            }
+            assert_eq!(ch.bodies(), again, "{how}, prefetch {prefetch}");
+            let rest = from.drain("q").into_iter().map(|message| message.body);
+            assert_eq!(rest.collect::<Vec<_>>(), left, "{how}, prefetch {prefetch}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_back_to_a_full_one_without_a_consumer_drops_the_head() {
+    let world = World::new();
+    let client = world.client();
+    let (ch, from) = (client.channel(1), client.channel(2));
+    declare(from, &[("x-max-length", Value::I32(3))]);
+    ["1", "2", "3"].iter().for_each(|body| from.publish("q", body));
+    for _ in 0..2 {
+        ch.send(basic::Get { queue: s("q"), ..Default::default() });
+    }
+    ["4", "5"].iter().for_each(|body| from.publish("q", body));
+    ch.send(basic::Nack { delivery_tag: 2, multiple: true, requeue: true });
+    let left = from.drain("q").into_iter().map(|message| message.body);
+    assert_eq!(left.collect::<Vec<_>>(), ["5", "1", "2"]);
+}
+
+#[test]
 fn with_a_delivery_limit_what_comes_back_goes_ahead_of_what_was_never_delivered() {
     let world = World::new();
     let client = world.client();

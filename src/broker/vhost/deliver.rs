@@ -31,8 +31,8 @@ enum Obstacle {
 }
 
 impl Vhost {
-    /// Brings a queue to rest after a deed: what is too old or too much for its limits leaves it, what is left
-    /// goes to the consumers that can take it, and the timer is told when to look again.
+    /// Brings a queue to rest after a deed: what is too old or too much for its limits leaves it, messages go to
+    /// the consumers that can take them, and the timer is told when to look again.
     ///
     /// invariant: the one place where limits are obeyed. What the steps of this hold do not reach goes on
     /// with the next one; a queue that is held is evaluated by who lets go of it.
@@ -40,7 +40,14 @@ impl Vhost {
         if self.queues.get(id).is_none_or(Queue::is_held) {
             return;
         }
-        if !self.drop_head(id) || !self.deliver_ready(id) {
+        // rabbitmq: what comes back to a quorum queue that is full goes to a consumer first, and what is
+        // too much then is dropped; a classic queue drops first.
+        let delivers_first = self.queues.get(id).is_some_and(Queue::is_quorum);
+        let is_done = match delivers_first {
+            true => self.deliver_ready(id) && self.drop_head(id),
+            false => self.drop_head(id) && self.deliver_ready(id),
+        };
+        if !is_done {
             self.postpone(id);
         }
         self.arm(id);

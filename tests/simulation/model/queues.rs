@@ -160,7 +160,12 @@ impl Model {
     }
 
     /// Drops from the head what is too much.
+    ///
+    /// rabbitmq: but a quorum queue gives its consumers what they can take before.
     pub(super) fn keep_limit(&mut self, name: &'static str) {
+        if kind(name).quorum {
+            self.serve(&[name]);
+        }
         let Some(queue) = self.queues.get_mut(name) else { return };
         let (Some(max), false) = (queue.rules.max_length, queue.rules.rejects) else { return };
         let excess = queue.ready.len().saturating_sub(max);
