@@ -3,14 +3,18 @@
 //! rabbitmq: hands them to PCRE, which looks for them anywhere in a name and octet by octet. Here an
 //! automaton runs them in a time that grows with the name alone, whatever was written, so that a
 //! pattern may be tried while others wait. What is written for PCRE is brought into the automaton's
-//! syntax first; braces that repeat nothing, classes and escapes mean the same. Of what only a
-//! backtracking search can do there is the one form in use, a look ahead at the beginning, as in
-//! `^(?!amq\.).*`. References back, possessive quantifiers and other looks around are refused.
+//! syntax first: braces that repeat nothing, `\Q` to `\E`, properties as `\p{L}`, classes and escapes mean the
+//! same. Of what only a backtracking search can do there is the one form in use, a look ahead at the
+//! beginning, as in `^(?!amq\.).*`. The rest is refused by its name ([`reader`]).
+
+mod octets;
+mod reader;
 
 use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use self::reader::Reader;
 use crate::broker::names::erlang_string;
 
 /// A pattern that names match or do not.
@@ -211,208 +215,6 @@ fn compile(text: &str, regex: &str) -> Result<(Regex, usize), InvalidPattern> {
     Err(invalid("regular expression is too large"))
 }
 
-/// A part of a pattern in the automaton's syntax.
-struct Translated {
-    regex: String,
-    has_alternatives: bool,
-}
-
-impl Translated {
-    fn anchored(&self) -> String {
-        format!("^(?:{})", self.regex)
-    }
-}
-
-/// Reads a pattern as PCRE would.
-struct Reader<'p> {
-    text: &'p str,
-    at: usize,
-}
-
-impl Reader<'_> {
-    /// Brings the rest into the automaton's syntax; in a group it ends with the group.
-    fn translate(&mut self, in_group: bool) -> Result<Translated, InvalidPattern> {
-        let mut regex = String::with_capacity(self.text.len() - self.at);
-        let (mut has_alternatives, mut depth) = (false, usize::from(in_group));
-        // Whether a quantifier may follow.
-        let mut repeatable = false;
-        while let Some(next) = self.peek() {
-            let start = self.at;
-            self.at += next.len_utf8();
-            let quantified = match next {
-                '\\' => {
-                    self.escape(&mut regex)?;
-                    false
-                }
-                '[' => {
-                    self.class(&mut regex)?;
-                    false
-                }
-                '(' => {
-                    depth += 1;
-                    self.open(&mut regex)?;
-                    repeatable = false;
-                    continue;
-                }
-                ')' if depth == 0 => {
-                    return Err(InvalidPattern::new("unmatched parentheses", start));
-                }
-                ')' => {
-                    depth -= 1;
-                    if in_group && depth == 0 {
-                        return Ok(Translated { regex, has_alternatives });
-                    }
-                    regex.push(')');
-                    false
-                }
-                '|' => {
-                    has_alternatives |= depth == usize::from(in_group);
-                    regex.push('|');
-                    repeatable = false;
-                    continue;
-                }
-                '*' | '+' | '?' => {
-                    regex.push(next);
-                    true
-                }
-                '{' => match quantifier(&self.text[start..]) {
-                    Some(quantifier) => {
-                        regex.push_str(quantifier);
-                        self.at = start + quantifier.len();
-                        true
-                    }
-                    None => {
-                        regex.push_str(r"\{");
-                        false
-                    }
-                },
-                other => {
-                    regex.push(other);
-                    false
-                }
-            };
-            if quantified && !repeatable {
-                return Err(InvalidPattern::new("nothing to repeat", start));
-            }
-            if quantified {
-                self.quantifier_suffix(&mut regex)?;
-            }
-            repeatable = !quantified;
-        }
-        if depth > 0 {
-            return Err(InvalidPattern::new("missing )", self.text.len()));
-        }
-        Ok(Translated { regex, has_alternatives })
-    }
-
-    /// What follows a backslash.
-    fn escape(&mut self, regex: &mut String) -> Result<(), InvalidPattern> {
-        let Some(escaped) = self.peek() else {
-            return Err(InvalidPattern::new(r"\ at end of pattern", self.text.len()));
-        };
-        self.at += escaped.len_utf8();
-        match escaped {
-            'Z' => regex.push_str(r"\z"),
-            // These mean themselves, and something else to the automaton.
-            '<' | '>' => regex.push(escaped),
-            _ if !escaped.is_ascii() => regex.push(escaped),
-            _ => regex.extend(['\\', escaped]),
-        }
-        Ok(())
-    }
-
-    /// What follows an opening parenthesis.
-    fn open(&mut self, regex: &mut String) -> Result<(), InvalidPattern> {
-        let rest = &self.text[self.at..];
-        if ["?=", "?!", "?<=", "?<!", "?>"].iter().any(|look| rest.starts_with(look)) {
-            return Err(InvalidPattern::new("group not supported", self.at - 1));
-        }
-        regex.push('(');
-        if rest.starts_with('?') {
-            regex.push('?');
-            self.at += 1;
-        }
-        Ok(())
-    }
-
-    /// What follows an opening bracket, up to the closing one.
-    fn class(&mut self, regex: &mut String) -> Result<(), InvalidPattern> {
-        regex.push('[');
-        if self.skip('^') {
-            regex.push('^');
-        }
-        if self.skip(']') {
-            regex.push_str(r"\]");
-        } else if self.skip('-') {
-            regex.push_str(r"\-");
-        }
-        let mut after_dash = false;
-        while let Some(next) = self.peek() {
-            self.at += next.len_utf8();
-            let is_dash = next == '-' && !after_dash;
-            match next {
-                ']' => {
-                    regex.push(']');
-                    return Ok(());
-                }
-                '\\' => self.escape(regex)?,
-                '[' if self.peek() == Some(':') => self.posix_class(regex),
-                // Two of them are an operator of the automaton.
-                '[' | '&' | '~' => regex.extend(['\\', next]),
-                '-' if after_dash => regex.push_str(r"\-"),
-                _ => regex.push(next),
-            }
-            after_dash = is_dash;
-        }
-        Err(InvalidPattern::new("missing terminating ] for character class", self.text.len()))
-    }
-
-    /// A class such as `[:alpha:]` in another one, or a bracket that means itself.
-    fn posix_class(&mut self, regex: &mut String) {
-        let rest = &self.text[self.at..];
-        let name = rest.find(":]").map(|end| &rest[..end + 2]);
-        match name.filter(|name| !name[..name.len() - 2].contains(']')) {
-            Some(name) => {
-                regex.push('[');
-                regex.push_str(name);
-                self.at += name.len();
-            }
-            None => regex.push_str(r"\["),
-        }
-    }
-
-    fn quantifier_suffix(&mut self, regex: &mut String) -> Result<(), InvalidPattern> {
-        if self.skip('?') {
-            regex.push('?');
-        } else if self.peek() == Some('+') {
-            return Err(InvalidPattern::new("possessive quantifier not supported", self.at));
-        }
-        Ok(())
-    }
-
-    fn peek(&self) -> Option<char> {
-        self.text[self.at..].chars().next()
-    }
-
-    fn skip(&mut self, wanted: char) -> bool {
-        let found = self.peek() == Some(wanted);
-        self.at += if found { wanted.len_utf8() } else { 0 };
-        found
-    }
-}
-
-/// The quantifier in braces that the text begins with. Other braces mean themselves.
-fn quantifier(text: &str) -> Option<&str> {
-    let end = text.find('}')?;
-    let is_number =
-        |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
-    let is_quantifier = match text[1..end].split_once(',') {
-        Some((least, most)) => is_number(least) && (most.is_empty() || is_number(most)),
-        None => is_number(&text[1..end]),
-    };
-    is_quantifier.then(|| &text[..=end])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -478,7 +280,10 @@ mod tests {
         check("[ö]", &["größe"], &["groesse"]);
         assert!(Pattern::parse("^.b$").unwrap().matches(b"\xffb"));
         assert!(Pattern::parse("\\w").unwrap().matches(b"a"));
-        assert!(!Pattern::parse("\\w").unwrap().matches(b"\xff"));
+        // rabbitmq: each is a character of ISO 8859-1.
+        assert!(Pattern::parse("\\w").unwrap().matches(b"\xff"));
+        assert!(!Pattern::parse("\\w").unwrap().matches(b"\xf7"));
+        assert!(Pattern::parse("^\\xF6$").unwrap().matches(b"\xf6"));
     }
 
     #[test]
@@ -518,13 +323,124 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_backtracking_search_is_refused() {
+    fn what_needs_a_backtracking_search_is_refused_by_its_name() {
         refused("^(?!a)b|c", "{\"look ahead beside an alternative\",9}");
-        refused("a(?!b)", "{\"group not supported\",1}");
-        refused("^((?!a).)*$", "{\"group not supported\",2}");
-        refused("(?<=a)b", "{\"group not supported\",0}");
+        refused("a(?!b)", "{\"look ahead (?!...) not supported\",1}");
+        refused("a(?=b)", "{\"look ahead (?=...) not supported\",1}");
+        refused("^((?!a).)*$", "{\"look ahead (?!...) not supported\",2}");
+        refused("(?<=a)b", "{\"look behind (?<=...) not supported\",0}");
+        refused("(?<!a)b", "{\"look behind (?<!...) not supported\",0}");
         refused("a++", "{\"possessive quantifier not supported\",2}");
-        refused("(a)\\1", "{\"backreferences are not supported\",5}");
+        refused("a{1,2}+", "{\"possessive quantifier not supported\",6}");
+        refused("(?>a)", "{\"atomic group (?>...) not supported\",0}");
+        refused("(a)\\1", "{\"back reference \\\\1 not supported\",3}");
+        refused("(?<n>a)\\k<n>", "{\"reference \\\\k not supported\",7}");
+        refused("(a)\\g{1}", "{\"reference \\\\g not supported\",3}");
+        refused("(?<n>a)(?P=n)", "{\"back reference (?P=...) not supported\",7}");
+        refused("(a)(?1)", "{\"recursion (?n) not supported\",3}");
+        refused("(a)(?-1)", "{\"recursion (?n) not supported\",3}");
+        refused("a(?R)", "{\"recursion (?R) not supported\",1}");
+        refused("(a)(?(1)b|c)", "{\"condition (?(...)...) not supported\",3}");
+        refused("(*FAIL)", "{\"verb (*...) not supported\",0}");
+        refused("\\p{Greek}", "{\"property \\\\p{Greek} not supported\",9}");
+        refused("[\\P{Foo}]", "{\"property \\\\P{Foo} not supported\",8}");
+    }
+
+    /// The octets that match, as ranges.
+    fn octets(pattern: &str) -> String {
+        let whole = format!("\\A(?:{pattern})\\z");
+        let parsed = Pattern::parse(&whole).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        let mut ranges: Vec<(u8, u8)> = Vec::new();
+        for octet in (0..=u8::MAX).filter(|octet| parsed.matches(&[*octet])) {
+            match ranges.last_mut() {
+                Some((_, last)) if u32::from(*last) + 1 == u32::from(octet) => *last = octet,
+                _ => ranges.push((octet, octet)),
+            }
+        }
+        let shown = ranges.iter().map(|(first, last)| format!("{first:X}-{last:X}"));
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn escapes_classes_and_properties_are_those_of_erlang() {
+        // As Erlang's re:run(<<Octet>>, Pattern) says of all octets.
+        const LETTERS: &str = "41-5A 61-7A AA-AA B5-B5 BA-BA C0-D6 D8-F6 F8-FF";
+        const WORD: &str = "30-39 41-5A 5F-5F 61-7A AA-AA B5-B5 BA-BA C0-D6 D8-F6 F8-FF";
+        const UPPER: &str = "41-5A C0-D6 D8-DE";
+        const OTHERS: &str = "0-40 5B-BF D7-D7 DF-FF";
+        let rows = [
+            ("\\p{L}", LETTERS),
+            ("\\pL", LETTERS),
+            ("\\p{Lu}", UPPER),
+            ("\\P{^Lu}", UPPER),
+            ("\\p{^Lu}", OTHERS),
+            ("\\P{Lu}", OTHERS),
+            ("[\\P{Lu}]", OTHERS),
+            ("[^\\p{Lu}]", OTHERS),
+            ("\\p{Lt}", ""),
+            ("[\\p{Lt}]", ""),
+            ("[a\\p{Lt}]", "61-61"),
+            ("\\p{Any}", "0-FF"),
+            ("\\w", WORD),
+            ("[\\W]", "0-2F 3A-40 5B-5E 60-60 7B-A9 AB-B4 B6-B9 BB-BF D7-D7 F7-F7"),
+            ("[[:word:]]", WORD),
+            ("[[:alpha:]]", LETTERS),
+            ("[[:^digit:]]", "0-2F 3A-FF"),
+            ("\\h", "9-9 20-20 A0-A0"),
+            ("[^\\h]", "0-8 A-1F 21-9F A1-FF"),
+            ("\\v", "A-D 85-85"),
+            ("\\R", "A-D 85-85"),
+            ("\\N", "0-9 B-FF"),
+            ("\\C", "0-FF"),
+            ("\\a|\\e|\\f", "7-7 C-C 1B-1B"),
+            ("\\cA", "1-1"),
+            ("\\c[", "1B-1B"),
+            ("\\x", "0-0"),
+            ("\\x4", "4-4"),
+            ("\\x{41}", "41-41"),
+            ("\\o{101}", "41-41"),
+            ("\\101", "41-41"),
+            ("\\0", "0-0"),
+            ("\\11", "9-9"),
+            ("\\8", "38-38"),
+            ("\\i", "69-69"),
+            ("[\\1]", "1-1"),
+            ("[\\b]", "8-8"),
+            ("[\\R]", "52-52"),
+            ("[\\d-z]", "2D-2D 30-39 7A-7A"),
+            ("[[:digit:]-a]", "2D-2D 30-39 61-61"),
+            ("[\\Qa]b\\E]", "5D-5D 61-62"),
+            ("[\\E]]", "5D-5D"),
+            ("[a\\E-c]", "61-63"),
+            ("[a-\\Qc\\E]", "61-63"),
+            ("(?x)[ ]", "20-20"),
+        ];
+        for (pattern, expected) in rows {
+            assert_eq!(octets(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_means_itself() {
+        check("^\\Qa.b(\\E$", &["a.b("], &["axb("]);
+        check("^a\\Q.*", &["a.*"], &["a", "axx"]);
+        check("^\\Qa\\E+$", &["a", "aaa"], &[""]);
+        check("^a\\E+$", &["aa"], &["+"]);
+        check("^\\Q\\E.$", &["a"], &["ab"]);
+        check("^\\Q\\d\\E$", &["\\d"], &["1"]);
+        check("^[\\Q^]-\\E]+$", &["^]-"], &["a"]);
+    }
+
+    #[test]
+    fn groups_may_have_names_options_and_comments() {
+        check("^(?<n>a)(?P<m>b)(?'o'c)$", &["abc"], &["ab"]);
+        check("^(?|a|b)$", &["a", "b"], &["c"]);
+        check("^a(?#a comment)b$", &["ab"], &["a"]);
+        check("^(?i)q$", &["q", "Q"], &["a"]);
+        check("^(?i:q)q$", &["Qq"], &["QQ"]);
+        check("^(?J)(?i-i:q)$", &["q"], &["Q"]);
+        check("^a\\Kb$", &["ab"], &["b"]);
+        check("\\Gb", &["b"], &["ab"]);
     }
 
     #[test]
@@ -541,6 +457,18 @@ mod tests {
         refused("[a", "{\"missing terminating ] for character class\",2}");
         refused("[]", "{\"missing terminating ] for character class\",2}");
         refused("a\\", "{\"\\\\ at end of pattern\",2}");
+        let cases = r"PCRE does not support \\L, \\l, \\N{name}, \\U, or \\u";
+        refused("\\u", &format!("{{\"{cases}\",1}}"));
+        refused("[[:foo:]]", "{\"unknown POSIX class name\",3}");
+        refused("[[=a=]]", "{\"POSIX collating elements are not supported\",1}");
+        refused("[a--b]", "{\"range out of order in character class\",3}");
+        refused("[z-\\d]", "{\"invalid range in character class\",4}");
+        refused("[a-[:digit:]]", "{\"invalid range in character class\",3}");
+        refused("(?^a)", "{\"unrecognized character after (? or (?-\",2}");
+        let large = r"character value in \\x{} or \\o{} is too large";
+        refused("\\x{100}", &format!("{{\"{large}\",6}}"));
+        let octal = r"octal value is greater than \\377 in 8-bit non-UTF-8 mode";
+        refused("\\400", &format!("{{\"{octal}\",3}}"));
     }
 
     #[test]
