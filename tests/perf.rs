@@ -2,6 +2,7 @@
 //! something is.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use crate::support::certificates::{Authority, Identity};
 use crate::support::client::{Client, PERSISTENT, short};
@@ -237,8 +238,27 @@ fn a_producer_that_is_blocked_waits_and_can_be_stopped() {
     broker.broker().set_alarm(Some("a test"));
     let process = Process::start(leveret(["perf", "--json", "--uri", &uri]));
     eventually("it says that it is blocked", || process.log().contains("1 blocked by the broker"));
-    process.signal(Signal::INT);
-    assert_eq!(process.wait().status.code(), Some(0));
+    // It has confirms to wait for, or a close-ok, and gets neither.
+    let confirming = Process::start(leveret([
+        "perf",
+        "--json",
+        "--uri",
+        &uri,
+        "--confirm",
+        "10",
+        "--queue",
+        "other",
+    ]));
+    eventually("so does this", || confirming.log().contains("1 blocked by the broker"));
+    for process in [process, confirming] {
+        let stopped = Instant::now();
+        process.signal(Signal::INT);
+        let ended = process.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        assert!(stopped.elapsed() < Duration::from_secs(3), "{:?}", stopped.elapsed());
+        let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(json["complete"], false, "{json}");
+    }
 }
 
 #[test]

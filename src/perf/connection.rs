@@ -23,6 +23,10 @@ pub(super) const FRAME_MAX: u32 = 131_072;
 const INPUT: usize = 256 * 1024;
 /// How long the broker may take to answer a method, in seconds.
 const ANSWER_SECS: u64 = 30;
+/// How often it is looked whether a close has waited long enough.
+const CLOSE_STEP_NS: u64 = SECOND_NS / 5;
+/// How long a close waits for its answer on a connection that the broker blocks.
+const BLOCKED_CLOSE_NS: u64 = SECOND_NS / 2;
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
 
 /// One end of an open connection.
@@ -267,7 +271,7 @@ impl Connection {
     /// closes the connection.
     ///
     /// The answer may take as long as it needs while the connection lives, and `timeout_ns` from
-    /// when `is_hasty` says so.
+    /// when `is_hasty` says so; less when the broker blocks the connection meanwhile.
     pub(super) fn close(
         &mut self,
         timeout_ns: u64,
@@ -275,14 +279,25 @@ impl Connection {
     ) -> Result<(), PerfError> {
         let close = channel::Close { reply_code: 200, ..Default::default() };
         self.tell(CHANNEL, &close);
+        let mut most_ns = timeout_ns;
+        let mut hasty_ns = None;
         loop {
-            let hasty = is_hasty();
-            let step_ns = if hasty { timeout_ns } else { SECOND_NS / 5 };
-            let answer = self.answered(step_ns, |method| {
+            let answer = self.answered(CLOSE_STEP_NS, |method| {
+                // why: what it has sent is not read any more.
+                if matches!(method, Method::ConnectionBlocked(_)) {
+                    most_ns = most_ns.min(BLOCKED_CLOSE_NS);
+                }
                 matches!(method, Method::ChannelCloseOk(_)).then_some(())
             });
             match answer {
-                Err(PerfError::Silent { .. }) if !hasty => {}
+                Err(PerfError::Silent { address, .. }) if is_hasty() => {
+                    let now_ns = self.watch.elapsed_ns();
+                    if now_ns - *hasty_ns.get_or_insert(now_ns) >= most_ns {
+                        let seconds = timeout_ns / SECOND_NS;
+                        return Err(PerfError::Silent { address, seconds });
+                    }
+                }
+                Err(PerfError::Silent { .. }) => {}
                 answer => break answer?,
             }
         }

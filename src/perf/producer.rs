@@ -18,6 +18,8 @@ const LOOK_UP_NS: u64 = SECOND_NS / 10;
 /// How long a producer that was stopped goes on with what it has begun: a message that is partly
 /// written, confirms, the close.
 const LAST_WORDS_NS: u64 = 5 * SECOND_NS;
+/// The same for one that the broker blocks: what it sends is not read, and nothing of it is answered.
+const BLOCKED_LAST_WORDS_NS: u64 = SECOND_NS / 2;
 /// How long the broker may go without any confirm while it owes some.
 const CONFIRM_SECS: u64 = 60;
 /// A producer that waits for nothing looks for what the broker says once in so many writes.
@@ -256,8 +258,9 @@ impl Producer {
             self.hear()?;
             self.check_confirms()?;
         }
-        match self.connection.close(LAST_WORDS_NS, &|| self.shared.is_stopped()) {
-            // why: a connection that is blocked is not read from, and so not answered.
+        self.hear()?;
+        let last_words_ns = self.last_words_ns();
+        match self.connection.close(last_words_ns, &|| self.shared.is_stopped()) {
             Err(PerfError::Silent { .. }) if self.shared.is_stopped() => Ok(()),
             ended => ended,
         }
@@ -289,7 +292,12 @@ impl Producer {
             return false;
         }
         let now_ns = self.shared.watch.elapsed_ns();
-        now_ns - *self.stopped_ns.get_or_insert(now_ns) > LAST_WORDS_NS
+        now_ns - *self.stopped_ns.get_or_insert(now_ns) > self.last_words_ns()
+    }
+
+    /// How long it goes on after it was stopped.
+    fn last_words_ns(&self) -> u64 {
+        if self.state.is_blocked { BLOCKED_LAST_WORDS_NS } else { LAST_WORDS_NS }
     }
 }
 
