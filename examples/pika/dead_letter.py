@@ -14,14 +14,19 @@ channel.exchange_declare(exchange="orders.dlx", exchange_type="fanout", durable=
 channel.queue_declare(queue="failed_orders", durable=True)
 channel.queue_bind(exchange="orders.dlx", queue="failed_orders")
 
-# RabbitMQ — route failed messages to DLQ automatically
+# What a consumer refuses with requeue=False, and what expires, goes to the dead-letter exchange.
+#
+# No argument counts how often an order is tried: consumer.py refuses one that fails, so that it is tried
+# once. What a consumer requeues comes back without end, unless the queue is a quorum queue with
+# "x-delivery-limit": a message that came back more often than that becomes a dead letter.
 channel.queue_declare(
     queue="order_processing",
     durable=True,
     arguments={
-        "x-dead-letter-exchange": "orders.dlx",  # failed messages go here
-        "x-message-ttl": 30000,                  # messages expire after 30s if not ACKed
-        "x-max-retries": 3,                      # custom header for retry counting
+        "x-dead-letter-exchange": "orders.dlx",
+        # An order that has waited in the queue for 30 s expires. One that a consumer holds does not, however
+        # long that takes; when it comes back, it has expired.
+        "x-message-ttl": 30000,
     }
 )
 

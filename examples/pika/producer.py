@@ -10,7 +10,8 @@ channel.exchange_declare(exchange="orders", exchange_type="direct", durable=True
 channel.queue_declare(queue="order_processing", durable=True)
 channel.queue_bind(exchange="orders", queue="order_processing", routing_key="new")
 
-# Publish with persistent delivery mode (survives broker restart)
+# A persistent message in a durable queue survives a restart of the broker, once that has written it;
+# after channel.confirm_delivery() each basic_publish waits until it has.
 channel.basic_publish(
     exchange="orders",
     routing_key="new",
