@@ -31,6 +31,7 @@ mod connection_slots;
 pub mod definitions;
 mod handle;
 mod log_buffer;
+mod log_limit;
 mod log_text;
 mod login_counts;
 mod login_throttle;

@@ -380,6 +380,22 @@ fn a_check_says_what_is_in_a_data_directory() {
 }
 
 #[test]
+fn a_check_says_that_a_start_would_refuse_where_the_lock_is_no_file() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = used_data_dir(home.path());
+    let lock = data_dir.join("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let why = format!("cannot write {}: ", lock.display());
+    let (code, said) = check(&data_dir);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(&why), "{said}");
+    assert!(said.contains("3 messages of 11 bytes"), "the rest is looked at: {said}");
+    let refused = refusal(on_data_dir(&data_dir));
+    assert!(refused.contains(&why), "{refused}");
+}
+
+#[test]
 fn a_check_names_damage_and_what_a_start_would_do() {
     let home = tempfile::tempdir().unwrap();
     let data_dir = used_data_dir(home.path());

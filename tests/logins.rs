@@ -3,13 +3,15 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
+use crate::support::process::{self, Process};
 use crate::support::{PATIENCE, http};
 use leveret::Broker;
 use leveret::broker::time::Time;
 use leveret::clock::ManualClock;
+use rustix::process::Signal;
 
 /// How often a user may be wrong at an address at once.
 const FAILURES: usize = 50;
@@ -53,4 +55,30 @@ async fn guessing_is_slow_and_others_of_the_same_address_are_not_held() {
     // Now it is known, and waits for nothing more.
     assert!(log_in(amqp, "guessed", "guess").unwrap_err().starts_with("403 "));
     assert_eq!(log_in(amqp, "guessed", "right"), Ok(()));
+}
+
+#[test]
+fn wrong_passwords_over_http_write_a_bounded_number_of_lines() {
+    const ATTEMPTS: usize = 1500;
+    let mut command = process::leveret(["--in-memory", "--listen", "127.0.0.1:0"]);
+    command.args(["--management", "127.0.0.1:0", "--log", "warn"]);
+    let (process, _) = Process::start(command).ready().unwrap_or_else(|it| panic!("{}", it.stderr));
+    let line =
+        process.stdout().lines().find_map(|it| it.strip_prefix("leveret management on http://"));
+    let api = line.and_then(|line| line.strip_suffix("/api")?.parse().ok());
+    let api = api.expect("it says where the API is");
+    let begun = Instant::now();
+    for number in 0..ATTEMPTS {
+        let user = format!("nobody{number}:guess");
+        assert_eq!(http::request(api, "GET /api/whoami", &user, "").0, 401);
+    }
+    // A hundred in each second that was begun; how many more there were is told.
+    let most = 100 * (begun.elapsed().as_secs() as usize + 2);
+    process.signal(Signal::TERM);
+    let ended = process.wait();
+    let lines = ended.stderr.matches("HTTP login refused").count();
+    assert!((1..=most).contains(&lines), "{lines} lines, {most} at most");
+    if lines < ATTEMPTS {
+        assert!(ended.stderr.contains("there were too many failed logins of HTTP"));
+    }
 }

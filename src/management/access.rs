@@ -41,7 +41,9 @@ impl FromRequestParts<Api> for Caller {
         let name = credentials.user.clone();
         let user = app.authenticate(credentials, ends.peer).await.map_err(|failure| {
             let (peer, user) = (ends.peer, name);
-            tracing::warn!(%peer, user, %failure, "HTTP login refused");
+            if ends.log_limit.allows() {
+                tracing::warn!(%peer, user, %failure, "HTTP login refused");
+            }
             match failure {
                 AuthenticationFailure::NotLocal => {
                     Failure::not_authorised("User can only log in via localhost")

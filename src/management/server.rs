@@ -28,6 +28,7 @@ use super::socket_slot::SocketSlot;
 use super::{AppState, answer};
 use crate::broker::limits::HTTP_CONNECTIONS;
 use crate::connection_slots::ConnectionSlots;
+use crate::log_limit::LogLimit;
 use crate::tls::{self, Acceptor};
 use crate::vhosts;
 use crate::write_timeout::WriteTimeout;
@@ -67,7 +68,12 @@ pub(super) struct Ends {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) slot: Arc<SocketSlot>,
+    /// Bounds what failed logins and handshakes of all clients write to the log.
+    pub(super) log_limit: Arc<LogLimit>,
 }
+
+/// Failed logins and handshakes a second that are logged.
+const FAILURES: u32 = 100;
 
 impl Management {
     /// Serves the API on this listener, which is [`AppState::address`].
@@ -124,6 +130,7 @@ async fn listen(
 ) {
     let slots = Arc::new(ConnectionSlots::of(HTTP_CONNECTIONS, None));
     let mut connections = JoinSet::new();
+    let log_limit = Arc::new(LogLimit::new("failed logins of HTTP", FAILURES));
     let mut failing = false;
     loop {
         let stopped = stopping.clone();
@@ -136,10 +143,12 @@ async fn listen(
                     failing = false;
                     if let Some(slot) = slots.take() {
                         let (router, acceptor) = (router.clone(), acceptor.clone());
+                        let log_limit = log_limit.clone();
                         connections.spawn(async move {
                             let peer = vhosts::canonical(peer);
                             let local = vhosts::canonical(socket.local_addr().unwrap_or(peer));
-                            let ends = Ends { peer, local, slot: Arc::new(SocketSlot::new(slot)) };
+                            let slot = Arc::new(SocketSlot::new(slot));
+                            let ends = Ends { peer, local, slot, log_limit };
                             serve(socket, acceptor.as_deref(), ends, router, stopped).await;
                         });
                     }
@@ -161,6 +170,7 @@ async fn listen(
         while connections.join_next().await.is_some() {}
     }
     connections.shutdown().await;
+    log_limit.finish();
 }
 
 async fn serve(
@@ -170,7 +180,7 @@ async fn serve(
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let (peer, slot) = (ends.peer, ends.slot.clone());
+    let (peer, slot, log_limit) = (ends.peer, ends.slot.clone(), ends.log_limit.clone());
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
@@ -183,7 +193,9 @@ async fn serve(
     match accepted {
         Ok(Ok((socket, _))) => answer(socket, ends, router, stopping).await,
         Ok(Err(error)) if tls::is_foreign(&error) => {
-            tracing::warn!(%peer, "HTTP client does not speak TLS, and this port does");
+            if log_limit.allows() {
+                tracing::warn!(%peer, "HTTP client does not speak TLS, and this port does");
+            }
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake of HTTP failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake of HTTP took too long"),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use leveret_codec::{Method, Table};
 
-use super::log_limit::LogLimit;
 use crate::broker::error::{AtFault, Fault};
+use crate::log_limit::LogLimit;
 use crate::log_text::printable;
 
 /// Errors a second that are logged of one connection.

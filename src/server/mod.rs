@@ -9,7 +9,6 @@ mod connection_log;
 mod connection_memory;
 mod heartbeat_monitor;
 mod incoming;
-mod log_limit;
 mod memory_peak;
 mod resources;
 mod start_log;
@@ -314,8 +313,11 @@ pub(crate) fn check_data_dir(path: &Path) -> Result<DataDirCheck, StartError> {
     }
     let disk = FileDisk::open_to_look(path)?;
     let is_locked = disk.is_locked();
+    let obstacle = disk.obstacle().map(ToString::to_string);
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    Ok(vhosts::check(&disk, is_locked))
+    let mut check = vhosts::check(&disk, is_locked);
+    check.refusal = obstacle.or(check.refusal);
+    Ok(check)
 }
 
 /// The definitions in a data directory that no broker uses. Changes nothing.

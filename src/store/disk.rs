@@ -117,6 +117,8 @@ pub struct FileDisk {
     root: PathBuf,
     lock: Option<DirectoryLock>,
     kept_files: Arc<KeptFiles>,
+    /// Why no broker can have the directory, found by a look at it.
+    obstacle: Option<OpenError>,
 }
 
 /// How many files the stores on a disk keep open at most, where the system allows more than enough.
@@ -208,6 +210,7 @@ impl FileDisk {
         check_marker(directory)?;
         close_to_others(directory);
         let lock_path = directory.join(LOCK);
+        check_lock_file(&lock_path).map_err(unusable("write", &lock_path))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -227,12 +230,17 @@ impl FileDisk {
     /// and it may be one that cannot be written. No broker gets in meanwhile.
     ///
     /// Where there is no lock file, as in a copy, nothing is locked; see
-    /// [`is_locked`](FileDisk::is_locked).
+    /// [`is_locked`](FileDisk::is_locked). Where something else has its name no broker can start; see
+    /// [`obstacle`](FileDisk::obstacle).
     pub fn open_to_look(directory: &Path) -> Result<FileDisk, OpenError> {
         if !check_marker(directory)? {
             return Err(OpenError::Empty { path: directory.to_owned() });
         }
         let lock_path = directory.join(LOCK);
+        if let Err(source) = check_lock_file(&lock_path) {
+            let obstacle = Some(OpenError::Unusable { action: "write", path: lock_path, source });
+            return Ok(FileDisk { obstacle, ..FileDisk::at(directory, None) });
+        }
         let lock = match File::open(&lock_path) {
             Ok(lock) => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -248,7 +256,12 @@ impl FileDisk {
 
     fn at(directory: &Path, lock: Option<DirectoryLock>) -> Self {
         let kept_files = Arc::new(KeptFiles::new(KEPT_FILES));
-        FileDisk { root: directory.to_owned(), lock, kept_files }
+        FileDisk { root: directory.to_owned(), lock, kept_files, obstacle: None }
+    }
+
+    /// Why no broker can have the directory, if that was found by [`open_to_look`](FileDisk::open_to_look).
+    pub fn obstacle(&self) -> Option<&OpenError> {
+        self.obstacle.as_ref()
     }
 
     /// Whether other processes are kept out.
@@ -296,6 +309,19 @@ impl FileDisk {
 
     fn locate(&self, path: &str) -> PathBuf {
         self.root.join(path)
+    }
+}
+
+/// Whether what has the lock's name, if anything has, is a file.
+///
+/// why: asked before it is opened. A directory can be opened to be read, and a pipe is waited for.
+fn check_lock_file(lock_path: &Path) -> io::Result<()> {
+    match fs::metadata(lock_path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Err(io::Error::other("it is not a file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,7 +10,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// At most so many lines in a period; those that were left out are counted, and told with the next line.
 #[derive(Debug)]
-pub(super) struct LogLimit {
+pub(crate) struct LogLimit {
     /// What the lines are, as in "channel errors".
     of: &'static str,
     most: u32,
@@ -25,19 +25,19 @@ struct Counted {
 }
 
 impl LogLimit {
-    pub(super) fn new(of: &'static str, most: u32) -> Self {
+    pub(crate) fn new(of: &'static str, most: u32) -> Self {
         LogLimit { of, most, counted: Mutex::default() }
     }
 
     /// Whether one more line may be logged. How many were not is logged before it.
-    pub(super) fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         let Some(left_out) = self.note(Instant::now()) else { return false };
         self.tell(left_out);
         true
     }
 
     /// Logs how many lines were left out since that was last told.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let left_out = std::mem::take(&mut self.counted.lock().left_out);
         self.tell(left_out);
     }
