@@ -430,8 +430,8 @@ impl BrokerBuilder {
     }
 
     /// Blocks publishers while less than this is free on the disk of the data directory, in bytes; what the broker
-    /// keeps there for nothing is removed meanwhile. 50 MB unless set. Whatever this is, nothing is written that would
-    /// leave less than some 16 MB.
+    /// keeps there for nothing is removed meanwhile. 50 MB unless set. Whatever this is, a message is written only where
+    /// 8 MiB are left behind it, which are for acknowledgements and for making room.
     #[must_use]
     pub fn disk_free_limit(mut self, bytes: u64) -> Self {
         self.config.disk_free_limit = bytes;

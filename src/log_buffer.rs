@@ -59,6 +59,8 @@ pub(crate) struct LogBuffer {
     limit: AtomicUsize,
     /// Whether the store was told that room on the disk gets short.
     disk_news: AtomicBool,
+    /// Whether a wait is to end for that. One does, so that nobody is kept awake who does not ask for the news.
+    wakes_for_disk: AtomicBool,
     /// Whether the last news was that it is short already.
     disk_is_short: AtomicBool,
     appended: Condvar,
@@ -161,6 +163,7 @@ impl Default for LogBuffer {
             bytes: AtomicUsize::new(0),
             limit: AtomicUsize::new(LIMIT_BYTES),
             disk_news: AtomicBool::new(false),
+            wakes_for_disk: AtomicBool::new(false),
             disk_is_short: AtomicBool::new(false),
             appended: Condvar::new(),
             room: Notify::new(),
@@ -213,7 +216,6 @@ impl LogBuffer {
         waiting.awaited > waiting.tolerated
             || !waiting.orders.is_empty()
             || self.bytes() >= UNAWAITED_BYTES
-            || self.disk_news.load(Ordering::Relaxed)
             || waiting.closed
     }
 
@@ -235,7 +237,7 @@ impl LogBuffer {
         // What was answered a moment ago is soon followed by as much again.
         let in_flight = waiting.taken + waiting.awaited;
         while wait != Wait::No && waiting.is_empty() && !waiting.closed {
-            if self.disk_news.load(Ordering::Relaxed) {
+            if self.wakes_for_disk.swap(false, Ordering::Relaxed) {
                 break;
             }
             match wait {
@@ -329,6 +331,7 @@ impl LogBuffer {
         let waiting = self.waiting.lock();
         self.disk_is_short.store(room == DiskRoom::Short, Ordering::Relaxed);
         self.disk_news.store(true, Ordering::Relaxed);
+        self.wakes_for_disk.store(true, Ordering::Relaxed);
         drop(waiting);
         self.wake();
     }

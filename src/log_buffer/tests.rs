@@ -219,3 +219,17 @@ async fn a_higher_limit_lets_those_who_wait_go_on() {
     buffer.set_limit(u64::MAX);
     assert_eq!(futures::poll!(waiting.as_mut()), Poll::Ready(()));
 }
+
+#[test]
+fn what_is_told_of_the_disk_ends_one_wait_and_no_more() {
+    let buffer = LogBuffer::default();
+    buffer.tell_of_disk(DiskRoom::Short);
+    let (taken, records) = take(&buffer, Wait::ForAny);
+    assert_eq!((taken, records.len()), (Taken::Open, 0));
+    // Whoever does not ask for it waits all the same.
+    let (begun, pause) = (std::time::Instant::now(), Duration::from_millis(20));
+    take(&buffer, Wait::AtMost(pause));
+    assert!(begun.elapsed() >= pause);
+    assert_eq!(buffer.take_disk_news(), Some(DiskRoom::Short));
+    assert_eq!(buffer.take_disk_news(), None);
+}

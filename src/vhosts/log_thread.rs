@@ -378,8 +378,8 @@ impl Worker {
     fn wait_for_room(&mut self) -> Result<Taken, StoreError> {
         // why: a stopwatch, as this is a thread's pause and no decision of the broker's.
         let (interval, watch) = (FULL_PAUSE / CHECKS_IN_A_PAUSE, Stopwatch::start());
-        self.heed_disk();
         while u128::from(watch.elapsed_ns()) < FULL_PAUSE.as_nanos() {
+            self.heed_disk();
             let is_stuck = !self.records.is_empty();
             let taken = if is_stuck {
                 self.take_behind(interval)
@@ -446,22 +446,24 @@ impl Worker {
         taken
     }
 
-    /// Writes the acknowledgements that may go before records that do not fit, if there is room for them at least.
+    /// Writes the acknowledgements that may go before records that do not fit, as many as there is room for.
     fn write_ahead(&mut self) -> Result<(), StoreError> {
         if self.records.is_empty() {
             return Ok(());
         }
-        let due = self.ahead.due(&self.records);
-        if due.is_empty() {
-            return Ok(());
-        }
-        match self.store.write(due) {
-            Ok(_) => {
-                self.ahead.note_written();
-                Ok(())
+        let mut most = usize::MAX;
+        loop {
+            let due = self.ahead.due(&self.records);
+            if due.is_empty() {
+                return Ok(());
             }
-            Err(error) if error.is_shortage() => Ok(()),
-            Err(error) => Err(error),
+            let count = self.store.one_write(due).min(most);
+            match self.store.write(&due[..count]) {
+                Ok(_) => self.ahead.note_written(count),
+                Err(StoreError::NoRoom { .. }) if count > 1 => most = count / 2,
+                Err(error) if error.is_shortage() => return Ok(()),
+                Err(error) => return Err(error),
+            }
         }
     }
 

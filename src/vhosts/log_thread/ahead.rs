@@ -50,10 +50,10 @@ impl WrittenAhead {
         &self.due
     }
 
-    /// All that were due are on the disk.
-    pub(super) fn note_written(&mut self) {
-        self.extra += self.due.len() as u64;
-        self.due.clear();
+    /// So many of those that were due, from the first, are on the disk.
+    pub(super) fn note_written(&mut self, count: usize) {
+        self.extra += count as u64;
+        self.due.drain(..count);
     }
 
     /// So many of the records that wait, from the first, are on the disk; whether there are more.
@@ -111,7 +111,9 @@ mod tests {
         // What did not fit stays due, and nothing is due twice.
         waiting.push(settled(ONE, 4, 4));
         assert_eq!(ahead.due(&waiting).len(), 4);
-        ahead.note_written();
+        ahead.note_written(1);
+        assert_eq!(ahead.due(&waiting).len(), 3);
+        ahead.note_written(3);
         assert!(ahead.due(&waiting).is_empty());
         assert_eq!(ahead.number_in_core(Lsn(10)), Lsn(6));
         ahead.note_in_turn(waiting.len(), true);

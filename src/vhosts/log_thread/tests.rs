@@ -220,6 +220,32 @@ async fn acknowledgements_reach_a_full_disk_before_a_publish_that_does_not_fit()
 }
 
 #[tokio::test]
+async fn as_many_acknowledgements_go_first_as_there_is_room_for() {
+    let vhost = RunningVhost::new().await;
+    vhost.fill().await;
+    // Room for some twenty of them and for no publish.
+    vhost.disk.set_capacity(Some(vhost.disk.total_bytes() + SEGMENT / 2 + 1_000));
+    let before = messages_on(&vhost.disk);
+    assert!(before > 60, "{before}");
+    vhost.publish().await;
+    for _ in 0..before {
+        let get = basic::Get { queue: Q, ..Default::default() };
+        vhost.apply(Method::BasicGet(get)).await;
+    }
+    // From the last to the first, so that each has a record of its own, and all come at once.
+    let ack = |delivery_tag| Method::BasicAck(basic::Ack { delivery_tag, multiple: false });
+    let acks = (1..=before).rev().map(|tag| Command::Method { channel: 1, method: ack(tag) });
+    vhost.session.as_ref().unwrap().apply(&mut Batch::new(acks.collect())).await;
+    until("some are on the disk", || messages_on(&vhost.disk) < before);
+    assert!(messages_on(&vhost.disk) > 0);
+    vhost.disk.set_capacity(None);
+    until("the publish is confirmed", || vhost.unconfirmed() == 0);
+    let disk = vhost.disk.clone();
+    vhost.stop().unwrap();
+    assert_eq!(messages_on(&disk), 1);
+}
+
+#[tokio::test]
 async fn a_rejected_message_stays_until_its_dead_letter_is_on_the_disk() {
     let vhost = RunningVhost::new().await;
     let mut arguments = TableBuilder::default();
