@@ -72,6 +72,12 @@ pub struct Config {
     pub seed: Option<u64>,
     /// Users to let in, with their passwords; guest with the password guest when there are none.
     pub users: Vec<(String, Vec<u8>)>,
+    /// What is made on a data directory that is new.
+    pub first: FirstObjects,
+    /// What the node is called; `leveret@` and the host when absent.
+    pub node_name: Option<String>,
+    /// What the cluster is called, from this start on; as it was when absent.
+    pub cluster_name: Option<String>,
     /// Users that may connect from this machine alone.
     pub loopback_users: Vec<String>,
     /// What is proposed to clients and what they may send.
@@ -95,12 +101,51 @@ pub struct Config {
     pub shutdown_timeout: Duration,
 }
 
+/// What is made on a data directory that is new: the virtual host `/` with the user guest, unless told otherwise.
+///
+/// rabbitmq: `default_vhost`, `default_user` and the keys beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstObjects {
+    /// The virtual host in the place of `/`.
+    pub vhost: Option<String>,
+    /// The user in the place of guest.
+    pub user: Option<FirstUser>,
+    /// Whether neither is made where there are definitions, whatever they hold. Otherwise that goes by what
+    /// they hold.
+    pub nothing_beside_definitions: bool,
+}
+
+/// The first user of a broker.
+///
+/// invariant: the password never shows in debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FirstUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: Vec<u8>,
+    /// What the user is beside a user: `administrator`, `monitoring`, …
+    pub tags: Vec<String>,
+    /// The patterns of what it may configure, write and read in the first virtual host.
+    pub permissions: [String; 3],
+}
+
+impl std::fmt::Debug for FirstUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstUser")
+            .field("name", &self.name)
+            .field("tags", &self.tags)
+            .field("permissions", &self.permissions)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where definitions come from.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum DefinitionsSource {
     /// These are they.
     Json(Vec<u8>),
-    /// This file has them.
+    /// This file has them, or those in this directory whose names end with `.json`, in their order.
     File(PathBuf),
 }
 
@@ -129,6 +174,16 @@ impl std::fmt::Debug for Config {
     }
 }
 
+// invariant: so may a password in definitions.
+impl std::fmt::Debug for DefinitionsSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DefinitionsSource::Json(_) => f.debug_tuple("Json").finish_non_exhaustive(),
+            DefinitionsSource::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -146,6 +201,9 @@ impl Default for Config {
             client_limits: ClientLimits::default(),
             seed: None,
             users: Vec::new(),
+            first: FirstObjects::default(),
+            node_name: None,
+            cluster_name: None,
             loopback_users: vec![DEFAULT_LOOPBACK_USER.to_owned()],
             connection: ConnectionSettings::default(),
             max_connections: None,

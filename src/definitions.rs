@@ -387,6 +387,21 @@ impl Definitions {
         read::definitions(json)
     }
 
+    /// Adds those of another file.
+    pub fn append(&mut self, other: Definitions) {
+        self.users.extend(other.users);
+        self.vhosts.extend(other.vhosts);
+        self.permissions.extend(other.permissions);
+        self.topic_permissions.extend(other.topic_permissions);
+        self.parameters.extend(other.parameters);
+        self.global_parameters.extend(other.global_parameters);
+        self.policies.extend(other.policies);
+        self.queues.extend(other.queues);
+        self.exchanges.extend(other.exchanges);
+        self.bindings.extend(other.bindings);
+        self.unknown_keys.extend(other.unknown_keys);
+    }
+
     /// The definitions of a broker.
     ///
     /// The same definitions are the same bytes, in whatever order the entries were added.

@@ -19,7 +19,7 @@
 //! Imports run one way: `leveret_codec ← broker ← store ← handle ← vhosts ← {server, management, cli} ← lib ← main`.
 //! [`broker`] holds every rule of AMQP as a value without IO, clock or chance; [`store`] keeps what
 //! is durable; the handle holds the one lock; the server moves bytes; management answers HTTP.
-//! [`perf`] measures brokers from outside.
+//! [`perf`] measures brokers from outside; [`rabbit`] reads RabbitMQ's configuration.
 
 mod active_listeners;
 pub mod auth;
@@ -37,9 +37,11 @@ mod login_counts;
 mod login_throttle;
 mod management;
 pub mod memory;
+mod node_name;
 mod outbox;
 mod passwords;
 pub mod perf;
+pub mod rabbit;
 mod server;
 mod shared_map;
 pub mod store;
@@ -64,7 +66,7 @@ pub use crate::vhosts::{DataDirCheck, ImportError, RegistryError, VhostCheck, Vh
 use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, DefinitionsSource, Storage, Tls};
+use crate::config::{Config, DefinitionsSource, FirstObjects, Storage, Tls};
 use crate::management::{AppState, Management};
 use crate::server::Server;
 use crate::store::StoreError;
@@ -343,6 +345,29 @@ impl BrokerBuilder {
         self
     }
 
+    /// Makes these on a data directory that is new, in the place of the virtual host `/` and the user guest.
+    ///
+    /// rabbitmq: `default_vhost` and `default_user`.
+    #[must_use]
+    pub fn first_objects(mut self, first: FirstObjects) -> Self {
+        self.config.first = first;
+        self
+    }
+
+    /// Calls the node so, such as `rabbit@host`; `leveret@` and the name of the machine unless set.
+    #[must_use]
+    pub fn node_name(mut self, name: impl Into<String>) -> Self {
+        self.config.node_name = Some(name.into());
+        self
+    }
+
+    /// Calls the cluster so, which is this one node.
+    #[must_use]
+    pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
+        self.config.cluster_name = Some(name.into());
+        self
+    }
+
     /// Lets these users in from this machine alone: guest unless set, no user with an empty list.
     ///
     /// rabbitmq: `loopback_users`.
@@ -513,7 +538,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// The same with definitions that are in a file.
+    /// The same with definitions that are in a file, or in the files of a directory whose names end with `.json`, in
+    /// the order of their names.
     #[must_use]
     pub fn definitions_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.definitions = Some(DefinitionsSource::File(path.into()));

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use leveret::cli::{self, Limits, Options, Output, Perf, Task};
+use leveret::cli::{self, Limits, Options, Output, Perf, PidFile, Task};
 use leveret::clock::{Clock, SystemClock};
-use leveret::config::Storage;
+use leveret::config::{DefinitionsSource, Storage};
 use leveret::perf::{self, Stop};
+use leveret::rabbit::Node;
 use leveret::{Broker, BrokerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,11 +17,11 @@ static ALLOCATOR: leveret_allocator::MiMalloc = leveret_allocator::MiMalloc;
 
 fn main() -> ExitCode {
     let options = Options::from_process();
-    let output = match Output::start(&options.log) {
+    let output = match Output::start(&options.log, &options.log_target) {
         Ok(output) => output,
         Err(error) => {
             // Who does not read it has the exit code.
-            let _ = writeln!(std::io::stderr(), "leveret: cannot start a thread: {error}");
+            let _ = writeln!(std::io::stderr(), "leveret: cannot start the log: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -90,10 +91,13 @@ async fn export_definitions(path: &Path) -> Result<ExitCode, Box<dyn std::error:
 
 /// Runs a broker until it ends.
 fn run(options: Options, output: &Output) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    options.log_notices();
     let management = if options.management_tls { "https" } else { "http" };
+    let announcement = Announcement { management, node: options.node.clone() };
     let builder = builder(options)?;
+    let _pid_file = announcement.node.as_ref().and_then(write_pid_file);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match runtime.block_on(serve(builder, management, output))? {
+    match runtime.block_on(serve(builder, &announcement, output))? {
         Ended::InOrder => Ok(ExitCode::SUCCESS),
         Ended::Failed => {
             // why: what still runs is not waited for, since it may be what has failed. What clients were told
@@ -116,7 +120,7 @@ enum Ended {
 /// Runs a broker until it is asked to end or fails.
 async fn serve(
     builder: BrokerBuilder,
-    management: &str,
+    announcement: &Announcement,
     output: &Output,
 ) -> Result<Ended, Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
@@ -125,7 +129,7 @@ async fn serve(
         broker = builder.start() => broker?,
         () = signals.next() => return Ok(Ended::InOrder),
     };
-    announce(&broker, management, output);
+    output.print(&announcement.lines(&broker));
 
     loop {
         tokio::select! {
@@ -161,8 +165,17 @@ fn builder(options: Options) -> Result<BrokerBuilder, Box<dyn std::error::Error>
         builder = builder.accept_loss();
     }
     builder = limited(builder, options.limits);
-    if let Some(path) = options.definitions {
-        builder = builder.definitions_file(path);
+    builder = match options.definitions {
+        Some(DefinitionsSource::File(path)) => builder.definitions_file(path),
+        Some(DefinitionsSource::Json(json)) => builder.definitions(json),
+        None => builder,
+    };
+    builder = builder.first_objects(options.first);
+    if let Some(node) = options.node {
+        builder = builder.node_name(node.name);
+    }
+    if let Some(name) = options.cluster_name {
+        builder = builder.cluster_name(name);
     }
     if let Some(address) = options.management {
         builder = builder.management(address);
@@ -206,25 +219,72 @@ async fn reload(broker: &Broker) {
     }
 }
 
-/// Says on standard output that clients can connect, and where: for people, and for scripts that
-/// wait for it.
-fn announce(broker: &Broker, management: &str, output: &Output) {
-    let mut lines = String::new();
-    let mut addresses = Vec::new();
-    for address in broker.addresses() {
-        lines.push_str(&format!("leveret listening on {address}\n"));
-        addresses.push(address.to_string());
+/// Writes the file with the number of this process. That it cannot be written ends nothing.
+fn write_pid_file(node: &Node) -> Option<PidFile> {
+    let path = node.pid_file.as_ref()?;
+    let written = PidFile::write(path, node.keep_pid_file);
+    let warn = |error: &std::io::Error| {
+        tracing::warn!("the process id cannot be written to {}: {error}", path.display());
+    };
+    written.inspect_err(warn).ok()
+}
+
+/// What is said on standard output when clients can connect: for people, and for scripts that wait for it.
+struct Announcement {
+    /// The scheme of the management API.
+    management: &'static str,
+    /// The node, if it is one of RabbitMQ's kind.
+    node: Option<Node>,
+}
+
+impl Announcement {
+    fn lines(&self, broker: &Broker) -> String {
+        match &self.node {
+            Some(node) => self.lines_of_node(broker, node),
+            None => self.lines_of_leveret(broker),
+        }
     }
-    for address in broker.tls_addresses() {
-        // rabbitmq: scripts wait for these words.
-        lines.push_str(&format!("started TLS (SSL) listener on {address}\n"));
-        addresses.push(format!("{address} (TLS)"));
+
+    fn lines_of_leveret(&self, broker: &Broker) -> String {
+        let mut lines = String::new();
+        let mut addresses = Vec::new();
+        for address in broker.addresses() {
+            lines.push_str(&format!("leveret listening on {address}\n"));
+            addresses.push(address.to_string());
+        }
+        for address in broker.tls_addresses() {
+            // rabbitmq: scripts wait for these words.
+            lines.push_str(&format!("started TLS (SSL) listener on {address}\n"));
+            addresses.push(format!("{address} (TLS)"));
+        }
+        if let Some(address) = broker.management_address() {
+            let scheme = self.management;
+            lines.push_str(&format!("leveret management on {scheme}://{address}/api\n"));
+        }
+        lines + &format!("Server startup complete; listening on {}\n", addresses.join(", "))
     }
-    if let Some(address) = broker.management_address() {
-        lines.push_str(&format!("leveret management on {management}://{address}/api\n"));
+
+    /// rabbitmq: these words, some in its log and some on standard output; others wait for each of them.
+    fn lines_of_node(&self, broker: &Broker, node: &Node) -> String {
+        let mut lines = String::new();
+        for address in broker.addresses() {
+            lines.push_str(&format!("started TCP listener on {address}\n"));
+        }
+        for address in broker.tls_addresses() {
+            lines.push_str(&format!("started TLS (SSL) listener on {address}\n"));
+        }
+        if let Some(address) = broker.management_address() {
+            let kind = if self.management == "https" { "HTTPS" } else { "HTTP (non-TLS)" };
+            let port = address.port();
+            lines.push_str(&format!("Management plugin: {kind} listener started on port {port}\n"));
+        }
+        let count = node.plugins.len();
+        lines.push_str(&format!("Server startup complete; {count} plugins started.\n"));
+        for plugin in &node.plugins {
+            lines.push_str(&format!(" * {plugin}\n"));
+        }
+        lines + &format!("  Starting broker... completed with {count} plugins.\n")
     }
-    lines.push_str(&format!("Server startup complete; listening on {}\n", addresses.join(", ")));
-    output.print(&lines);
 }
 
 /// How long after a signal another one counts as the same, in milliseconds.
@@ -276,6 +336,7 @@ mod tests {
     use async_trait::async_trait;
     use leveret::broker::time::Time;
     use leveret::clock::ManualClock;
+    use leveret::rabbit::LogTarget;
 
     use super::*;
 
@@ -302,8 +363,9 @@ mod tests {
             .listen("127.0.0.1:0".parse().expect("an address"))
             .definitions(definitions)
             .clock(Arc::new(BrokenClock(ManualClock::new(Time::from_millis(1)))));
-        let output = Output::start("off").expect("a thread can be started");
-        let ended = serve(builder, "http", &output).await.expect("it starts");
+        let output = Output::start("off", &LogTarget::Stderr).expect("a thread can be started");
+        let announcement = Announcement { management: "http", node: None };
+        let ended = serve(builder, &announcement, &output).await.expect("it starts");
         assert_eq!(ended, Ended::Failed);
     }
 }

@@ -23,12 +23,13 @@ const RANKS: [&[&str]; 7] = [
         "config",
         "connection_slots",
         "memory",
+        "node_name",
         "passwords",
         "shared_map",
         "supervisor",
         "write_timeout",
     ],
-    &["store", "definitions", "tls", "login_counts", "login_throttle", "perf"],
+    &["store", "definitions", "tls", "login_counts", "login_throttle", "perf", "rabbit"],
     &["handle"],
     &["vhosts"],
     &["server", "management", "cli"],
@@ -94,7 +95,9 @@ fn imports_run_one_way() {
             seen.insert((source.room.clone(), target));
         }
     }
-    for (from, to) in [("store", "broker"), ("handle", "broker"), ("server", "handle")] {
+    for (from, to) in
+        [("store", "broker"), ("handle", "broker"), ("server", "handle"), ("cli", "rabbit")]
+    {
         assert!(seen.contains(&(from.to_owned(), to.to_owned())), "no arrow from {from} to {to}");
     }
 }

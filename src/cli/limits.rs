@@ -10,6 +10,7 @@ use super::values::{parse_bytes, parse_bytes_in};
 use crate::broker::limits;
 use crate::config::{DISK_FREE_LIMIT, LEAST_LOG_FILE_BYTES, LOG_FILE_BYTES};
 use crate::memory;
+use crate::rabbit::LimitSettings;
 
 /// What bounds clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +194,32 @@ pub(super) struct LimitArguments {
         value_parser = parse_arguments_size,
     )]
     max_arguments_size: usize,
+}
+
+impl LimitArguments {
+    /// Takes from a configuration what neither an option nor a variable says.
+    pub(super) fn fill(&mut self, from: &LimitSettings, is_default: impl Fn(&str) -> bool) {
+        fn put<T>(target: &mut T, value: Option<T>, is_default: bool) {
+            if let Some(value) = value.filter(|_| is_default) {
+                *target = value;
+            }
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.max_connections = self.max_connections.or(from.max_connections);
+        self.memory_limit = self.memory_limit.or(from.memory_limit);
+        put(&mut self.disk_free_limit, from.disk_free_limit, is_default("disk_free_limit"));
+        put(&mut self.channel_max, from.channel_max, is_default("channel_max"));
+        put(&mut self.frame_max, from.frame_max, is_default("frame_max"));
+        put(&mut self.heartbeat, from.heartbeat_secs, is_default("heartbeat"));
+        let time = from.handshake_timeout.map(millis);
+        put(&mut self.handshake_timeout, time, is_default("handshake_timeout"));
+        let time = from.consumer_timeout.map(millis);
+        put(&mut self.consumer_timeout, time, is_default("consumer_timeout"));
+        put(&mut self.max_message_size, from.max_message_size, is_default("max_message_size"));
+        let consumers = from.max_consumers_per_channel;
+        let is_default = is_default("max_consumers_per_channel");
+        put(&mut self.max_consumers_per_channel, consumers, is_default);
+    }
 }
 
 impl From<LimitArguments> for Limits {

@@ -7,6 +7,7 @@
 //!
 //! invariant: the lock is held for a copy of bytes, never while something is written.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -190,6 +191,12 @@ impl Output for io::Stderr {
 }
 
 impl Output for io::Stdout {
+    fn wait(&self) {
+        wait_for_room(self);
+    }
+}
+
+impl Output for File {
     fn wait(&self) {
         wait_for_room(self);
     }

@@ -3,10 +3,12 @@
 //!
 //! Nothing is started here; `main` does that with the library's public interface.
 
+mod config;
 mod limits;
 mod line_queue;
 mod output;
 mod perf;
+mod pid_file;
 mod task;
 mod tls;
 mod values;
@@ -17,18 +19,24 @@ use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
+pub use self::config::Refusal;
+use self::config::{ConfigArguments, Rank, rank};
 use self::limits::LimitArguments;
 pub use self::limits::{Limits, raise_open_files};
 pub use self::output::Output;
 pub use self::perf::Perf;
+pub use self::pid_file::PidFile;
 pub use self::task::Task;
 use self::task::TaskArguments;
 use self::tls::TlsArguments;
 use self::values::{parse_address, parse_filter};
-use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN, DEFAULT_LOOPBACK_USER, Storage, Tls};
+use crate::config::{
+    DEFAULT_DATA_DIR, DEFAULT_LISTEN, DEFAULT_LOOPBACK_USER, DefinitionsSource, FirstObjects,
+    Storage, Tls,
+};
+use crate::rabbit::{LogTarget, Node, Notice};
 
 /// A message broker that RabbitMQ's clients connect to unchanged (AMQP 0-9-1).
 ///
@@ -114,6 +122,9 @@ struct Arguments {
     accept_loss: bool,
 
     #[command(flatten)]
+    config: ConfigArguments,
+
+    #[command(flatten)]
     limits: LimitArguments,
 
     /// Users, virtual hosts, permissions, policies, exchanges, queues and bindings to bring into
@@ -163,6 +174,7 @@ Examples:
   leveret --management 127.0.0.1:15672      with RabbitMQ's HTTP API
   leveret export ./leveret-data > file.json everything but messages of it, while no broker runs
   leveret check ./leveret-data              whether all in it is whole, while no broker runs
+  leveret --config rabbitmq.conf            with a configuration of RabbitMQ
   leveret perf --seconds 10                 how fast a broker is; leveret perf --help says more
 
 An option beats its environment variable; one that is empty counts as not set. LEVERET_LISTEN takes
@@ -191,19 +203,29 @@ pub struct Options {
     pub storage: Storage,
     /// What bounds clients.
     pub limits: Limits,
-    /// A file of definitions to bring into being.
-    pub definitions: Option<PathBuf>,
+    /// Definitions to bring into being.
+    pub definitions: Option<DefinitionsSource>,
+    /// What is made on a data directory that is new.
+    pub first: FirstObjects,
+    /// What the cluster is called, if that is said.
+    pub cluster_name: Option<String>,
+    /// What only a node has that is started in RabbitMQ's way.
+    pub node: Option<Node>,
     /// Whether to start although something is lost.
     pub accept_loss: bool,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
     pub log: String,
+    /// Where the log goes.
+    pub log_target: LogTarget,
+    /// What there is to log of the configuration.
+    pub notices: Vec<Notice>,
 }
 
 impl Options {
     /// From the arguments and the environment of this process. Answers `--help` and `--version`,
     /// and says what is wrong with wrong options; in all these cases the process ends here.
     pub fn from_process() -> Self {
-        Options::parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+        Options::parse_from(std::env::args_os()).unwrap_or_else(|refusal| refusal.exit())
     }
 
     /// From these arguments, the first of which is the program's name, and the environment.
@@ -212,80 +234,105 @@ impl Options {
     /// What there is to say instead of starting: help, version, or what is wrong.
     pub fn parse_from(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, clap::Error> {
+    ) -> Result<Self, Refusal> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         let mut command = without_empty_variables(Arguments::command());
-        let matches = command.try_get_matches_from_mut(arguments)?;
-        let arguments = Arguments::from_arg_matches(&matches)?;
-        if let Some(task) = arguments.task {
-            // why: one line is enough, the usage of so many options is not.
-            let (task, data_dir) = task.task().map_err(|text| {
-                clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n"))
-            })?;
-            return Ok(Options {
-                task,
-                listen: Vec::new(),
-                tls_listen: Vec::new(),
-                tls: None,
-                loopback_users: Vec::new(),
-                management: None,
-                management_tls: false,
-                storage: data_dir.map_or(Storage::Memory, Storage::Directory),
-                limits: arguments.limits.into(),
-                definitions: None,
-                accept_loss: false,
-                log: arguments.log,
-            });
+        let matches = command.try_get_matches_from_mut(&arguments)?;
+        let program = arguments.into_iter().next().unwrap_or_default();
+        let mut arguments = Arguments::from_arg_matches(&matches)?;
+        if let Some(task) = arguments.task.take() {
+            return Ok(Options::of_task(task, arguments)?);
         }
+        let settings = arguments.config.settings(&program)?;
+        let is_default = |argument: &str| rank(&matches, argument) == Rank::Default;
+        let data_dir = match &settings.node {
+            Some(node) if is_default("data_dir") => node.data_dir.clone(),
+            _ => arguments.data_dir,
+        };
         let storage = match storage(
             arguments.in_memory.then(|| rank(&matches, "in_memory")),
             rank(&matches, "data_dir"),
         ) {
             Some(Chosen::Memory) => Storage::Memory,
-            Some(Chosen::Directory) => Storage::Directory(arguments.data_dir),
+            Some(Chosen::Directory) => Storage::Directory(data_dir),
             None => {
                 let text = "--data-dir and --in-memory (LEVERET_DATA_DIR and LEVERET_IN_MEMORY) \
                             cannot be used together";
-                return Err(command.error(ErrorKind::ArgumentConflict, text));
+                return Err(command.error(ErrorKind::ArgumentConflict, text).into());
             }
         };
+        let (of_options, of_settings) = (arguments.management, settings.management);
+        arguments.tls.fill(&settings, is_default);
         let tls_listen = arguments.tls.tls_listen.clone();
+        let management = of_options.or(of_settings);
         let management_tls = arguments.tls.management_tls;
-        let tls = arguments.tls.tls(arguments.management.is_some());
+        let tls = arguments.tls.tls(management.is_some());
         let tls = tls.map_err(|text| command.error(ErrorKind::MissingRequiredArgument, text))?;
-        let listen = match arguments.listen {
-            listen if listen.is_empty() && tls_listen.is_empty() => vec![DEFAULT_LISTEN],
-            listen => listen,
+        let mut listen = arguments.listen;
+        if listen.is_empty() {
+            listen = settings.listen;
+        }
+        if listen.is_empty() && tls_listen.is_empty() {
+            listen.push(DEFAULT_LISTEN);
+        }
+        arguments.limits.fill(&settings.limits, is_default);
+        let loopback_users = match settings.loopback_users {
+            Some(users) if is_default("loopback_users") => users,
+            _ => users(&arguments.loopback_users),
         };
+        let log = match settings.log {
+            Some(log) if is_default("log") => log,
+            _ => arguments.log,
+        };
+        let node = settings.node.map(|node| node.at(&storage));
         Ok(Options {
             task: Task::Serve,
             listen,
             tls_listen,
             tls,
-            loopback_users: users(&arguments.loopback_users),
-            management: arguments.management,
+            loopback_users,
+            management,
             management_tls,
             storage,
             limits: arguments.limits.into(),
-            definitions: arguments.definitions,
+            definitions: arguments
+                .definitions
+                .map(DefinitionsSource::File)
+                .or(settings.definitions),
+            first: settings.first,
+            cluster_name: settings.cluster_name,
+            node,
             accept_loss: arguments.accept_loss,
-            log: arguments.log,
+            log,
+            log_target: settings.log_target,
+            notices: settings.notices,
         })
     }
-}
 
-/// Which choice counts: an option beats the environment, which beats a default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Default,
-    Environment,
-    CommandLine,
-}
-
-fn rank(matches: &ArgMatches, argument: &str) -> Rank {
-    match matches.value_source(argument) {
-        Some(ValueSource::CommandLine) => Rank::CommandLine,
-        Some(ValueSource::EnvVariable) => Rank::Environment,
-        _ => Rank::Default,
+    fn of_task(task: TaskArguments, arguments: Arguments) -> Result<Self, clap::Error> {
+        // why: one line is enough, the usage of so many options is not.
+        let (task, data_dir) = task
+            .task()
+            .map_err(|text| clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n")))?;
+        Ok(Options {
+            task,
+            listen: Vec::new(),
+            tls_listen: Vec::new(),
+            tls: None,
+            loopback_users: Vec::new(),
+            management: None,
+            management_tls: false,
+            storage: data_dir.map_or(Storage::Memory, Storage::Directory),
+            limits: arguments.limits.into(),
+            definitions: None,
+            first: FirstObjects::default(),
+            cluster_name: None,
+            node: None,
+            accept_loss: false,
+            log: arguments.log,
+            log_target: LogTarget::default(),
+            notices: Vec::new(),
+        })
     }
 }
 
@@ -328,264 +375,4 @@ fn without_empty_variables(command: Command) -> Command {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::config::{Pem, UserFrom};
-
-    fn parse(arguments: &[&str]) -> Result<Options, clap::Error> {
-        Options::parse_from(["leveret"].iter().chain(arguments))
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn without_options_it_is_durable_and_local() {
-        assert_eq!(
-            parse(&[]).unwrap(),
-            Options {
-                task: Task::Serve,
-                limits: Limits {
-                    max_connections: None,
-                    memory_limit: None,
-                    disk_free_limit: 50_000_000,
-                    log_file_size: 64 << 20,
-                    channel_max: 2047,
-                    frame_max: 131_072,
-                    heartbeat_secs: 60,
-                    handshake_timeout: Duration::from_secs(10),
-                    send_timeout: Duration::from_secs(30),
-                    consumer_timeout: Duration::from_secs(1800),
-                    max_message_size: 134_217_728,
-                    max_consumers_per_channel: 100_000,
-                    max_arguments_size: 131_072,
-                },
-                definitions: None,
-                accept_loss: false,
-                listen: vec!["127.0.0.1:5672".parse().unwrap()],
-                tls_listen: Vec::new(),
-                tls: None,
-                loopback_users: vec!["guest".to_owned()],
-                management: None,
-                management_tls: false,
-                storage: Storage::Directory("./leveret-data".into()),
-                log: "info".to_owned(),
-            }
-        );
-    }
-
-    #[test]
-    fn every_option_is_taken() {
-        let options = parse(&[
-            "--listen",
-            "127.0.0.1:0",
-            "--listen",
-            "[::1]:5673,0.0.0.0:1",
-            "--management",
-            "127.0.0.1:15672",
-            "--in-memory",
-            "--max-message-size",
-            "1000",
-            "--memory-limit",
-            "256MiB",
-            "--max-consumers-per-channel",
-            "7",
-            "--max-arguments-size",
-            "500",
-            "--max-connections",
-            "100",
-            "--channel-max",
-            "10",
-            "--frame-max",
-            "8192",
-            "--heartbeat",
-            "0",
-            "--handshake-timeout",
-            "1500",
-            "--send-timeout",
-            "2500",
-            "--consumer-timeout",
-            "0",
-            "--disk-free-limit",
-            "1GB",
-            "--log-file-size",
-            "16MiB",
-            "--definitions",
-            "topology.json",
-            "--accept-loss",
-            "--loopback-users",
-            "guest,test",
-            "--tls-listen",
-            "127.0.0.1:5671",
-            "--tls-cert",
-            "server.pem",
-            "--tls-key",
-            "server.key",
-            "--tls-ca",
-            "clients.pem",
-            "--tls-require-client-cert",
-            "--management-tls",
-            "--tls-user-from",
-            "common-name",
-            "--log",
-            "warn,leveret=trace",
-        ]);
-        let addresses = ["127.0.0.1:0", "[::1]:5673", "0.0.0.0:1"];
-        let tls = Tls::new(Pem::file("server.pem"), Pem::file("server.key"))
-            .client_ca(Pem::file("clients.pem"))
-            .require_client_certificate()
-            .user_from(UserFrom::CommonName);
-        assert_eq!(
-            options.unwrap(),
-            Options {
-                task: Task::Serve,
-                limits: Limits {
-                    max_connections: Some(100),
-                    memory_limit: Some(256 << 20),
-                    disk_free_limit: 1_000_000_000,
-                    log_file_size: 16 << 20,
-                    channel_max: 10,
-                    frame_max: 8192,
-                    heartbeat_secs: 0,
-                    handshake_timeout: Duration::from_millis(1500),
-                    send_timeout: Duration::from_millis(2500),
-                    consumer_timeout: Duration::ZERO,
-                    max_message_size: 1000,
-                    max_consumers_per_channel: 7,
-                    max_arguments_size: 500,
-                },
-                definitions: Some("topology.json".into()),
-                accept_loss: true,
-                listen: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-                tls_listen: vec!["127.0.0.1:5671".parse().unwrap()],
-                tls: Some(tls),
-                loopback_users: vec!["guest".to_owned(), "test".to_owned()],
-                management: Some("127.0.0.1:15672".parse().unwrap()),
-                management_tls: true,
-                storage: Storage::Memory,
-                log: "warn,leveret=trace".to_owned(),
-            }
-        );
-        let options = parse(&["--data-dir", "/var/lib/leveret"]).unwrap();
-        assert_eq!(options.storage, Storage::Directory("/var/lib/leveret".into()));
-        let options = parse(&["definitions", "export", "--data-dir", "d"]).unwrap();
-        assert_eq!(
-            (options.task, options.storage),
-            (Task::ExportDefinitions, Storage::Directory("d".into()))
-        );
-        let options = parse(&["check", "d"]).unwrap();
-        assert_eq!((options.task, options.storage), (Task::Check, Storage::Directory("d".into())));
-        for given in [&["export", "d"][..], &["definitions", "export", "d"]] {
-            let options = parse(given).unwrap();
-            let expected = (Task::ExportDefinitions, Storage::Directory("d".into()));
-            assert_eq!((options.task, options.storage), expected, "{given:?}");
-        }
-        let options = parse(&["check", "--data-dir", "d"]).unwrap();
-        assert_eq!((options.task, options.storage), (Task::Check, Storage::Directory("d".into())));
-        for (given, storage) in [
-            ("--in-memory", Storage::Memory),
-            ("--in-memory=true", Storage::Memory),
-            ("--in-memory=1", Storage::Memory),
-            ("--in-memory=false", Storage::Directory("./leveret-data".into())),
-            ("--in-memory=no", Storage::Directory("./leveret-data".into())),
-        ] {
-            assert_eq!(parse(&[given]).unwrap().storage, storage, "{given}");
-        }
-        let options = parse(&["--frame-max", "64KiB", "--max-message-size", "1MB"]).unwrap();
-        assert_eq!(options.limits.frame_max, 65_536);
-        assert_eq!(options.limits.max_message_size, 1_000_000);
-        let options = parse(&["--max-arguments-size", "1k", "--log", "warning"]).unwrap();
-        assert_eq!((options.limits.max_arguments_size, &*options.log), (1024, "warn"));
-        let options = parse(&["--loopback-users", "none"]).unwrap();
-        assert!(options.loopback_users.is_empty());
-    }
-
-    #[test]
-    fn with_tls_alone_there_is_no_address_without() {
-        let tls = ["--tls-listen", "[::1]:0", "--tls-cert", "c", "--tls-key", "k"];
-        let options = parse(&tls).unwrap();
-        assert_eq!(options.listen, []);
-        let options = parse(&[&["--listen", "[::1]:0"], &tls[..]].concat()).unwrap();
-        assert_eq!(options.listen, options.tls_listen);
-        let management = ["--management", "[::1]:0", "--management-tls"];
-        let options = parse(&[&management, &tls[2..]].concat()).unwrap();
-        assert_eq!((options.listen, options.tls_listen), (vec![DEFAULT_LISTEN], Vec::new()));
-        assert!(options.tls.is_some());
-    }
-
-    #[test]
-    fn what_tls_lacks_is_named() {
-        for (given, named) in [
-            (&["--tls-cert", "c", "--tls-key", "k"][..], "--tls-cert needs --tls-listen"),
-            (&["--tls-require-client-cert"], "--tls-require-client-cert needs --tls-listen"),
-            (&["--tls-listen", "[::1]:0"], "--tls-listen needs --tls-cert and --tls-key"),
-            (&["--management-tls"], "--management-tls needs --management"),
-            (
-                &["--management", "[::1]:0", "--management-tls"],
-                "--management-tls needs --tls-cert and --tls-key",
-            ),
-            (&["--tls-listen", "[::1]:0", "--tls-cert", "c"], "--tls-listen needs --tls-cert"),
-        ] {
-            let error = parse(given).unwrap_err();
-            assert!(error.to_string().contains(named), "{error}");
-            assert_eq!(error.exit_code(), 2);
-        }
-        let tls = ["--tls-listen", "[::1]:0", "--tls-cert", "c", "--tls-key", "k"];
-        for given in [&["--tls-require-client-cert"][..], &["--tls-user-from", "cn"]] {
-            let error = parse(&[&tls, given].concat()).unwrap_err();
-            assert!(error.to_string().contains(&format!("{} needs --tls-ca", given[0])), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_refused_with_code_2() {
-        for wrong in [
-            &["--listen", "localhost"][..],
-            &["--listen", "127.0.0.1"],
-            &["--management", "localhost"],
-            &["--max-message-size", "0"],
-            &["--memory-limit", "lots"],
-            &["--memory-limit", "1MiB"],
-            &["--max-connections", "many"],
-            &["--max-connections", "0"],
-            &["--max-consumers-per-channel", "0"],
-            &["--max-arguments-size", "0"],
-            &["--in-memory=perhaps"],
-            &["--channel-max", "0"],
-            &["--channel-max", "65536"],
-            &["--frame-max", "4095"],
-            &["--frame-max", "16777217"],
-            &["--heartbeat", "65536"],
-            &["--handshake-timeout", "0"],
-            &["--log", "leveret=loud"],
-            &["--data-dir", "d", "--in-memory"],
-            &["--tls-user-from", "email"],
-            &["--port", "5672"],
-            &["start"],
-        ] {
-            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
-        }
-        assert_eq!(parse(&["--help"]).unwrap_err().exit_code(), 0);
-        assert_eq!(parse(&["--version"]).unwrap_err().exit_code(), 0);
-    }
-
-    #[test]
-    fn what_was_typed_beats_the_environment() {
-        use Rank::{CommandLine, Default, Environment};
-        for (in_memory, data_dir, chosen) in [
-            (None, Default, Some(Chosen::Directory)),
-            (None, Environment, Some(Chosen::Directory)),
-            (Some(Environment), Default, Some(Chosen::Memory)),
-            (Some(CommandLine), Environment, Some(Chosen::Memory)),
-            (Some(Environment), CommandLine, Some(Chosen::Directory)),
-            (Some(Environment), Environment, None),
-            (Some(CommandLine), CommandLine, None),
-        ] {
-            assert_eq!(storage(in_memory, data_dir), chosen, "{in_memory:?} {data_dir:?}");
-        }
-    }
-}
+mod tests;

@@ -264,7 +264,7 @@ mod tests {
     use super::super::{Options as Everything, Task};
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Perf, clap::Error> {
+    fn parse(arguments: &[&str]) -> Result<Perf, crate::cli::Refusal> {
         let options = Everything::parse_from(["leveret", "perf"].iter().chain(arguments))?;
         match options.task {
             Task::Perf(perf) => Ok(*perf),

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::values::parse_address;
 use crate::config::{Pem, Tls, UserFrom};
+use crate::rabbit::Settings;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]
@@ -92,6 +93,28 @@ enum UserFromArgument {
 }
 
 impl TlsArguments {
+    /// Takes from a configuration what neither an option nor a variable says.
+    pub(super) fn fill(&mut self, settings: &Settings, is_default: impl Fn(&str) -> bool) {
+        if self.tls_listen.is_empty() {
+            self.tls_listen.clone_from(&settings.tls_listen);
+        }
+        let from = &settings.tls;
+        self.tls_cert = self.tls_cert.take().or_else(|| from.certificate.clone());
+        self.tls_key = self.tls_key.take().or_else(|| from.key.clone());
+        self.tls_ca = self.tls_ca.take().or_else(|| from.client_ca.clone());
+        if is_default("tls_require_client_cert") {
+            self.tls_require_client_cert = from.require_client_certificate;
+        }
+        if is_default("management_tls") {
+            self.management_tls = settings.management_tls;
+        }
+        self.tls_user_from = self.tls_user_from.or(from.user_from.map(|part| match part {
+            UserFrom::DistinguishedName => UserFromArgument::Distinguished,
+            UserFrom::CommonName => UserFromArgument::Common,
+            UserFrom::SubjectAlternativeName => UserFromArgument::Alternative,
+        }));
+    }
+
     /// What was asked for; none when TLS was not.
     ///
     /// # Errors

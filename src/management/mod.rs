@@ -68,7 +68,7 @@ use crate::broker::time::Time;
 use crate::handle::VhostHandle;
 use crate::login_counts::{CountedLogins, LoginCounts, Logins};
 use crate::tls::Acceptor;
-use crate::vhosts::{VhostError, Vhosts, node_name};
+use crate::vhosts::{VhostError, Vhosts};
 
 /// What every request needs.
 pub(crate) struct AppState {
@@ -146,7 +146,7 @@ impl AppState {
         address: SocketAddr,
         data_dir: Option<PathBuf>,
     ) -> Self {
-        let (started_at, node) = (vhosts.now(), node_name());
+        let (started_at, node) = (vhosts.now(), vhosts.node_name().to_owned());
         let logins_of_http = Arc::<LoginCounts>::default();
         AppState {
             vhosts,

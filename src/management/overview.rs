@@ -16,9 +16,9 @@ use crate::broker::handshake::VERSION;
 use crate::broker::statistics::MessageStatistics;
 use crate::broker::vhost::Vhost;
 use crate::handle::VhostHandle;
+use crate::vhosts::CLUSTER_NAME;
 
 /// rabbitmq: the name of a cluster is kept in the global parameter of this name.
-const CLUSTER_NAME: &str = "cluster_name";
 
 /// The types of exchanges with what RabbitMQ says of them.
 const EXCHANGE_TYPES: [(&str, &str); 8] = [

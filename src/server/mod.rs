@@ -375,7 +375,9 @@ async fn open_on(
     allow_unknown_users: bool,
 ) -> Result<(Vhosts, Vec<(String, store::Report)>), StartError> {
     let (source, accept_loss) = (config.definitions.clone(), config.accept_loss);
-    let Config { seed, users, loopback_users, memory_limit, client_limits, .. } = config.clone();
+    let Config { seed, users, first, loopback_users, memory_limit, client_limits, .. } =
+        config.clone();
+    let (node_name, cluster_name) = (config.node_name.clone(), config.cluster_name.clone());
     let resources = ResourcePlan {
         limit: memory_limit.unwrap_or_else(memory::default_limit),
         has_disk,
@@ -384,25 +386,43 @@ async fn open_on(
         client_limits,
     };
     let start = move || {
-        let initial = Initial { users: &users, definitions: definitions.as_ref(), accept_loss };
+        let initial = Initial {
+            users: &users,
+            first: Some(&first),
+            definitions: definitions.as_ref(),
+            node_name: node_name.as_deref(),
+            cluster_name: cluster_name.as_deref(),
+            accept_loss,
+        };
         Vhosts::start(disk, resources, clock, seed, initial, &loopback_users, allow_unknown_users)
     };
     blocking(start).await.map_err(|error| StartError::of_import(error, source.as_ref()))
 }
 
 fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartError> {
-    let read;
-    let json = match source {
-        DefinitionsSource::Json(json) => json,
-        DefinitionsSource::File(path) => {
-            read = std::fs::read(path).map_err(|source| {
-                let path = path.clone();
-                StartError::UnreadableDefinitions { path, source }
-            })?;
-            &read
-        }
+    let parse = |json: &[u8], source: &DefinitionsSource| {
+        Definitions::parse(json).map_err(|error| StartError::of_import(error.into(), Some(source)))
     };
-    Definitions::parse(json).map_err(|error| StartError::of_import(error.into(), Some(source)))
+    let path = match source {
+        DefinitionsSource::Json(json) => return parse(json, source),
+        DefinitionsSource::File(path) => path,
+    };
+    let unreadable =
+        |path: &Path, source| StartError::UnreadableDefinitions { path: path.to_owned(), source };
+    let mut files = vec![path.clone()];
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
+        let entries = entries.map_err(|error| unreadable(path, error))?;
+        files = entries.into_iter().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        files.sort();
+    }
+    let mut all = Definitions::default();
+    for path in files {
+        let json = std::fs::read(&path).map_err(|error| unreadable(&path, error))?;
+        all.append(parse(&json, &DefinitionsSource::File(path))?);
+    }
+    Ok(all)
 }
 
 /// Runs what waits for a disk on a thread that may.

@@ -17,7 +17,6 @@ mod directories;
 mod import;
 mod layout;
 mod log_thread;
-mod node_name;
 mod registry;
 mod resources;
 mod sealed;
@@ -41,7 +40,6 @@ pub use self::check::{DataDirCheck, VhostCheck};
 use self::directories::FoundAs;
 pub use self::import::ImportError;
 use self::import::Objects;
-pub(crate) use self::node_name::node_name;
 pub use self::registry::RegistryError;
 use self::registry::{Changes, FoundRegistry, RegistryFile};
 pub(crate) use self::registry::{
@@ -57,8 +55,10 @@ use crate::broker::record::Recovered;
 use crate::broker::time::Time;
 use crate::broker::vhost::VhostSettings;
 use crate::clock::Clock;
+use crate::config::FirstObjects;
 use crate::definitions::Definitions;
 use crate::handle::{Chosen, VhostHandle};
+use crate::node_name::default_node_name;
 use crate::passwords::{self, PasswordHash};
 use crate::store::{Disk, Options, Progress, Report, Store, StoreError, Subdirectory};
 use crate::supervisor::Supervisor;
@@ -141,13 +141,22 @@ impl Drop for RunningVhost {
     }
 }
 
+/// The global parameter that is the name of the cluster.
+pub(crate) const CLUSTER_NAME: &str = "cluster_name";
+
 /// What a broker is to have at its start beside what is on its disk.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Initial<'a> {
     /// Users with all rights in `/`, with their passwords.
     pub(crate) users: &'a [(String, Vec<u8>)],
+    /// What is made on a disk that is new.
+    pub(crate) first: Option<&'a FirstObjects>,
     /// What definitions name.
     pub(crate) definitions: Option<&'a Definitions>,
+    /// What the node is called, if not after the machine.
+    pub(crate) node_name: Option<&'a str>,
+    /// What the cluster is called, if it is to be called otherwise than before.
+    pub(crate) cluster_name: Option<&'a str>,
     /// Whether a start goes on where it would refuse, since something is lost.
     pub(crate) accept_loss: bool,
 }
@@ -203,6 +212,8 @@ struct Inner {
     open: Mutex<OpenConnections>,
     /// Users that may connect from this machine alone.
     loopback_users: Vec<String>,
+    /// What the node is called.
+    node_name: String,
     /// Why publishers are blocked, while they are.
     alarms: Mutex<Alarms>,
     resources: ResourcePlan,
@@ -232,7 +243,7 @@ impl Vhosts {
             Some(seed) => Seed::from(seed),
             None => Seed::new(random_key()?),
         };
-        let Initial { users, definitions, accept_loss } = initial;
+        let Initial { definitions, accept_loss, .. } = initial;
         let FoundRegistry { registry: found, mut file, is_new, has_owners, damage } =
             RegistryFile::read(disk.clone(), accept_loss).map_err(VhostError::from)?;
         damage.iter().for_each(|damage| tracing::error!("{damage}"));
@@ -245,7 +256,7 @@ impl Vhosts {
         if allow_unknown_users {
             registry.allow_unknown_users();
         }
-        registry.add_first_users(is_new, users, definitions);
+        registry.add_first_objects(is_new, initial);
         let objects = definitions.map(|definitions| {
             import::import_registry(&mut registry, definitions)?;
             let objects = Objects::read(definitions)?;
@@ -254,6 +265,12 @@ impl Vhosts {
             Ok::<_, ImportError>(objects)
         });
         let objects = objects.transpose()?;
+        if let Some(name) = initial.cluster_name {
+            registry.global_parameters_mut().insert(CLUSTER_NAME.to_owned(), name.into());
+        }
+        if definitions.is_some() && !allow_unknown_users && registry.users().next().is_none() {
+            tracing::error!("no user can log in: definitions hold none");
+        }
         if resources.has_disk {
             ensure_owners(&*disk, &registry)?;
         }
@@ -267,6 +284,7 @@ impl Vhosts {
                 running: RwLock::new(BTreeMap::new()),
                 open: Mutex::default(),
                 loopback_users: loopback_users.to_vec(),
+                node_name: initial.node_name.map_or_else(default_node_name, str::to_owned),
                 alarms: Mutex::default(),
                 resources,
                 pressure: Arc::default(),
@@ -297,6 +315,11 @@ impl Vhosts {
             import::log_import(definitions);
         }
         Ok((vhosts, reports))
+    }
+
+    /// What the node is called.
+    pub(crate) fn node_name(&self) -> &str {
+        &self.inner.node_name
     }
 
     /// The registry as it is now.
@@ -358,7 +381,7 @@ impl Vhosts {
         });
         handle.set_rights(rights.collect());
         handle.set_max_queues(record.limit("max-queues"));
-        handle.set_tracing(record.tracing.then(node_name));
+        handle.set_tracing(record.tracing.then(|| self.inner.node_name.clone()));
     }
 
     /// The virtual host of this name, while it runs: one that has failed does not.

@@ -13,10 +13,11 @@ use std::io;
 
 use serde_json::Value;
 
+use super::{Initial, salt};
 use crate::broker::access::{
     InvalidPattern, Permissions, Rights, TopicPermissions, TopicVariables,
 };
-use crate::definitions::Definitions;
+use crate::config::FirstUser;
 use crate::passwords::PasswordHash;
 use crate::shared_map::SharedMap;
 use crate::store::StoreError;
@@ -90,38 +91,56 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// On a new disk: the virtual host `/`, and guest or these users in its place, with all rights.
+    /// On a new disk: the first virtual host, and the first user or these users in its place, with all rights.
     /// On one that was used before, these users in addition, with these passwords.
     ///
-    /// rabbitmq: definitions leave neither guest nor `/`. Here those with users do; `/` is there all the same where
-    /// they have no virtual host, so that their users have one to enter.
-    pub(super) fn add_first_users(
-        &mut self,
-        is_new: bool,
-        users: &[(String, Vec<u8>)],
-        definitions: Option<&Definitions>,
-    ) {
-        let defined = definitions.filter(|definitions| !definitions.users.is_empty());
-        let guest = [("guest".to_owned(), b"guest".to_vec())];
-        let users = match users {
-            [] if is_new && defined.is_none() => &guest[..],
-            users => users,
-        };
-        if is_new && defined.is_none_or(|definitions| definitions.vhosts.is_empty()) {
-            self.add_vhost("/");
+    /// rabbitmq: definitions leave neither. Here, unless that is asked for, those with users leave no user, and the
+    /// virtual host is there all the same where they have none, so that their users have one to enter.
+    pub(super) fn add_first_objects(&mut self, is_new: bool, initial: Initial<'_>) {
+        let Initial { users, definitions, .. } = initial;
+        let first = initial.first.cloned().unwrap_or_default();
+        let vhost = first.vhost.as_deref().unwrap_or("/");
+        let seeds = is_new && !(first.nothing_beside_definitions && definitions.is_some());
+        if is_new && !seeds {
+            tracing::info!(
+                "Will not seed default virtual host and user: have definitions to load..."
+            );
+        }
+        if seeds && definitions.is_none_or(|it| it.users.is_empty() || it.vhosts.is_empty()) {
+            self.add_vhost(vhost);
+        }
+        if seeds && users.is_empty() && definitions.is_none_or(|it| it.users.is_empty()) {
+            self.add_first_user(vhost, first.user);
         }
         for (name, password) in users {
-            let salt = fastrand::u32(..).to_be_bytes();
             let record = self.users.get_or_default(name);
-            record.password = Some(PasswordHash::new(password, salt));
+            record.password = Some(PasswordHash::new(password, salt()));
             if record.tags.is_empty() {
                 record.tags.push("administrator".to_owned());
             }
-            if let Some(vhost) = self.vhosts.get_mut("/")
+            if let Some(vhost) = self.vhosts.get_mut(vhost)
                 && !vhost.permissions.contains_key(name)
             {
                 vhost.permissions.insert(name.clone(), PermissionRecord::all());
             }
+        }
+    }
+
+    /// The first user of a new broker, guest unless said otherwise.
+    fn add_first_user(&mut self, vhost: &str, user: Option<FirstUser>) {
+        let guest = || FirstUser {
+            name: "guest".to_owned(),
+            password: b"guest".to_vec(),
+            tags: vec!["administrator".to_owned()],
+            permissions: [(); 3].map(|()| ".*".to_owned()),
+        };
+        let FirstUser { name, password, tags, permissions } = user.unwrap_or_else(guest);
+        let record = self.users.get_or_default(&name);
+        record.password = Some(PasswordHash::new(&password, salt()));
+        record.tags = tags;
+        let [configure, write, read] = permissions;
+        if let Some(vhost) = self.vhosts.get_mut(vhost) {
+            vhost.permissions.insert(name, PermissionRecord { configure, write, read });
         }
     }
 

@@ -19,7 +19,7 @@ struct Kept {
 impl Kept {
     fn new(disk: &MemoryDisk) -> Self {
         let mut kept = Kept::read(Arc::new(disk.clone()));
-        kept.write(|registry| registry.add_first_users(true, &[], None))
+        kept.write(|registry| registry.add_first_objects(true, Initial::default()))
             .expect("a memory disk takes it");
         kept
     }
