@@ -24,6 +24,7 @@ mod management;
 mod memory;
 mod perf;
 mod pika;
+mod rabbit;
 mod scenarios;
 mod scenarios_paged;
 mod secrets;

@@ -177,8 +177,9 @@ Examples:
   leveret --config rabbitmq.conf            with a configuration of RabbitMQ
   leveret perf --seconds 10                 how fast a broker is; leveret perf --help says more
 
-An option beats its environment variable; one that is empty counts as not set. LEVERET_LISTEN takes
-several addresses, with commas. The broker stops in order on SIGTERM and on Ctrl-C; another signal, a
+An option beats its environment variable, and that beats a file of --config; a variable that is empty counts
+as not set. LEVERET_LISTEN takes several addresses, with commas. Under the name rabbitmq-server it stands in
+for RabbitMQ's server: see --rabbitmq-env. The broker stops in order on SIGTERM and on Ctrl-C; another signal, a
 second later or more, ends it at once.
 SIGHUP makes it read the files for TLS again.";
 
@@ -273,6 +274,9 @@ impl Options {
             listen = settings.listen;
         }
         if listen.is_empty() && tls_listen.is_empty() {
+            if let Some(nowhere) = settings.nowhere {
+                return Err(nowhere.into());
+            }
             listen.push(DEFAULT_LISTEN);
         }
         arguments.limits.fill(&settings.limits, is_default);

@@ -27,11 +27,11 @@ pub(super) fn parse(
         }
         let line = interpolate(line, variable).map_err(|text| ConfigError::new(&place, text))?;
         let (key, value) = setting(&line).map_err(|text| ConfigError::new(&place, text))?;
-        let entry = Entry::new(key, value, &place);
         if value.starts_with("encrypted:") {
-            return Err(entry.refused("a value that is not encrypted: leveret has no key for it"));
+            let text = format!("{key} is encrypted, and leveret cannot decrypt it");
+            return Err(ConfigError::new(&place, text));
         }
-        entries.push(entry);
+        entries.push(Entry::new(key, value, &place));
     }
     Ok(entries)
 }
@@ -137,11 +137,17 @@ mod tests {
             ("b = $(NO", "r.conf:1: $( without ), which ends the name of a variable"),
             (
                 "default_pass = encrypted:abc",
-                "r.conf:1: default_pass = (a secret): a value that is not encrypted: leveret has no key for it \
-                 is expected",
+                "r.conf:1: default_pass is encrypted, and leveret cannot decrypt it",
             ),
         ] {
             assert_eq!(read(text), Err(error.to_owned()));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_much(text in "[a-z.=$()'# \\n]{0,40}|.{0,40}") {
+            let _ = read(&text);
         }
     }
 }

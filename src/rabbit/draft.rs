@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::entry::{ConfigError, Entry, Notice};
+use super::entry::{ConfigError, Entry, Notice, Place};
 use super::settings::{LimitSettings, LogTarget, Node, Settings, TlsSettings};
 use super::value::{any_address, share_of};
 use crate::config::{DefinitionsSource, FirstObjects, FirstUser, UserFrom};
@@ -54,7 +54,7 @@ pub(super) struct Draft {
 #[derive(Default)]
 pub(super) struct Listeners {
     /// rabbitmq: `listeners.tcp = none` counts whatever else there is.
-    pub(super) none: bool,
+    pub(super) none: Option<Place>,
     pub(super) addresses: Vec<(SocketAddr, Entry)>,
 }
 
@@ -62,7 +62,7 @@ impl Listeners {
     /// The addresses, each once.
     fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses = Vec::new();
-        for (address, _) in self.addresses.iter().filter(|_| !self.none) {
+        for (address, _) in self.addresses.iter().filter(|_| self.none.is_none()) {
             if !addresses.contains(address) {
                 addresses.push(*address);
             }
@@ -128,7 +128,7 @@ impl Draft {
         self.note_what_differs();
         let mut listen = self.tcp.addresses();
         let tls_listen = self.ssl.addresses();
-        if node.is_some() && listen.is_empty() && !self.tcp.none {
+        if node.is_some() && listen.is_empty() && self.tcp.none.is_none() {
             listen.push(SocketAddr::new(any_address(), AMQP_PORT));
         }
         let (management, management_tls) = self.management(node.as_ref());
@@ -139,6 +139,10 @@ impl Draft {
             true => Some(Vec::new()),
             false => self.loopback_users.take(),
         };
+        let nowhere = self.tcp.none.take().filter(|_| tls_listen.is_empty()).map(|place| {
+            let text = "listeners.tcp = none leaves nothing to listen on: listeners.ssl.default is expected";
+            ConfigError::new(&place, text)
+        });
         Ok(Settings {
             listen,
             tls_listen,
@@ -157,6 +161,7 @@ impl Draft {
             log: self.log.filter(&log_target),
             log_target,
             node,
+            nowhere,
             notices: self.notices,
         })
     }
@@ -227,9 +232,7 @@ impl Draft {
         }
         let asks = match self.ssl.addresses.first() {
             Some((_, entry)) if amqp => entry.clone(),
-            _ => {
-                Entry::new("management.ssl.port", "", &super::entry::Place::Variable(named.into()))
-            }
+            _ => Entry::new("management.ssl.port", "", &Place::Variable(named.into())),
         };
         for (file, word) in [(&used.certificate, "certfile"), (&used.key, "keyfile")] {
             if file.is_none() {

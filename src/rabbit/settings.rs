@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::entry::Notice;
+use super::entry::{ConfigError, Notice};
 use crate::config::{DefinitionsSource, FirstObjects, Storage, UserFrom};
 
 /// What a configuration says. What it does not say is absent.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub log_target: LogTarget,
     /// What only a node has that is started in RabbitMQ's way.
     pub node: Option<Node>,
+    /// Why there is nowhere to listen, where the configuration wants it so; options may name an address.
+    pub nowhere: Option<ConfigError>,
     /// What to log of all this.
     pub notices: Vec<Notice>,
 }

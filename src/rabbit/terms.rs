@@ -335,4 +335,11 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert!(parse_file(&deep).unwrap_err().text.contains("too many brackets"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_much(text in "[\\[\\]{}<>\"'a-z0-9.,%\\\\ eE+-]{0,40}|.{0,40}") {
+            let _ = (parse_file(&text), parse_term(&text));
+        }
+    }
 }

@@ -95,10 +95,19 @@ impl ConnectionLog {
     }
 
     /// It is open.
+    ///
+    /// rabbitmq: two lines of these words, which some wait for.
     pub(super) fn opened(&self) {
         if self.limits.connections.allows() {
             let ConnectionLog { connection, client, user, vhost, .. } = self;
-            tracing::info!(connection, client, user, vhost, "connection opened");
+            let (name, place) = (printable(user), printable(vhost));
+            tracing::info!(
+                connection,
+                client,
+                user,
+                vhost,
+                "accepting AMQP connection: user '{name}' authenticated and granted access to vhost '{place}'"
+            );
         }
     }
 
@@ -154,35 +163,37 @@ impl ConnectionLog {
         }
         let ConnectionLog { connection, client, user, vhost, .. } = self;
         match end {
-            End::InOrder => tracing::info!(connection, client, user, vhost, "connection closed"),
+            End::InOrder => {
+                tracing::info!(connection, client, user, vhost, "closing AMQP connection")
+            }
             // rabbitmq: these words.
             End::Vanished => tracing::warn!(
                 connection,
                 client,
                 user,
                 vhost,
-                "connection closed: client unexpectedly closed TCP connection"
+                "closing AMQP connection: client unexpectedly closed TCP connection"
             ),
             End::Unread(Unread::TimedOut) => tracing::warn!(
                 connection,
                 client,
                 user,
                 vhost,
-                "connection closed: client read nothing of what it is sent (--send-timeout)"
+                "closing AMQP connection: client read nothing of what it is sent (--send-timeout)"
             ),
             End::Unread(Unread::TooMuch(bytes)) => tracing::warn!(
                 connection,
                 client,
                 user,
                 vhost,
-                "connection closed: client left {bytes} bytes of answers unread, and memory for these is short"
+                "closing AMQP connection: client left {bytes} bytes of answers unread, and memory for these is short"
             ),
             End::Silent => tracing::warn!(
                 connection,
                 client,
                 user,
                 vhost,
-                "connection closed: missed heartbeats from client, timeout: {heartbeat_secs}s"
+                "closing AMQP connection: missed heartbeats from client, timeout: {heartbeat_secs}s"
             ),
         }
     }

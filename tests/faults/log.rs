@@ -104,7 +104,7 @@ fn channel_and_connection_errors_are_told_with_who_made_them() {
     assert!(matches!(client.frame().method(), Method::ConnectionClose(_)));
     broker.line(&["operation none caused a connection exception", "frame_error"]);
     client.tell(0, &connection::CloseOk {}).unwrap();
-    broker.line(&["INFO", "connection closed"]);
+    broker.line(&["INFO", "closing AMQP connection"]);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_client_with_many_errors_does_not_flood_the_log() {
         client.open_channel(1);
     }
     client.close();
-    broker.line(&["INFO", "connection closed"]);
+    broker.line(&["INFO", "closing AMQP connection"]);
     let log = broker.process.log();
     let told = log.matches("channel error").count();
     let left_out: usize = log
@@ -135,7 +135,7 @@ fn a_client_with_many_errors_does_not_flood_the_log() {
 fn clients_that_vanish_are_told_from_those_that_close() {
     let broker = Broker::start(&["--in-memory"]);
     named(broker.amqp, 0).close();
-    broker.line(&["INFO", "connection closed"]);
+    broker.line(&["INFO", "closing AMQP connection"]);
     drop(named(broker.amqp, 0));
     let line = broker.line(&["WARN", "client unexpectedly closed TCP connection"]);
     assert!(WHO.iter().all(|part| line.contains(part)), "{line}");

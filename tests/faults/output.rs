@@ -64,7 +64,7 @@ fn stderr_that_nobody_reads_stops_nothing() {
     // What did not find room in the pipe was not worth waiting for.
     let mut log = String::new();
     reader.read_to_string(&mut log).unwrap();
-    assert!(log.contains("connection opened"), "{log}");
+    assert!(log.contains("accepting AMQP connection"), "{log}");
     assert!(log.len() <= 64 * 1024, "{} bytes", log.len());
 }
 
@@ -133,7 +133,7 @@ fn logfull_tells_what_is_missing_when_there_is_room_again() {
     let (_, missing) = notice.rsplit_once("lines=").unwrap();
     assert!(missing.parse::<u64>().unwrap() >= 40, "{notice}");
     let (_, after) = text.split_once("were dropped").unwrap();
-    assert!(after.contains("connection opened") && after.contains("stopping"), "{after}");
+    assert!(after.contains("accepting AMQP connection") && after.contains("stopping"), "{after}");
 }
 
 #[test]

@@ -59,6 +59,16 @@ impl Client {
         Client::over(socket)
     }
 
+    /// Logs in and goes away; `response` is that of PLAIN.
+    ///
+    /// # Errors
+    /// Code and text of the refusal.
+    pub(crate) fn try_login(address: SocketAddr, response: &[u8]) -> Result<(), String> {
+        let mut client = Client::silent(address);
+        client.mechanisms();
+        client.log_in("PLAIN", response)
+    }
+
     /// An open connection of guest's, without heartbeats, with channel 1 open.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Client::connect_with(address, 131_072, 0)

@@ -67,7 +67,7 @@ fn port(entry: &Entry) -> Result<u16, Expected> {
 fn none(listeners: &mut Listeners, entry: &Entry) -> Result<(), Expected> {
     match entry.value.as_str() {
         "none" => {
-            listeners.none = true;
+            listeners.none = Some(entry.place.clone());
             Ok(())
         }
         _ => Err(format!("none (an address is {}.default)", entry.key)),
