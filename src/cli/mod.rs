@@ -250,18 +250,9 @@ impl Options {
             Some(node) if is_default("data_dir") => node.data_dir.clone(),
             _ => arguments.data_dir,
         };
-        let storage = match storage(
-            arguments.in_memory.then(|| rank(&matches, "in_memory")),
-            rank(&matches, "data_dir"),
-        ) {
-            Some(Chosen::Memory) => Storage::Memory,
-            Some(Chosen::Directory) => Storage::Directory(data_dir),
-            None => {
-                let text = "--data-dir and --in-memory (LEVERET_DATA_DIR and LEVERET_IN_MEMORY) \
-                            cannot be used together";
-                return Err(command.error(ErrorKind::ArgumentConflict, text).into());
-            }
-        };
+        let in_memory = arguments.in_memory.then(|| rank(&matches, "in_memory"));
+        let storage = storage(in_memory, rank(&matches, "data_dir"), data_dir);
+        let storage = storage.map_err(|text| command.error(ErrorKind::ArgumentConflict, text))?;
         let (of_options, of_settings) = (arguments.management, settings.management);
         arguments.tls.fill(&settings, is_default);
         let tls_listen = arguments.tls.tls_listen.clone();
@@ -340,19 +331,18 @@ impl Options {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chosen {
-    Memory,
-    Directory,
-}
-
-/// Which of the two it is, from how they were asked for; none when they contradict each other.
-fn storage(in_memory: Option<Rank>, data_dir: Rank) -> Option<Chosen> {
+/// Where data are kept, from how that was asked for.
+fn storage(
+    in_memory: Option<Rank>,
+    data_dir: Rank,
+    path: PathBuf,
+) -> Result<Storage, &'static str> {
     match in_memory {
-        None => Some(Chosen::Directory),
-        Some(in_memory) if in_memory > data_dir => Some(Chosen::Memory),
-        Some(in_memory) if in_memory < data_dir => Some(Chosen::Directory),
-        Some(_) => None,
+        None => Ok(Storage::Directory(path)),
+        Some(in_memory) if in_memory > data_dir => Ok(Storage::Memory),
+        Some(in_memory) if in_memory < data_dir => Ok(Storage::Directory(path)),
+        Some(_) => Err("--data-dir and --in-memory (LEVERET_DATA_DIR and LEVERET_IN_MEMORY) \
+                        cannot be used together"),
     }
 }
 

@@ -257,15 +257,17 @@ fn what_is_wrong_is_refused_with_code_2() {
 #[test]
 fn what_was_typed_beats_the_environment() {
     use Rank::{CommandLine, Default, Environment};
+    let directory = || Some(Storage::Directory("d".into()));
     for (in_memory, data_dir, chosen) in [
-        (None, Default, Some(Chosen::Directory)),
-        (None, Environment, Some(Chosen::Directory)),
-        (Some(Environment), Default, Some(Chosen::Memory)),
-        (Some(CommandLine), Environment, Some(Chosen::Memory)),
-        (Some(Environment), CommandLine, Some(Chosen::Directory)),
+        (None, Default, directory()),
+        (None, Environment, directory()),
+        (Some(Environment), Default, Some(Storage::Memory)),
+        (Some(CommandLine), Environment, Some(Storage::Memory)),
+        (Some(Environment), CommandLine, directory()),
         (Some(Environment), Environment, None),
         (Some(CommandLine), CommandLine, None),
     ] {
-        assert_eq!(storage(in_memory, data_dir), chosen, "{in_memory:?} {data_dir:?}");
+        let storage = storage(in_memory, data_dir, "d".into()).ok();
+        assert_eq!(storage, chosen, "{in_memory:?} {data_dir:?}");
     }
 }

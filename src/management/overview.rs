@@ -18,8 +18,6 @@ use crate::broker::vhost::Vhost;
 use crate::handle::VhostHandle;
 use crate::vhosts::CLUSTER_NAME;
 
-/// rabbitmq: the name of a cluster is kept in the global parameter of this name.
-
 /// The types of exchanges with what RabbitMQ says of them.
 const EXCHANGE_TYPES: [(&str, &str); 8] = [
     ("direct", "AMQP direct exchange, as per the AMQP specification"),

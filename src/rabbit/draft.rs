@@ -169,9 +169,8 @@ impl Draft {
     /// Notes what several settings together ask for and leveret does otherwise.
     fn note_what_differs(&mut self) {
         let values: Vec<_> = self.tls_versions.iter().map(|it| it.value.as_str()).collect();
-        let is_other =
-            !values.is_empty() && !(values.contains(&"tlsv1.2") && values.contains(&"tlsv1.3"));
-        if let Some(version) = self.tls_versions.first().cloned().filter(|_| is_other) {
+        let is_both = values.contains(&"tlsv1.2") && values.contains(&"tlsv1.3");
+        if let Some(version) = self.tls_versions.first().cloned().filter(|_| !is_both) {
             self.warn(&version, "leveret speaks TLS 1.2 and 1.3, both");
         }
         let has = |name: &str| self.mechanisms.iter().any(|it| it.value == name);

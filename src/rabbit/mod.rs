@@ -63,8 +63,8 @@ impl Settings {
     /// # Errors
     /// In one line with the place, the key and what is expected there.
     pub fn load(sources: &Sources, environment: &Environment) -> Result<Self, ConfigError> {
-        let mut draft = Draft::default();
-        draft.definitions_json = environment.definitions_json()?;
+        let definitions_json = environment.definitions_json()?;
+        let mut draft = Draft { definitions_json, ..Draft::default() };
         let mut files = Files { environment: environment.clone(), entries: Vec::new() };
         if sources.mode == Mode::Plain {
             for path in &sources.files {

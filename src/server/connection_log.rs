@@ -164,7 +164,7 @@ impl ConnectionLog {
         let ConnectionLog { connection, client, user, vhost, .. } = self;
         match end {
             End::InOrder => {
-                tracing::info!(connection, client, user, vhost, "closing AMQP connection")
+                tracing::info!(connection, client, user, vhost, "closing AMQP connection");
             }
             // rabbitmq: these words.
             End::Vanished => tracing::warn!(

@@ -411,9 +411,9 @@ fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartErro
         |path: &Path, source| StartError::UnreadableDefinitions { path: path.to_owned(), source };
     let mut files = vec![path.clone()];
     if path.is_dir() {
-        let entries = std::fs::read_dir(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
-        let entries = entries.map_err(|error| unreadable(path, error))?;
-        files = entries.into_iter().map(|entry| entry.path()).collect();
+        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, error))?;
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>();
+        files = paths.map_err(|error| unreadable(path, error))?;
         files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
         files.sort();
     }

@@ -141,7 +141,7 @@ impl Drop for RunningVhost {
     }
 }
 
-/// The global parameter that is the name of the cluster.
+/// rabbitmq: the name of a cluster is kept in the global parameter of this name.
 pub(crate) const CLUSTER_NAME: &str = "cluster_name";
 
 /// What a broker is to have at its start beside what is on its disk.
