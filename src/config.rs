@@ -5,7 +5,7 @@
 
 mod tls;
 
-pub use self::tls::{Pem, Tls, UserFrom};
+pub use self::tls::{Pem, Tls, TlsVersions, UserFrom};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

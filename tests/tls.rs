@@ -19,7 +19,7 @@ use lapin::options::{
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use leveret::config::{Pem, Tls, UserFrom};
+use leveret::config::{Pem, Tls, TlsVersions, UserFrom};
 use leveret::{Broker, BrokerBuilder};
 use leveret_codec::method::connection;
 use leveret_codec::{Method, frame};
@@ -83,6 +83,21 @@ fn stream(address: SocketAddr, config: Arc<ClientConfig>) -> Secure {
 
 const REFUSED: &str = "403 ACCESS_REFUSED - Login was refused using authentication mechanism \
                        EXTERNAL. For details see the broker logfile.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_not_wanted_are_turned_away() {
+    for (versions, taken, refused) in
+        [(TlsVersions::OnlyV13, &TLS13, &TLS12), (TlsVersions::OnlyV12, &TLS12, &TLS13)]
+    {
+        let fixture = Fixture::start_as(Broker::builder(), |tls, _| tls.versions(versions)).await;
+        let [taken, refused] =
+            [taken, refused].map(|version| fixture.authority.trusted_by(None, &[version]));
+        assert!(secure(fixture.address(), taken).mechanisms().contains("PLAIN"));
+        let mut refused = stream(fixture.address(), refused);
+        let error = refused.write_all(&frame::PROTOCOL_HEADER).and_then(|()| refused.flush());
+        assert!(error.is_err(), "{versions:?}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_library_works_over_tls() {

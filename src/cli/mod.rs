@@ -254,7 +254,7 @@ impl Options {
         let storage = storage(in_memory, rank(&matches, "data_dir"), data_dir);
         let storage = storage.map_err(|text| command.error(ErrorKind::ArgumentConflict, text))?;
         let (of_options, of_settings) = (arguments.management, settings.management);
-        arguments.tls.fill(&settings, is_default);
+        arguments.tls.fill(&settings, is_default)?;
         let tls_listen = arguments.tls.tls_listen.clone();
         let management = of_options.or(of_settings);
         let management_tls = arguments.tls.management_tls;

@@ -7,8 +7,8 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::values::parse_address;
-use crate::config::{Pem, Tls, UserFrom};
-use crate::rabbit::Settings;
+use crate::config::{Pem, Tls, TlsVersions, UserFrom};
+use crate::rabbit::{ConfigError, Settings};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]
@@ -77,6 +77,10 @@ pub(super) struct TlsArguments {
     /// name, or the first DNS name of its alternative names. [default: distinguished-name]
     #[arg(long, value_name = "PART", env = "LEVERET_TLS_USER_FROM", hide_env_values = true)]
     tls_user_from: Option<UserFromArgument>,
+
+    /// What a configuration says; there is no option for it.
+    #[arg(skip)]
+    versions: TlsVersions,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -94,11 +98,19 @@ enum UserFromArgument {
 
 impl TlsArguments {
     /// Takes from a configuration what neither an option nor a variable says.
-    pub(super) fn fill(&mut self, settings: &Settings, is_default: impl Fn(&str) -> bool) {
+    ///
+    /// # Errors
+    /// When the configuration lacks something for TLS that no option says.
+    pub(super) fn fill(
+        &mut self,
+        settings: &Settings,
+        is_default: impl Fn(&str) -> bool,
+    ) -> Result<(), ConfigError> {
         if self.tls_listen.is_empty() {
             self.tls_listen.clone_from(&settings.tls_listen);
         }
         let from = &settings.tls;
+        self.versions = from.versions;
         self.tls_cert = self.tls_cert.take().or_else(|| from.certificate.clone());
         self.tls_key = self.tls_key.take().or_else(|| from.key.clone());
         self.tls_ca = self.tls_ca.take().or_else(|| from.client_ca.clone());
@@ -113,6 +125,12 @@ impl TlsArguments {
             UserFrom::CommonName => UserFromArgument::Common,
             UserFrom::SubjectAlternativeName => UserFromArgument::Alternative,
         }));
+        let is_whole = self.tls_cert.is_some() && self.tls_key.is_some();
+        let lacks_ca = from.certificate.is_some() && from.key.is_some() && self.tls_ca.is_none();
+        match &from.missing {
+            Some(missing) if !is_whole || lacks_ca => Err(missing.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// What was asked for; none when TLS was not.
@@ -153,6 +171,7 @@ impl TlsArguments {
             key: Pem::File(key),
             client_ca: self.tls_ca.map(Pem::File),
             require_client_certificate: self.tls_require_client_cert,
+            versions: self.versions,
             user_from: match self.tls_user_from {
                 None | Some(UserFromArgument::Distinguished) => UserFrom::DistinguishedName,
                 Some(UserFromArgument::Common) => UserFrom::CommonName,

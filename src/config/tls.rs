@@ -30,6 +30,10 @@ pub struct Tls {
     pub require_client_certificate: bool,
     /// What of a client's certificate is its user's name.
     pub user_from: UserFrom,
+    /// Which versions of TLS are spoken.
+    ///
+    /// rabbitmq: `ssl_options.versions`.
+    pub versions: TlsVersions,
 }
 
 impl Tls {
@@ -41,6 +45,7 @@ impl Tls {
             client_ca: None,
             require_client_certificate: false,
             user_from: UserFrom::default(),
+            versions: TlsVersions::default(),
         }
     }
 
@@ -58,12 +63,31 @@ impl Tls {
         self
     }
 
+    /// Speaks these versions of TLS alone.
+    #[must_use]
+    pub fn versions(mut self, versions: TlsVersions) -> Self {
+        self.versions = versions;
+        self
+    }
+
     /// Takes the name of a client's user from here.
     #[must_use]
     pub fn user_from(mut self, user_from: UserFrom) -> Self {
         self.user_from = user_from;
         self
     }
+}
+
+/// Versions of TLS. There are no older ones than these two here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    Both,
+    /// 1.2 alone.
+    OnlyV12,
+    /// 1.3 alone.
+    OnlyV13,
 }
 
 /// Certificates or a key: a file, which is read again at each reload, or its content.

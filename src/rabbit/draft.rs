@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::entry::{ConfigError, Entry, Notice, Place};
 use super::settings::{LimitSettings, LogTarget, Node, Settings, TlsSettings};
 use super::value::{any_address, share_of};
-use crate::config::{DefinitionsSource, FirstObjects, FirstUser, UserFrom};
+use crate::config::{DefinitionsSource, FirstObjects, FirstUser, TlsVersions, UserFrom};
 use crate::memory;
 
 /// The port of the management API, and the same with TLS.
@@ -81,20 +81,32 @@ pub(super) struct TlsDraft {
     pub(super) requires_certificate: Option<Entry>,
 }
 
+impl TlsDraft {
+    /// What TLS cannot do without, and is not said.
+    fn missing(&self) -> Option<&'static str> {
+        let files = [
+            (self.certificate.is_none(), "certfile"),
+            (self.key.is_none(), "keyfile"),
+            (self.verifies && self.client_ca.is_none(), "cacertfile"),
+        ];
+        files.into_iter().find(|(is_missing, _)| *is_missing).map(|(_, word)| word)
+    }
+}
+
 /// A port and an address that are said apart.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Socket {
     pub(super) port: Option<u16>,
     pub(super) ip: Option<IpAddr>,
+    /// One of the settings that say so.
+    pub(super) said_by: Option<Entry>,
 }
 
 impl Socket {
-    fn is_said(self) -> bool {
-        self.port.is_some() || self.ip.is_some()
-    }
-
-    fn address(self, port: u16) -> SocketAddr {
-        SocketAddr::new(self.ip.unwrap_or_else(any_address), self.port.unwrap_or(port))
+    /// The address that both say, each where the other one does not.
+    fn address_with(&self, other: &Socket, port: u16) -> SocketAddr {
+        let ip = self.ip.or(other.ip).unwrap_or_else(any_address);
+        SocketAddr::new(ip, self.port.or(other.port).unwrap_or(port))
     }
 }
 
@@ -132,7 +144,7 @@ impl Draft {
             listen.push(SocketAddr::new(any_address(), AMQP_PORT));
         }
         let (management, management_tls) = self.management(node.as_ref());
-        let tls = self.tls(!tls_listen.is_empty(), management_tls)?;
+        let tls = self.tls(!tls_listen.is_empty(), management_tls);
         let limits = self.limits()?;
         let log_target = self.log_target(node.as_ref());
         let loopback_users = match self.no_loopback_users {
@@ -168,10 +180,10 @@ impl Draft {
 
     /// Notes what several settings together ask for and leveret does otherwise.
     fn note_what_differs(&mut self) {
-        let values: Vec<_> = self.tls_versions.iter().map(|it| it.value.as_str()).collect();
-        let is_both = values.contains(&"tlsv1.2") && values.contains(&"tlsv1.3");
-        if let Some(version) = self.tls_versions.first().cloned().filter(|_| !is_both) {
-            self.warn(&version, "leveret speaks TLS 1.2 and 1.3, both");
+        let older =
+            self.tls_versions.iter().find(|it| !["tlsv1.2", "tlsv1.3"].contains(&&*it.value));
+        if let Some(older) = older.cloned() {
+            self.warn(&older, "leveret speaks TLS 1.2 and 1.3, and nothing older");
         }
         let has = |name: &str| self.mechanisms.iter().any(|it| it.value == name);
         let is_other = !has("PLAIN") || !has("AMQPLAIN");
@@ -187,79 +199,75 @@ impl Draft {
     fn management(&mut self, node: Option<&Node>) -> (Option<SocketAddr>, bool) {
         let is_enabled =
             node.is_some_and(|node| node.plugins.iter().any(|it| it == "rabbitmq_management"));
-        let secured = self.https.is_said() || (self.either.is_said() && self.either_is_secured);
-        let plain = self.http.is_said() || (self.either.is_said() && !self.either_is_secured);
+        let either = self.either.said_by.clone();
+        let secured =
+            self.https.said_by.clone().or(either.clone().filter(|_| self.either_is_secured));
+        let plain = self.http.said_by.clone().or(either.filter(|_| !self.either_is_secured));
         if node.is_some() && !is_enabled {
-            if secured || plain {
-                let text = "management is set up and not enabled: there is no rabbitmq_management among the \
-                            enabled plugins";
-                self.notices.push(Notice::info(text));
+            if let Some(entry) = secured.or(plain) {
+                self.warn(&entry, "there is no rabbitmq_management among the enabled plugins");
             }
             return (None, false);
         }
-        if !is_enabled && !secured && !plain {
-            return (None, false);
+        if secured.is_none() {
+            let is_there = is_enabled || plain.is_some();
+            let address = is_there.then(|| self.http.address_with(&self.either, HTTP_PORT));
+            return (address, false);
         }
-        let join = |one: Socket, other: Socket| Socket {
-            port: one.port.or(other.port),
-            ip: one.ip.or(other.ip),
-        };
-        if !secured {
-            return (Some(join(self.http, self.either).address(HTTP_PORT)), false);
+        if let Some(entry) = plain {
+            self.warn(&entry, "management has one address, and that is the one with TLS");
         }
-        if plain {
-            let text = "management is there with TLS alone: leveret has one address for it";
-            self.notices.push(Notice::info(text));
-        }
-        (Some(join(self.https, self.either).address(HTTPS_PORT)), true)
+        (Some(self.https.address_with(&self.either, HTTPS_PORT)), true)
     }
 
     /// What TLS is made of; nothing when nobody needs it.
-    fn tls(&mut self, amqp: bool, management: bool) -> Result<TlsSettings, ConfigError> {
-        if !amqp && !management {
-            return Ok(TlsSettings::default());
-        }
-        let of_management = std::mem::take(&mut self.https_tls);
-        let of_clients = std::mem::take(&mut self.tls);
-        let (used, named) = match amqp || of_management.certificate.is_none() {
-            true => (of_clients, "ssl_options"),
-            false => (of_management, "management.ssl"),
-        };
-        if amqp && management && self.https_certificate_differs(&used) {
-            let text = "management has the certificate of ssl_options: leveret has one for both";
-            self.notices.push(Notice::info(text));
-        }
-        let asks = match self.ssl.addresses.first() {
-            Some((_, entry)) if amqp => entry.clone(),
-            _ => Entry::new("management.ssl.port", "", &Place::Variable(named.into())),
-        };
-        for (file, word) in [(&used.certificate, "certfile"), (&used.key, "keyfile")] {
-            if file.is_none() {
-                let text = format!("{} needs {named}.{word}", asks.key);
-                return Err(ConfigError::new(&asks.place, text));
+    fn tls(&mut self, amqp: bool, management: bool) -> TlsSettings {
+        let https = self.https.said_by.clone().or(self.either.said_by.clone());
+        let listener = self.ssl.addresses.first().map(|(_, entry)| entry.clone());
+        let asked_by = match (listener.filter(|_| amqp), https.filter(|_| management)) {
+            (Some(listener), https) => {
+                let own = &self.https_tls.certificate;
+                let differs = own.is_some() && *own != self.tls.certificate;
+                if let Some(https) = https.filter(|_| differs) {
+                    self.warn(&https, "management has the certificate of ssl_options");
+                }
+                listener
             }
-        }
-        if used.verifies && used.client_ca.is_none() {
-            let text = format!("{named}.verify = verify_peer needs {named}.cacertfile");
-            return Err(ConfigError::new(&asks.place, text));
-        }
+            (None, Some(https)) => https,
+            (None, None) => return TlsSettings::default(),
+        };
+        let is_of_management = !amqp && self.https_tls.certificate.is_some();
+        let (used, named) = match is_of_management {
+            false => (std::mem::take(&mut self.tls), "ssl_options"),
+            true => (std::mem::take(&mut self.https_tls), "management.ssl"),
+        };
+        let missing = used.missing().map(|word| {
+            ConfigError::new(&asked_by.place, format!("{} needs {named}.{word}", asked_by.key))
+        });
         // rabbitmq: with verify_none, its default, clients are not asked for a certificate.
         let client_ca = used.client_ca.filter(|_| used.verifies);
         if let Some(entry) = used.requires_certificate.as_ref().filter(|_| client_ca.is_none()) {
             self.warn(entry, "with verify_none clients are not asked for a certificate");
         }
-        Ok(TlsSettings {
+        TlsSettings {
             certificate: used.certificate,
             key: used.key,
             require_client_certificate: used.requires_certificate.is_some() && client_ca.is_some(),
             user_from: self.user_from.filter(|_| client_ca.is_some()),
+            versions: self.versions(),
             client_ca,
-        })
+            missing,
+        }
     }
 
-    fn https_certificate_differs(&self, used: &TlsDraft) -> bool {
-        let own = &self.https_tls.certificate;
-        own.is_some() && *own != used.certificate
+    /// Which versions of TLS are spoken: those that are named, or both.
+    fn versions(&self) -> TlsVersions {
+        let has = |name: &str| self.tls_versions.iter().any(|it| it.value == name);
+        match (has("tlsv1.2"), has("tlsv1.3")) {
+            (true, false) => TlsVersions::OnlyV12,
+            (false, true) => TlsVersions::OnlyV13,
+            (true, true) | (false, false) => TlsVersions::Both,
+        }
     }
 
     /// What bounds clients.
@@ -329,7 +337,7 @@ impl Draft {
         };
         if self.log.console == Some(true) {
             let text = format!("the log goes to the console alone, and not to {}", path.display());
-            self.notices.push(Notice::info(text));
+            self.notices.push(Notice::told(text));
             return console;
         }
         LogTarget::File(path)

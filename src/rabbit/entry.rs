@@ -105,6 +105,11 @@ impl Notice {
         Notice { importance: Importance::Warning, text: format!("{place}: {text}") }
     }
 
+    /// A warning of several settings together.
+    pub(super) fn told(text: impl Into<String>) -> Self {
+        Notice { importance: Importance::Warning, text: text.into() }
+    }
+
     pub(super) fn info(text: impl Into<String>) -> Self {
         Notice { importance: Importance::Info, text: text.into() }
     }

@@ -308,7 +308,8 @@ fn term(
 ) -> Result<Vec<Entry>, ConfigError> {
     let term = terms::parse_term(value);
     let term = term.map_err(|error| {
-        ConfigError::new(place, format!("-{application} {key} {value}: {}", error.text))
+        let shown = Entry::new(key, value, place);
+        ConfigError::new(place, format!("-{application} {key} {}: {}", shown.shown(), error.text))
     })?;
     let mut classic = Classic::default();
     classic.setting(application, key, &term, place);

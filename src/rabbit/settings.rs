@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::entry::{ConfigError, Notice};
-use crate::config::{DefinitionsSource, FirstObjects, Storage, UserFrom};
+use crate::config::{DefinitionsSource, FirstObjects, Storage, TlsVersions, UserFrom};
 
 /// What a configuration says. What it does not say is absent.
 #[derive(Clone, Default)]
@@ -55,6 +55,10 @@ pub struct TlsSettings {
     pub require_client_certificate: bool,
     /// What of a certificate is the name of its user.
     pub user_from: Option<UserFrom>,
+    /// Which versions are spoken.
+    pub versions: TlsVersions,
+    /// What is missing of these, unless options say it.
+    pub missing: Option<ConfigError>,
 }
 
 /// What bounds clients.

@@ -11,11 +11,12 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::weakness::{self, LEAST_RSA_BITS};
 use crate::broker::time::Time;
-use crate::config::{Pem, Tls};
+use crate::config::{Pem, Tls, TlsVersions};
 
 /// Why certificates and keys could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +116,13 @@ pub(super) fn read(tls: &Tls) -> Result<Material, TlsError> {
             (verifier(pem, authorities.clone(), required, provider.clone())?, authorities)
         }
     };
+    let versions: &[&SupportedProtocolVersion] = match tls.versions {
+        TlsVersions::Both => &[&TLS13, &TLS12],
+        TlsVersions::OnlyV12 => &[&TLS12],
+        TlsVersions::OnlyV13 => &[&TLS13],
+    };
     let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| TlsError::new(Role::Certificate, &tls.certificate, error))?;
     let certificates = chain.clone();
     let weak_bits = weakness::rsa_bits(&certificates).filter(|bits| *bits < LEAST_RSA_BITS);

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use leveret::config::DefinitionsSource;
+use leveret::config::{DefinitionsSource, TlsVersions};
 use leveret::rabbit::{Environment, Importance, LogTarget, Mode, Settings, Sources};
 
 #[test]
@@ -81,7 +81,9 @@ fn lines(settings: &Settings) -> String {
     let mut line = |name: &str, value: String| writeln!(lines, "{name} {value}").unwrap();
     settings.listen.iter().for_each(|address| line("listen", address.to_string()));
     settings.tls_listen.iter().for_each(|address| line("tls_listen", address.to_string()));
-    if settings.tls != Default::default() {
+    if let Some(missing) = &settings.tls.missing {
+        line("missing", missing.to_string());
+    } else if settings.tls != Default::default() {
         let tls = &settings.tls;
         let path = |path: &Option<PathBuf>| match path {
             Some(path) => path.display().to_string(),
@@ -90,6 +92,9 @@ fn lines(settings: &Settings) -> String {
         let (certificate, key, ca) = (path(&tls.certificate), path(&tls.key), path(&tls.client_ca));
         let required = tls.require_client_certificate;
         line("tls", format!("{certificate} {key} ca={ca} required={required}"));
+        if tls.versions != TlsVersions::Both {
+            line("tls_versions", format!("{:?}", tls.versions));
+        }
         if let Some(user_from) = tls.user_from {
             line("user_from", format!("{user_from:?}"));
         }

@@ -131,6 +131,15 @@ fn tls_is_made_of_what_the_file_names() {
         key.display()
     );
     fs::write(&path, content).unwrap();
+    // Options say what the file does not.
+    let half = home.path().join("half.conf");
+    fs::write(&half, "listeners.ssl.default = 127.0.0.1:0\n").unwrap();
+    let said = "listeners.ssl.default needs ssl_options.certfile";
+    assert_eq!(refusal(configured(&half)), (1, format!("leveret: {}:1: {said}\n", half.display())));
+    let mut command = configured(&half);
+    command.arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key);
+    ready(command);
+
     let (process, _) = ready(configured(&path));
     let lines: Vec<&str> = process.stdout().lines().collect();
     assert!(lines[0].starts_with("started TLS (SSL) listener on 127.0.0.1:"), "{lines:?}");

@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::config::UserFrom;
-use crate::rabbit::draft::{Draft, Listeners, TlsDraft};
+use crate::rabbit::draft::{Draft, Listeners, Socket, TlsDraft};
 use crate::rabbit::entry::Entry;
 use crate::rabbit::value::{self, Expected, boolean, number};
 
@@ -30,18 +30,18 @@ pub(super) const KEYS: &[Row] = &[
         });
         Ok(())
     }),
-    ("management.tcp.port", |draft, entry| set(&mut draft.http.port, port(entry))),
-    ("management.tcp.ip", |draft, entry| set(&mut draft.http.ip, value::ip(&entry.value))),
-    ("management.ssl.port", |draft, entry| set(&mut draft.https.port, port(entry))),
-    ("management.ssl.ip", |draft, entry| set(&mut draft.https.ip, value::ip(&entry.value))),
+    ("management.tcp.port", |draft, entry| port(&mut draft.http, entry)),
+    ("management.tcp.ip", |draft, entry| ip(&mut draft.http, entry)),
+    ("management.ssl.port", |draft, entry| port(&mut draft.https, entry)),
+    ("management.ssl.ip", |draft, entry| ip(&mut draft.https, entry)),
     ("management.ssl.cacertfile", |draft, entry| tls(&mut draft.https_tls, entry)),
     ("management.ssl.certfile", |draft, entry| tls(&mut draft.https_tls, entry)),
     ("management.ssl.keyfile", |draft, entry| tls(&mut draft.https_tls, entry)),
     ("management.ssl.verify", |draft, entry| tls(&mut draft.https_tls, entry)),
     ("management.ssl.fail_if_no_peer_cert", |draft, entry| tls(&mut draft.https_tls, entry)),
     // rabbitmq: these are the older names of the ones above.
-    ("management.listener.port", |draft, entry| set(&mut draft.either.port, port(entry))),
-    ("management.listener.ip", |draft, entry| set(&mut draft.either.ip, value::ip(&entry.value))),
+    ("management.listener.port", |draft, entry| port(&mut draft.either, entry)),
+    ("management.listener.ip", |draft, entry| ip(&mut draft.either, entry)),
     ("management.listener.ssl", |draft, entry| {
         draft.either_is_secured = boolean(&entry.value)?;
         Ok(())
@@ -55,13 +55,16 @@ pub(super) const KEYS: &[Row] = &[
     }),
 ];
 
-fn set<T>(target: &mut Option<T>, value: Result<T, Expected>) -> Result<(), Expected> {
-    *target = Some(value?);
+fn port(socket: &mut Socket, entry: &Entry) -> Result<(), Expected> {
+    socket.port = Some(number(&entry.value, 0, u16::MAX)?);
+    socket.said_by = Some(entry.clone());
     Ok(())
 }
 
-fn port(entry: &Entry) -> Result<u16, Expected> {
-    number(&entry.value, 0, u16::MAX)
+fn ip(socket: &mut Socket, entry: &Entry) -> Result<(), Expected> {
+    socket.ip = Some(value::ip(&entry.value)?);
+    socket.said_by = Some(entry.clone());
+    Ok(())
 }
 
 fn none(listeners: &mut Listeners, entry: &Entry) -> Result<(), Expected> {
