@@ -152,13 +152,14 @@ fn the_default_user_and_virtual_host_are_in_place_of_guest_and_slash() {
 #[test]
 fn in_the_place_of_the_image_management_is_there_and_the_log_is_on_standard_output() {
     let home = home();
-    let mut command = node(home.path(), &[("RABBITMQ_LOG", "debug")]);
+    let mut command =
+        node(home.path(), &[("RABBITMQ_LOG", "debug"), ("RABBITMQ_ERLANG_COOKIE", "c")]);
     command.arg0("leveret").arg("--container");
     let node = Node::start(command);
     assert!(
         node.lines.iter().any(|line| line.contains(" INFO ") && line.contains("node rabbit@here"))
     );
-    assert!(node.lines.iter().any(|line| line.contains("DEBUG")));
+    assert!(node.lines.iter().any(|line| line.contains("DEBUG") && line.contains("COOKIE")));
     let complete = node.lines.iter().filter(|line| line.contains("Server startup complete"));
     assert_eq!(complete.count(), 1);
     let (status, _) = http::request(node.management(), "GET /api/whoami", "guest:guest", "");
