@@ -9,6 +9,7 @@ pub use self::tls::{Pem, Tls, TlsVersions, UserFrom};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::connection::ConnectionSettings;
@@ -99,7 +100,34 @@ pub struct Config {
     pub give_back_memory: Option<fn()>,
     /// How long clients have to answer connection.close when the broker stops.
     pub shutdown_timeout: Duration,
+    /// How operators of this machine reach the broker without a password, if they do.
+    pub control: Option<ControlConfig>,
+    /// Changes what the program logs, if that can be changed while it runs.
+    pub set_log_filter: Option<SetLogFilter>,
 }
+
+/// The plugin of RabbitMQ that is the HTTP API.
+pub const MANAGEMENT_PLUGIN: &str = "rabbitmq_management";
+
+/// How operators of this machine reach a broker: by a socket that is theirs and root's alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// The socket, a path in a directory that must be there.
+    pub socket: PathBuf,
+    /// Which of RabbitMQ's plugins are enabled; with [`MANAGEMENT_PLUGIN`] the management API is there.
+    pub plugins: Vec<String>,
+    /// The file that names them for the next start, if there is one.
+    pub enabled_plugins_file: Option<PathBuf>,
+    /// Where the management API is to be when its plugin is enabled while the broker runs.
+    pub management: Option<SocketAddr>,
+    /// The files that the configuration was read from.
+    pub config_files: Vec<PathBuf>,
+    /// The file of the log, if it goes to one.
+    pub log_file: Option<PathBuf>,
+}
+
+/// Changes what a program logs, in the words of `--log`; an error says what is wrong with them.
+pub type SetLogFilter = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What is made on a data directory that is new: the virtual host `/` with the user guest, unless told otherwise.
 ///
@@ -211,6 +239,8 @@ impl Default for Config {
             send_timeout: Duration::from_millis(limits::SEND_MS),
             give_back_memory: None,
             shutdown_timeout: Duration::from_secs(3),
+            control: None,
+            set_log_filter: None,
         }
     }
 }

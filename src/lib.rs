@@ -16,18 +16,20 @@
 //! ```
 //!
 //! # Map
-//! Imports run one way: `leveret_codec ← broker ← store ← handle ← vhosts ← {server, management, cli} ← lib ← main`.
+//! Imports run one way: `leveret_codec ← broker ← store ← handle ← vhosts ← {server, management, cli, commands} ← lib ← main`.
 //! [`broker`] holds every rule of AMQP as a value without IO, clock or chance; [`store`] keeps what
 //! is durable; the handle holds the one lock; the server moves bytes; management answers HTTP.
-//! [`perf`] measures brokers from outside; [`rabbit`] reads RabbitMQ's configuration.
+//! [`perf`] measures brokers from outside; [`rabbit`] reads RabbitMQ's configuration; [`commands`] are its commands.
 
 mod active_listeners;
 pub mod auth;
 pub mod broker;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 mod connection_slots;
+mod control_socket;
 pub mod definitions;
 mod handle;
 mod log_buffer;
@@ -37,7 +39,9 @@ mod login_counts;
 mod login_throttle;
 mod management;
 pub mod memory;
+mod node;
 mod node_name;
+mod operations;
 mod outbox;
 mod passwords;
 pub mod perf;
@@ -66,17 +70,17 @@ pub use crate::vhosts::{DataDirCheck, ImportError, RegistryError, VhostCheck, Vh
 use crate::auth::Authenticator;
 use crate::broker::vhost::Vhost;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, DefinitionsSource, FirstObjects, Storage, Tls};
-use crate::management::{AppState, Management};
-use crate::server::Server;
+use crate::config::{
+    Config, ControlConfig, DefinitionsSource, FirstObjects, SetLogFilter, Storage, Tls,
+};
+use crate::node::Node;
 use crate::store::StoreError;
 
 /// A running broker.
 ///
 /// Dropping it cuts its clients off; [`shutdown`](Broker::shutdown) lets them know.
 pub struct Broker {
-    server: Server,
-    management: Option<Management>,
+    node: Node,
 }
 
 impl Broker {
@@ -88,13 +92,13 @@ impl Broker {
     /// The addresses it listens on, in the order in which they were asked for, each with its real
     /// port.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.server.addresses()
+        self.node.server().addresses()
     }
 
     /// The addresses it listens on for TLS, in the order in which they were asked for, each with
     /// its real port.
     pub fn tls_addresses(&self) -> &[SocketAddr] {
-        self.server.tls_addresses()
+        self.node.server().tls_addresses()
     }
 
     /// Reads the certificates and the key for TLS again, where they come from files: connections
@@ -103,23 +107,23 @@ impl Broker {
     /// # Errors
     /// In one line that names the file, when they cannot be used. The old ones stay.
     pub async fn reload_tls(&self) -> Result<bool, TlsError> {
-        self.server.reload_tls().await
+        self.node.server().reload_tls().await
     }
 
     /// Where the management API is, with its real port, if it was asked for.
     pub fn management_address(&self) -> Option<SocketAddr> {
-        self.management.as_ref().map(Management::address)
+        self.node.management_address()
     }
 
     /// How many connections are open now.
     pub fn connection_count(&self) -> usize {
-        self.server.connection_count()
+        self.node.server().connection_count()
     }
 
     /// Bytes held in memory of messages that have begun to come and are not whole yet, and of answers that
     /// clients have not read.
     pub fn connection_bytes(&self) -> usize {
-        self.server.connection_bytes()
+        self.node.server().connection_bytes()
     }
 
     /// The queues as they are now.
@@ -129,7 +133,7 @@ impl Broker {
 
     /// The queues of a virtual host as they are now; none when there is no such virtual host.
     pub fn queues_in(&self, vhost: &str) -> Vec<QueueSnapshot> {
-        let handle = self.server.vhosts().vhost(vhost);
+        let handle = self.node.server().vhosts().vhost(vhost);
         handle.map(|handle| handle.read(Vhost::queues)).unwrap_or_default()
     }
 
@@ -139,7 +143,7 @@ impl Broker {
     /// # Errors
     /// When it could not be kept or its store not be opened.
     pub fn create_vhost(&self, name: &str) -> Result<bool, VhostError> {
-        self.server.vhosts().create_vhost(name)
+        self.node.server().vhosts().create_vhost(name)
     }
 
     /// Deletes a virtual host with everything in it; its clients get connection.close (320). Says
@@ -149,7 +153,7 @@ impl Broker {
     /// When it is protected from deletion (by the HTTP API or by definitions), when that could not be kept or its
     /// store not be removed.
     pub async fn delete_vhost(&self, name: &str) -> Result<bool, VhostError> {
-        self.server.vhosts().delete_vhost(name).await
+        self.node.server().vhosts().delete_vhost(name).await
     }
 
     /// Adds a user, or gives it another password and other tags.
@@ -157,7 +161,7 @@ impl Broker {
     /// # Errors
     /// When it could not be kept.
     pub fn set_user(&self, name: &str, password: &[u8], tags: &[&str]) -> Result<(), VhostError> {
-        self.server.vhosts().set_user(name, password, tags)
+        self.node.server().vhosts().set_user(name, password, tags)
     }
 
     /// Gives a user its three patterns in a virtual host: what it may declare and delete, what it
@@ -175,7 +179,7 @@ impl Broker {
         write: &str,
         read: &str,
     ) -> Result<(), VhostError> {
-        self.server.vhosts().set_permissions(user, vhost, [configure, write, read])
+        self.node.server().vhosts().set_permissions(user, vhost, [configure, write, read])
     }
 
     /// Brings everything into being that definitions name, in RabbitMQ's JSON: users, virtual hosts,
@@ -186,12 +190,12 @@ impl Broker {
     /// # Errors
     /// In one line that names the place, when they make no sense. Nothing of them is there then.
     pub fn import_definitions(&self, json: &[u8]) -> Result<(), ImportError> {
-        self.server.vhosts().import(&Definitions::parse(json)?)
+        self.node.server().vhosts().import(&Definitions::parse(json)?)
     }
 
     /// Everything but messages, in RabbitMQ's JSON.
     pub fn export_definitions(&self) -> Vec<u8> {
-        self.server.vhosts().export().to_json()
+        self.node.server().vhosts().export().to_json()
     }
 
     /// Blocks publishers, as when memory or disk are short, or unblocks them again with `None`.
@@ -199,18 +203,24 @@ impl Broker {
     /// The broker raises such alarms itself, with the reasons `low on memory`, `low on disk` and
     /// `low on disk & memory`; this one takes precedence.
     pub fn set_alarm(&self, reason: Option<&str>) {
-        self.server.vhosts().set_alarm(reason);
+        self.node.server().vhosts().set_alarm(reason);
     }
 
     /// About how much memory messages take, in bytes: those that wait in memory, that are not
     /// acknowledged, that are on their way to a client or to the disk.
     pub fn memory_used(&self) -> u64 {
-        self.server.vhosts().memory_used()
+        self.node.server().vhosts().memory_used()
     }
 
     /// What was found in the data directory at the start, damage included, for each virtual host.
     pub fn recovery_reports(&self) -> &[(String, store::Report)] {
-        self.server.reports()
+        self.node.server().reports()
+    }
+
+    /// Waits until an operator of this machine asks for the end of the broker, as `rabbitmqctl stop` does; see
+    /// [`BrokerBuilder::control`]. It is for the program to call [`shutdown`](Broker::shutdown) then.
+    pub async fn stop_asked(&self) {
+        self.node.stop_asked().await;
     }
 
     /// Waits until the broker has failed: a part of it has ended that must not end, such as what accepts clients,
@@ -220,7 +230,7 @@ impl Broker {
     /// A virtual host that fails by itself is no such failure: its clients get connection.close (541), it is
     /// shown as stopped, and the others go on.
     pub async fn failed(&self) -> BrokerFailure {
-        self.server.vhosts().supervisor().failed().await
+        self.node.server().vhosts().supervisor().failed().await
     }
 
     /// Stops in order: clients are sent connection.close (320) and have a few seconds to answer,
@@ -229,10 +239,7 @@ impl Broker {
     /// # Errors
     /// When what is durable could not be written, now or earlier. The broker has ended anyway.
     pub async fn shutdown(self) -> Result<(), StoreError> {
-        if let Some(management) = self.management {
-            management.stop().await;
-        }
-        self.server.stop().await
+        self.node.stop().await
     }
 }
 
@@ -351,6 +358,21 @@ impl BrokerBuilder {
     #[must_use]
     pub fn first_objects(mut self, first: FirstObjects) -> Self {
         self.config.first = first;
+        self
+    }
+
+    /// Lets operators of this machine reach the broker over a socket, without a password: those that the
+    /// program runs as, and root. `rabbitmqctl` and its siblings use it.
+    #[must_use]
+    pub fn control(mut self, control: ControlConfig) -> Self {
+        self.config.control = Some(control);
+        self
+    }
+
+    /// Calls this when an operator of this machine changes what is logged; without it that is refused.
+    #[must_use]
+    pub fn set_log_filter(mut self, set: SetLogFilter) -> Self {
+        self.config.set_log_filter = Some(set);
         self
     }
 
@@ -555,36 +577,8 @@ impl BrokerBuilder {
     pub async fn start(self) -> Result<Broker, StartError> {
         let BrokerBuilder { config, clock, authenticator } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        // why: before anything else, so that an address that is taken ends the start early.
-        let listener = match config.management {
-            Some(address) => server::bind(&[address]).await?.pop(),
-            None => None,
-        };
-        let data_dir = match &config.storage {
-            Storage::Memory => None,
-            Storage::Directory(path) => Some(path.clone()),
-        };
-        let secured = config.management_tls;
-        let server = Server::start(config, clock, authenticator).await?;
-        let start = |(address, listener)| {
-            let app_state = AppState::new(
-                server.vhosts().clone(),
-                server.logins().clone(),
-                [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec),
-                server.active_listeners().clone(),
-                (server.acceptor(), secured),
-                address,
-                data_dir,
-            );
-            let acceptor = server.acceptor().filter(|_| secured);
-            Management::start(listener, acceptor, app_state)
-                .map_err(|source| StartError::Listen { address, source })
-        };
-        let management = listener.map(start).transpose()?;
-        if let Some(address) = management.as_ref().map(Management::address) {
-            tracing::info!(%address, "the management API is listening");
-        }
-        Ok(Broker { server, management })
+        let node = Node::start(config, clock, authenticator).await?;
+        Ok(Broker { node })
     }
 }
 

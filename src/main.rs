@@ -1,14 +1,16 @@
 //! The program: a broker from the command line, through the library's public interface alone.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use leveret::cli::{self, Limits, Options, Output, Perf, PidFile, Task};
 use leveret::clock::{Clock, SystemClock};
+use leveret::commands::{self, Console, Program};
 use leveret::config::{DefinitionsSource, Storage};
 use leveret::perf::{self, Stop};
-use leveret::rabbit::Node;
+use leveret::rabbit::{Environment, Node};
 use leveret::{Broker, BrokerBuilder};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -16,6 +18,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 static ALLOCATOR: leveret_allocator::MiMalloc = leveret_allocator::MiMalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(program) = Program::of_file(&name) {
+        return command(program, &arguments);
+    }
+    if let Some(rest) = cli::without_detached(&arguments) {
+        return detach(&name, &rest);
+    }
     let options = Options::from_process();
     let output = match Output::start(&options.log, &options.log_target) {
         Ok(output) => output,
@@ -25,10 +36,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Task::Command(word, arguments) = &options.task
+        && let Some(program) = Program::of_word(word)
+    {
+        return command(program, arguments);
+    }
     cli::raise_open_files();
     let ended = match (&options.task, &options.storage) {
         (Task::Check, Storage::Directory(path)) => check(path),
         (Task::Perf(perf), _) => measure(perf),
+        (Task::Links(directory), _) => links(directory),
         (Task::ExportDefinitions, Storage::Directory(path)) => export_definitions(path),
         _ => run(options, &output),
     };
@@ -38,6 +55,36 @@ fn main() -> ExitCode {
     });
     output.flush();
     code
+}
+
+/// Runs one of RabbitMQ's commands.
+fn command(program: Program, arguments: &[OsString]) -> ExitCode {
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    let mut error = std::io::stderr().lock();
+    let mut console = Console::new(Environment::of_process(), &mut input, &mut output, &mut error);
+    ExitCode::from(program.run(arguments, &mut console))
+}
+
+/// Starts a broker that goes on by itself.
+fn detach(name: &OsString, arguments: &[OsString]) -> ExitCode {
+    let all = std::iter::once(name).chain(arguments);
+    let options = Options::parse_from(all).unwrap_or_else(|refusal| refusal.exit());
+    match cli::start_detached(name, arguments, &options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Who does not read it has the exit code.
+            let _ = writeln!(std::io::stderr(), "leveret: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes links to this program under the names of others.
+fn links(directory: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    for link in commands::make_links(&std::env::current_exe()?, directory)? {
+        writeln!(std::io::stdout().lock(), "{}", link.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what is in a data directory; a success when all of it is whole.
@@ -94,7 +141,11 @@ fn run(options: Options, output: &Output) -> Result<ExitCode, Box<dyn std::error
     options.log_notices();
     let management = if options.management_tls { "https" } else { "http" };
     let announcement = Announcement { management, node: options.node.clone() };
-    let builder = builder(options)?;
+    let control = options.control();
+    let mut builder = builder(options)?.set_log_filter(output.set_filter());
+    if let Some(control) = control {
+        builder = builder.control(control);
+    }
     let _pid_file = announcement.node.as_ref().and_then(write_pid_file);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(serve(builder, &announcement, output))? {
@@ -135,6 +186,7 @@ async fn serve(
         tokio::select! {
             () = signals.next() => break,
             _ = broker.failed() => return Ok(Ended::Failed),
+            () = broker.stop_asked() => break,
             _ = hang_ups.recv() => reload(&broker).await,
         }
     }

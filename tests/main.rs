@@ -12,6 +12,7 @@ mod architecture;
 mod cases;
 mod cli;
 mod crash;
+mod ctl;
 mod disk_faults;
 mod examples;
 mod faults;

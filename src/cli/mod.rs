@@ -4,6 +4,8 @@
 //! Nothing is started here; `main` does that with the library's public interface.
 
 mod config;
+mod control;
+mod detached;
 mod limits;
 mod line_queue;
 mod output;
@@ -23,6 +25,7 @@ use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
 pub use self::config::Refusal;
 use self::config::{ConfigArguments, Rank, rank};
+pub use self::detached::{start_detached, without_detached};
 use self::limits::LimitArguments;
 pub use self::limits::{Limits, raise_open_files};
 pub use self::output::Output;
@@ -73,6 +76,12 @@ struct Arguments {
         value_parser = parse_address,
     )]
     management: Option<SocketAddr>,
+
+    /// Socket by which leveret ctl, rabbitmqctl and the like reach this broker: for root and for the user that it
+    /// runs as, without a password. NONE for none. [default: named after the node, beside the data of a node in
+    /// RabbitMQ's place, otherwise in /run/leveret, $XDG_RUNTIME_DIR/leveret or /tmp/leveret-UID]
+    #[arg(long, value_name = "PATH", env = "LEVERET_CONTROL_SOCKET", hide_env_values = true)]
+    control_socket: Option<PathBuf>,
 
     /// Directory for what must survive a restart: durable queues and their persistent messages.
     /// Made if it is not there.
@@ -212,6 +221,8 @@ pub struct Options {
     pub cluster_name: Option<String>,
     /// What only a node has that is started in RabbitMQ's way.
     pub node: Option<Node>,
+    /// Where the control socket is to be; `none` for none, absent for the usual place.
+    pub control_socket: Option<PathBuf>,
     /// Whether to start although something is lost.
     pub accept_loss: bool,
     /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
@@ -297,6 +308,7 @@ impl Options {
             first: settings.first,
             cluster_name: settings.cluster_name,
             node,
+            control_socket: arguments.control_socket,
             accept_loss: arguments.accept_loss,
             log,
             log_target: settings.log_target,
@@ -323,6 +335,7 @@ impl Options {
             first: FirstObjects::default(),
             cluster_name: None,
             node: None,
+            control_socket: None,
             accept_loss: false,
             log: arguments.log,
             log_target: LogTarget::default(),

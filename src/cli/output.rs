@@ -4,11 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::line_queue::LineQueue;
+use super::values::parse_filter;
+use crate::config::SetLogFilter;
 use crate::rabbit::LogTarget;
 
 /// How long the end of the program waits for what was said last.
@@ -17,12 +20,14 @@ use crate::rabbit::LogTarget;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Standard output and standard error of the program.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Output {
     stdout: LineQueue,
     stderr: LineQueue,
     /// Where the log goes: one of the two, or a file.
     log: LineQueue,
+    /// Changes what is logged.
+    set_filter: SetLogFilter,
 }
 
 impl Output {
@@ -42,18 +47,29 @@ impl Output {
             LogTarget::Stdout => (stdout.clone(), io::stdout().is_terminal()),
             LogTarget::File(path) => (LineQueue::start("the log", open(path)?)?, false),
         };
-        tracing_subscriber::fmt()
+        let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(log_filter))
             .with_writer(log.clone())
             // Colours are for people: a file or a collector gets plain text.
             .with_ansi(is_terminal)
             // why: they would go to standard error by another way, which waits and fails.
             .log_internal_errors(false)
-            .init();
-        let output = Output { stdout, stderr: stderr.clone(), log };
+            .with_filter_reloading();
+        let handle = subscriber.reload_handle();
+        subscriber.init();
+        let set_filter: SetLogFilter = Arc::new(move |filter| {
+            let filter = parse_filter(filter)?;
+            handle.reload(EnvFilter::new(filter)).map_err(|error| error.to_string())
+        });
+        let output = Output { stdout, stderr: stderr.clone(), log, set_filter };
         // why: as above; the panic may be in a thread that holds a lock that all wait for.
         std::panic::set_hook(Box::new(move |panic| stderr.push(text_of(panic).as_bytes())));
         Ok(output)
+    }
+
+    /// What changes which lines are logged.
+    pub fn set_filter(&self) -> SetLogFilter {
+        self.set_filter.clone()
     }
 
     /// Says something on standard output, in whole lines.

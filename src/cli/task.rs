@@ -1,5 +1,6 @@
 //! What the program can do besides being a broker.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -19,6 +20,10 @@ pub enum Task {
     Check,
     /// Put a broker under load and measure it.
     Perf(Box<Perf>),
+    /// Run one of RabbitMQ's commands, which this word stands for, with these arguments.
+    Command(&'static str, Vec<OsString>),
+    /// Make links in this directory with the names under which leveret is another program.
+    Links(PathBuf),
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +48,82 @@ pub(super) enum TaskArguments {
     /// AMQP 0-9-1 will do.
     #[command(after_help = EXAMPLES)]
     Perf(Box<PerfArguments>),
+
+    /// Says how the broker of this machine is: `leveret ctl status`.
+    #[command(disable_help_flag = true)]
+    Status(CommandArguments),
+
+    /// Asks whether a broker runs on this machine: `leveret ctl ping`.
+    #[command(disable_help_flag = true)]
+    Ping(CommandArguments),
+
+    /// Lists what the broker of this machine has: `leveret list queues` is `leveret ctl list_queues`.
+    #[command(disable_help_flag = true)]
+    List(CommandArguments),
+
+    /// Empties a queue of the broker of this machine: `leveret ctl purge_queue`.
+    #[command(disable_help_flag = true)]
+    Purge(CommandArguments),
+
+    /// RabbitMQ's command rabbitmqctl, for the broker of this machine: `leveret ctl help` has all of it.
+    #[command(disable_help_flag = true)]
+    Ctl(CommandArguments),
+
+    /// RabbitMQ's command rabbitmq-diagnostics.
+    #[command(disable_help_flag = true)]
+    Diagnostics(CommandArguments),
+
+    /// RabbitMQ's command rabbitmq-plugins.
+    #[command(disable_help_flag = true)]
+    Plugins(CommandArguments),
+
+    /// RabbitMQ's command rabbitmq-queues.
+    #[command(disable_help_flag = true)]
+    Queues(CommandArguments),
+
+    /// RabbitMQ's command rabbitmq-streams.
+    #[command(disable_help_flag = true, hide = true)]
+    Streams(CommandArguments),
+
+    /// RabbitMQ's command rabbitmq-upgrade.
+    #[command(disable_help_flag = true, hide = true)]
+    Upgrade(CommandArguments),
+
+    /// Makes links in a directory, such as rabbitmqctl and rabbitmq-server, under which leveret is these programs.
+    Links {
+        /// The directory, which must be there. What has one of the names already is left as it is.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// Arguments that the command itself reads, in RabbitMQ's way.
+#[derive(Debug, Args)]
+pub(super) struct CommandArguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
+}
+
+impl CommandArguments {
+    /// Behind this word.
+    fn behind(mut self, command: &str) -> Vec<OsString> {
+        self.arguments.insert(0, command.into());
+        self.arguments
+    }
+
+    /// With the first word, a plural, as the command that lists it.
+    fn list(mut self) -> Vec<OsString> {
+        match self.arguments.first_mut() {
+            Some(plural) if !plural.as_encoded_bytes().starts_with(b"-") => {
+                let mut command = OsString::from("list_");
+                command.push(&*plural);
+                *plural = command;
+            }
+            // What can be listed, one a line.
+            _ => self.arguments = vec!["autocomplete".into(), "list_".into()],
+        }
+        self.arguments
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +160,17 @@ impl TaskArguments {
             | TaskArguments::Export(of) => (Task::ExportDefinitions, Some(of.path())),
             TaskArguments::Check(of) => (Task::Check, Some(of.path())),
             TaskArguments::Perf(perf) => (Task::Perf(Box::new(perf.perf()?)), None),
+            TaskArguments::Status(it) => (Task::Command("ctl", it.behind("status")), None),
+            TaskArguments::Ping(it) => (Task::Command("ctl", it.behind("ping")), None),
+            TaskArguments::List(it) => (Task::Command("ctl", it.list()), None),
+            TaskArguments::Purge(it) => (Task::Command("ctl", it.behind("purge_queue")), None),
+            TaskArguments::Ctl(it) => (Task::Command("ctl", it.arguments), None),
+            TaskArguments::Diagnostics(it) => (Task::Command("diagnostics", it.arguments), None),
+            TaskArguments::Plugins(it) => (Task::Command("plugins", it.arguments), None),
+            TaskArguments::Queues(it) => (Task::Command("queues", it.arguments), None),
+            TaskArguments::Streams(it) => (Task::Command("streams", it.arguments), None),
+            TaskArguments::Upgrade(it) => (Task::Command("upgrade", it.arguments), None),
+            TaskArguments::Links { directory } => (Task::Links(directory), None),
         })
     }
 }

@@ -139,8 +139,7 @@ impl LocalClient {
         vhost: &str,
     ) -> Result<Self, Failure> {
         let handle = app.vhost(vhost)?;
-        let mut rights =
-            app.vhosts.read_registry(|registry| registry.rights(vhost, &caller.user.name));
+        let mut rights = caller.rights(app, vhost);
         rights.max_channels = None;
         let name = format!("{} -> {} ({MECHANISM})", caller.ends.peer, caller.ends.local);
         let info = ConnectionInfo {
@@ -184,7 +183,7 @@ impl LocalClient {
         caller: &Caller,
         vhost: &str,
     ) -> Result<Self, Failure> {
-        if !app.vhosts.read_registry(|registry| registry.may_enter(vhost, &caller.user.name)) {
+        if !caller.may_enter(app, vhost) {
             return Err(access_refused());
         }
         LocalClient::open(app, caller, vhost).await

@@ -25,6 +25,8 @@ mod body;
 mod channels;
 mod connections;
 mod consumers;
+mod control;
+mod control_routes;
 mod definitions;
 mod exchanges;
 mod features;
@@ -56,17 +58,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
+use parking_lot::Mutex;
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use self::answer::Failure;
+pub(crate) use self::control::ControlSocket;
 pub(crate) use self::server::Management;
 use crate::active_listeners::ActiveListeners;
 use crate::auth::{AuthenticationFailure, Authenticator, Credentials, User};
 use crate::broker::time::Time;
 use crate::handle::VhostHandle;
 use crate::login_counts::{CountedLogins, LoginCounts, Logins};
+use crate::operations::Operations;
 use crate::tls::Acceptor;
 use crate::vhosts::{VhostError, Vhosts};
 
@@ -88,10 +93,10 @@ pub(crate) struct AppState {
     active_listeners: ActiveListeners,
     /// The certificates, if there are any.
     acceptor: Option<Arc<Acceptor>>,
-    /// Whether this API is spoken with TLS.
-    secured: bool,
-    /// Where this API is.
-    address: SocketAddr,
+    /// Where this API is, if it is, and whether it is spoken with TLS.
+    http: Mutex<Option<(SocketAddr, bool)>>,
+    /// What operators of this machine ask of the broker, if they reach it.
+    operations: Option<Operations>,
     /// Where what is durable is kept; nowhere but in memory otherwise.
     data_dir: Option<PathBuf>,
     /// When the broker started.
@@ -132,7 +137,7 @@ impl Default for Permits {
     }
 }
 
-type Api = Arc<AppState>;
+pub(crate) type Api = Arc<AppState>;
 type Answer = Result<Response, Failure>;
 
 impl AppState {
@@ -142,9 +147,9 @@ impl AppState {
         logins: Logins,
         [listeners, tls_listeners]: [Vec<SocketAddr>; 2],
         active_listeners: ActiveListeners,
-        (acceptor, secured): (Option<Arc<Acceptor>>, bool),
-        address: SocketAddr,
+        acceptor: Option<Arc<Acceptor>>,
         data_dir: Option<PathBuf>,
+        operations: Option<Operations>,
     ) -> Self {
         let (started_at, node) = (vhosts.now(), vhosts.node_name().to_owned());
         let logins_of_http = Arc::<LoginCounts>::default();
@@ -161,13 +166,18 @@ impl AppState {
             tls_listeners,
             active_listeners,
             acceptor,
-            secured,
-            address,
+            http: Mutex::default(),
+            operations,
             data_dir,
             started_at,
             node,
             permits: Permits::default(),
         }
+    }
+
+    /// The certificates, if there are any.
+    pub(crate) fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.acceptor.clone()
     }
 
     /// Who a client is.
@@ -216,8 +226,12 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     }
 }
 
-/// All paths.
+/// All paths of the API.
 fn router(app: Api) -> Router {
+    routes().with_state(app)
+}
+
+fn routes() -> Router<Api> {
     let api = Router::new()
         .merge(overview::routes())
         .merge(node::routes())
@@ -238,9 +252,5 @@ fn router(app: Api) -> Router {
         .merge(health::routes())
         .merge(attempts::routes())
         .merge(features::routes());
-    Router::new()
-        .merge(pages::routes())
-        .nest("/api", api)
-        .fallback(async || Failure::missing())
-        .with_state(app)
+    Router::new().merge(pages::routes()).nest("/api", api).fallback(async || Failure::missing())
 }

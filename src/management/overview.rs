@@ -122,9 +122,11 @@ impl Totals {
 pub(super) fn listeners(app: &AppState) -> Vec<Value> {
     let amqp = app.listeners.iter().map(|address| ("amqp", address));
     let amqps = app.tls_listeners.iter().map(|address| ("amqp/ssl", address));
-    let http = if app.secured { "https" } else { "http" };
+    let http = *app.http.lock();
+    let http =
+        http.as_ref().map(|(it, is_secured)| (if *is_secured { "https" } else { "http" }, it));
     let active = |(_, address): &(&str, &SocketAddr)| app.active_listeners.contains(**address);
-    let all = amqp.chain(amqps).filter(active).chain([(http, &app.address)]);
+    let all = amqp.chain(amqps).filter(active).chain(http);
     all.map(|(protocol, address)| {
         json!({
             "node": app.node,
@@ -139,12 +141,13 @@ pub(super) fn listeners(app: &AppState) -> Vec<Value> {
 
 /// Where this API is.
 pub(super) fn contexts(app: &AppState) -> Value {
+    let Some((address, _)) = *app.http.lock() else { return json!([]) };
     json!([{
         "node": app.node,
         "description": "RabbitMQ Management",
         "path": "/",
-        "ip": app.address.ip().to_string(),
-        "port": app.address.port().to_string(),
+        "ip": address.ip().to_string(),
+        "port": address.port().to_string(),
     }])
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::socket_slot::SocketSlot;
-use super::{AppState, answer};
+use super::{Api, answer};
 use crate::broker::limits::HTTP_CONNECTIONS;
 use crate::connection_slots::ConnectionSlots;
 use crate::log_limit::LogLimit;
@@ -48,11 +48,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// How long requests may go on when the broker stops.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the listener pauses when it cannot accept, most often since the process has as many
 /// open files as it may have.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The running API. Dropping it cuts its clients off.
 pub(crate) struct Management {
@@ -70,13 +70,15 @@ pub(super) struct Ends {
     pub(super) slot: Arc<SocketSlot>,
     /// Bounds what failed logins and handshakes of all clients write to the log.
     pub(super) log_limit: Arc<LogLimit>,
+    /// Whether the client is an operator of this machine, who needs no password.
+    pub(super) is_operator: bool,
 }
 
 /// Failed logins and handshakes a second that are logged.
 const FAILURES: u32 = 100;
 
 impl Management {
-    /// Serves the API on this listener, which is [`AppState::address`].
+    /// Serves the API on this listener.
     ///
     /// With an acceptor its clients must speak TLS.
     ///
@@ -84,11 +86,13 @@ impl Management {
     /// When the system refuses a thread or its event queue.
     pub(crate) fn start(
         listener: TcpListener,
+        address: SocketAddr,
         acceptor: Option<Arc<Acceptor>>,
-        app: AppState,
+        app: Api,
     ) -> io::Result<Self> {
-        let (address, supervisor) = (app.address, app.vhosts.supervisor().clone());
-        let router = super::router(Arc::new(app));
+        let supervisor = app.vhosts.supervisor().clone();
+        *app.http.lock() = Some((address, acceptor.is_some()));
+        let router = super::router(app.clone());
         let (stopping, stopped) = watch::channel(false);
         let (ending, ended) = oneshot::channel::<()>();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,6 +108,7 @@ impl Management {
             let may_end = move || *stopped.borrow() || stopped.has_changed().is_err();
             runtime.block_on(supervisor.supervise(part, listen, may_end));
             runtime.shutdown_timeout(GRACE);
+            *app.http.lock() = None;
             drop(ending);
         })?;
         Ok(Management { address, stopping, ended })
@@ -148,7 +153,7 @@ async fn listen(
                             let peer = vhosts::canonical(peer);
                             let local = vhosts::canonical(socket.local_addr().unwrap_or(peer));
                             let slot = Arc::new(SocketSlot::new(slot));
-                            let ends = Ends { peer, local, slot, log_limit };
+                            let ends = Ends { peer, local, slot, log_limit, is_operator: false };
                             serve(socket, acceptor.as_deref(), ends, router, stopped).await;
                         });
                     }
@@ -203,7 +208,7 @@ async fn serve(
 }
 
 /// Answers the requests of a connection.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     ends: Ends,
     router: Router,

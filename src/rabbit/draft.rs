@@ -48,6 +48,8 @@ pub(super) struct Draft {
     pub(super) mechanisms: Vec<Entry>,
     pub(super) log: LogDraft,
     pub(super) notices: Vec<Notice>,
+    /// The files that were read.
+    pub(super) config_files: Vec<PathBuf>,
 }
 
 /// The addresses of one kind of listener, each with what asked for it.
@@ -191,6 +193,15 @@ impl Draft {
             let instead = "leveret offers PLAIN and AMQPLAIN, and EXTERNAL to clients that show a certificate";
             self.warn(&mechanism, instead);
         }
+    }
+
+    /// Where the management API is when its plugin is enabled while the broker runs.
+    pub(super) fn management_address(&self) -> Option<SocketAddr> {
+        let is_secured = self.https.said_by.is_some() || self.either_is_secured;
+        Some(match is_secured {
+            true => self.https.address_with(&self.either, HTTPS_PORT),
+            false => self.http.address_with(&self.either, HTTP_PORT),
+        })
     }
 
     /// Where the management API is to be, and whether it is secured.

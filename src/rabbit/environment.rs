@@ -42,6 +42,11 @@ impl Environment {
         self.get(&format!("RABBITMQ_{name}"))
     }
 
+    /// Whether it says what a node is called.
+    pub(crate) fn is_node_named(&self) -> bool {
+        self.first(&["NODENAME", "NODE_NAME"]).is_some()
+    }
+
     /// The first of these that is set, with its name as a place.
     pub(super) fn first(&self, names: &[&str]) -> Option<(&str, Place)> {
         let set = names.iter().find_map(|name| Some((self.rabbitmq(name)?, name)));

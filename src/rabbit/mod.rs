@@ -24,6 +24,12 @@ mod value;
 
 pub use self::entry::{ConfigError, Importance, Notice, Place};
 pub use self::environment::Environment;
+pub(crate) use self::nearest::nearest;
+pub(crate) use self::node::{data_dir, enabled_plugins_file, node_name};
+pub(crate) use self::plugins::{
+    names as plugin_names, not_served as plugins_not_served, parse_file as parse_plugins,
+    with_needs as plugins_with_needs,
+};
 pub use self::settings::{LimitSettings, LogTarget, Node, Settings, TlsSettings};
 
 use std::fs;
@@ -144,6 +150,7 @@ impl Files {
         let is_classic = path.extension().is_some_and(|extension| extension == "config");
         let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
         draft.notices.push(Notice::info(format!("configuration: {}", path.display())));
+        draft.config_files.push(path.to_owned());
         if is_classic {
             let classic = classic::parse(&text, path)?;
             self.entries.extend(classic.entries);
@@ -218,6 +225,7 @@ impl Files {
         let Some(path) = found.into_iter().find(|path| path.is_file()) else { return Ok(()) };
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         draft.notices.push(Notice::info(format!("configuration: {}", path.display())));
+        draft.config_files.push(path.clone());
         let classic = classic::parse(&text, &path)?;
         self.entries.extend(classic.entries);
         draft.notices.extend(classic.notices);

@@ -1,7 +1,7 @@
 //! The name that somebody who mistyped one may have meant.
 
 /// The nearest of these names, if one is near.
-pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = (name.len() / 3).clamp(2, 8);
     let distances = names.into_iter().map(|it| (distance(name, it), it));
     distances.filter(|(distance, _)| *distance <= near).min().map(|(_, it)| it)

@@ -32,9 +32,12 @@ pub(super) fn node(
     mode: Mode,
     draft: &mut Draft,
 ) -> Result<Node, ConfigError> {
-    let name = name(environment);
+    let name = node_name(environment, None);
     let data_dir = data_dir(environment, &name);
     Ok(Node {
+        enabled_plugins_file: enabled_plugins_file(environment),
+        config_files: std::mem::take(&mut draft.config_files),
+        management: draft.management_address(),
         keep_pid_file: environment.rabbitmq("KEEP_PID_FILE_ON_EXIT").is_some_and(is_yes),
         pid_file: environment.rabbitmq("PID_FILE").map(PathBuf::from),
         plugins: enabled_plugins(environment, mode, draft)?,
@@ -43,8 +46,10 @@ pub(super) fn node(
     })
 }
 
+/// What a node is called that was named so, or that the environment names.
+///
 /// rabbitmq: `rabbit@` and the host up to its first dot, unless long names are asked for.
-fn name(environment: &Environment) -> String {
+pub(crate) fn node_name(environment: &Environment, named: Option<&str>) -> String {
     let host = host_name().or_else(|| environment.get("HOSTNAME").map(str::to_owned));
     let host = host.unwrap_or_else(|| "localhost".to_owned());
     let is_long = environment.rabbitmq("USE_LONGNAME").is_some_and(is_yes);
@@ -52,14 +57,16 @@ fn name(environment: &Environment) -> String {
         true => host.as_str(),
         false => host.split('.').next().unwrap_or_default(),
     };
-    match environment.first(&["NODENAME", "NODE_NAME"]) {
-        Some((name, _)) if name.contains('@') => name.to_owned(),
-        Some((name, _)) => format!("{name}@{host}"),
+    let of_environment = environment.first(&["NODENAME", "NODE_NAME"]).map(|(name, _)| name);
+    match named.or(of_environment) {
+        Some(name) if name.contains('@') => name.to_owned(),
+        Some(name) => format!("{name}@{host}"),
         None => format!("rabbit@{host}"),
     }
 }
 
-fn data_dir(environment: &Environment, name: &str) -> PathBuf {
+/// Where the node of this name keeps its data.
+pub(crate) fn data_dir(environment: &Environment, name: &str) -> PathBuf {
     if let Some(directory) = environment.rabbitmq("MNESIA_DIR") {
         return directory.into();
     }
@@ -68,6 +75,14 @@ fn data_dir(environment: &Environment, name: &str) -> PathBuf {
         None => Path::new(environment.rabbitmq("DATA_DIR").unwrap_or(DATA_DIR)).join("mnesia"),
     };
     base.join(name)
+}
+
+/// The file that names the enabled plugins.
+pub(crate) fn enabled_plugins_file(environment: &Environment) -> PathBuf {
+    match environment.rabbitmq("ENABLED_PLUGINS_FILE") {
+        Some(path) => PathBuf::from(path),
+        None => config_dir(environment).join("enabled_plugins"),
+    }
 }
 
 /// The plugins that are enabled, and those that they need.
@@ -84,10 +99,7 @@ fn enabled_plugins(
             (names.map(str::to_owned).collect(), place)
         }
         None => {
-            let path = match environment.rabbitmq("ENABLED_PLUGINS_FILE") {
-                Some(path) => PathBuf::from(path),
-                None => config_dir(environment).join("enabled_plugins"),
-            };
+            let path = enabled_plugins_file(environment);
             let place = Place::File(path.clone());
             match fs::read_to_string(&path) {
                 Ok(text) => (plugins::parse_file(&text, &path)?, place),
@@ -103,9 +115,8 @@ fn enabled_plugins(
             }
         }
     };
-    let (enabled, notices) = plugins::with_needs(&names, &place);
-    draft.notices.extend(notices);
-    Ok(enabled)
+    draft.notices.extend(plugins::notices(&names, &place));
+    Ok(plugins::with_needs(&names))
 }
 
 /// Where the log goes, by variables: `-` is standard output.

@@ -88,7 +88,7 @@ const NEEDS: &[(&str, &[&str])] = &[
 ///
 /// # Errors
 /// For a text that is no list of names.
-pub(super) fn parse_file(text: &str, file: &Path) -> Result<Vec<String>, ConfigError> {
+pub(crate) fn parse_file(text: &str, file: &Path) -> Result<Vec<String>, ConfigError> {
     let at = |line| Place::Line(file.to_owned(), line);
     let term = terms::parse_file(text);
     let term = term.map_err(|error| ConfigError::new(&at(error.line), error.text))?;
@@ -99,13 +99,38 @@ pub(super) fn parse_file(text: &str, file: &Path) -> Result<Vec<String>, ConfigE
     })
 }
 
-/// These and all that they need, by name; and what there is to say of them.
-pub(super) fn with_needs(names: &[String], place: &Place) -> (Vec<String>, Vec<Notice>) {
+/// The names of all plugins, in their order.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let mut names: Vec<&str> = PLUGINS.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.into_iter()
+}
+
+/// These and all that they need, by name.
+pub(crate) fn with_needs(names: &[String]) -> Vec<String> {
     let mut enabled: Vec<String> = names.to_vec();
-    let mut notices = Vec::new();
     for name in names {
         let needs = NEEDS.iter().find(|(plugin, _)| plugin == name);
         enabled.extend(needs.into_iter().flat_map(|(_, needs)| *needs).map(|it| (*it).to_owned()));
+    }
+    enabled.sort_unstable();
+    enabled.dedup();
+    enabled
+}
+
+/// What is to be said of those among these that leveret has not.
+pub(crate) fn not_served(names: &[String]) -> impl Iterator<Item = String> {
+    let found = names.iter().filter_map(|name| PLUGINS.iter().find(|(plugin, _)| plugin == name));
+    found.filter_map(|(name, served)| match served {
+        Yes => None,
+        No(instead) => Some(format!("{name} is enabled, but {instead}")),
+    })
+}
+
+/// What there is to say of these.
+pub(super) fn notices(names: &[String], place: &Place) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for name in names {
         match PLUGINS.iter().find(|(plugin, _)| plugin == name) {
             Some((_, Yes)) => {}
             Some((_, No(instead))) => {
@@ -119,9 +144,7 @@ pub(super) fn with_needs(names: &[String], place: &Place) -> (Vec<String>, Vec<N
             }
         }
     }
-    enabled.sort_unstable();
-    enabled.dedup();
-    (enabled, notices)
+    notices
 }
 
 #[cfg(test)]
@@ -131,7 +154,7 @@ mod tests {
     #[test]
     fn a_plugin_brings_what_it_needs() {
         let names = parse_file("[rabbitmq_management].\n", Path::new("p")).unwrap();
-        let (enabled, notices) = with_needs(&names, &Place::File("p".into()));
+        let (enabled, notices) = (with_needs(&names), notices(&names, &Place::File("p".into())));
         let expected =
             ["rabbitmq_management", "rabbitmq_management_agent", "rabbitmq_web_dispatch"];
         assert_eq!(enabled, expected);
@@ -141,7 +164,7 @@ mod tests {
     #[test]
     fn a_plugin_that_is_not_served_is_told() {
         let names = ["rabbitmq_mqtt".to_owned(), "rabbitmq_shovl".to_owned()];
-        let (enabled, notices) = with_needs(&names, &Place::File("p".into()));
+        let (enabled, notices) = (with_needs(&names), notices(&names, &Place::File("p".into())));
         assert_eq!(enabled, ["rabbitmq_mqtt", "rabbitmq_shovl"]);
         let texts: Vec<_> = notices.iter().map(|it| it.text.as_str()).collect();
         assert_eq!(

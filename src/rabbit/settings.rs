@@ -111,6 +111,12 @@ pub struct Node {
     pub keep_pid_file: bool,
     /// The plugins that are enabled, and those that they need.
     pub plugins: Vec<String>,
+    /// The file that names them.
+    pub enabled_plugins_file: PathBuf,
+    /// The files that its configuration was read from.
+    pub config_files: Vec<PathBuf>,
+    /// Where the management API is when its plugin is enabled.
+    pub management: Option<SocketAddr>,
 }
 
 impl Node {

@@ -58,6 +58,7 @@ const BLOCKED_LOOK: Duration = Duration::from_secs(1);
 type Writing = JoinSet<io::Result<()>>;
 
 /// What every connection needs.
+#[derive(Clone)]
 pub(super) struct Context {
     pub(super) vhosts: Vhosts,
     pub(super) authenticator: Arc<dyn Authenticator>,

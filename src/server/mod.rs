@@ -7,6 +7,7 @@ mod buffer;
 mod connection;
 mod connection_log;
 mod connection_memory;
+mod doors;
 mod heartbeat_monitor;
 mod incoming;
 mod memory_peak;
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::connection::{Arrival, Context};
 use self::connection_memory::ConnectionMemory;
+pub(crate) use self::doors::Doors;
 use crate::active_listeners::{ActiveListener, ActiveListeners};
 use crate::auth::Authenticator;
 use crate::broker::limits;
@@ -131,15 +132,12 @@ fn why_not_listening(error: &io::Error) -> String {
 /// A running server.
 pub(crate) struct Server {
     vhosts: Vhosts,
-    addresses: Vec<SocketAddr>,
-    context: Arc<Context>,
+    doors: Arc<Doors>,
+    connection_slots: Arc<ConnectionSlots>,
+    connection_memory: Arc<ConnectionMemory>,
     logins: Logins,
-    tls_addresses: Vec<SocketAddr>,
     acceptor: Option<Arc<Acceptor>>,
     reports: Vec<(String, store::Report)>,
-    stopping: watch::Sender<bool>,
-    listening: Vec<JoinHandle<()>>,
-    active_listeners: ActiveListeners,
     /// Looks after memory and disk.
     watching: JoinHandle<()>,
     disk: Option<Arc<FileDisk>>,
@@ -186,10 +184,9 @@ impl Server {
         let watch = resources::watch(disk.clone(), vhosts.clone(), config.give_back_memory);
         let watch = supervisor.clone().supervise("the watcher of memory and disk", watch, || false);
         let watching = tokio::spawn(watch);
-        let (stopping, stopped) = watch::channel(false);
         let http = config.management.map_or(0, |_| limits::HTTP_CONNECTIONS);
         let kept_files = disk.as_ref().map_or(0, |_| files_kept_by_stores(store::KEPT_FILES));
-        let context = Arc::new(Context {
+        let context = Context {
             vhosts: vhosts.clone(),
             authenticator: Arc::new(CountedLogins::new(
                 logins.authenticator.clone(),
@@ -204,39 +201,21 @@ impl Server {
             log_limits: Arc::default(),
             send_timeout: config.send_timeout,
             connection_memory: Arc::new(ConnectionMemory::new(connection_bytes)),
-            stopping: stopped,
-        });
-        let mut listening = Vec::new();
-        let active_listeners = ActiveListeners::default();
-        let mut start = |listeners: Vec<(SocketAddr, TcpListener)>, acceptor: Option<&Arc<_>>| {
-            let start = |(address, listener)| {
-                let active = active_listeners.enter(address);
-                let listener = Listener { listener, acceptor: acceptor.cloned(), active };
-                let listen = listen(listener, context.clone(), config.shutdown_timeout);
-                let stopping = context.stopping.clone();
-                let part = format!("what accepts clients on {address}");
-                let listen = supervisor.clone().supervise(part, listen, move || is_over(&stopping));
-                listening.push(tokio::spawn(listen));
-                address
-            };
-            listeners.into_iter().map(start).collect()
+            stopping: watch::channel(false).1,
         };
         start_log::log_limits(&context, &vhosts);
-        let addresses: Vec<SocketAddr> = start(listeners, None);
-        let tls_addresses = start(tls_listeners, acceptor.as_ref());
-        addresses.iter().for_each(|address| tracing::info!(%address, "listening"));
-        tls_addresses.iter().for_each(|address| tracing::info!(%address, "listening for TLS"));
+        let bound = [listeners, tls_listeners];
+        let (connection_slots, connection_memory) =
+            (context.connection_slots.clone(), context.connection_memory.clone());
+        let doors = Doors::open(bound, acceptor.clone(), context, config.shutdown_timeout);
         Ok(Server {
             vhosts,
-            addresses,
-            context,
+            doors: Arc::new(doors),
+            connection_slots,
+            connection_memory,
             logins,
-            tls_addresses,
             acceptor,
             reports,
-            stopping,
-            listening,
-            active_listeners,
             watching,
             disk,
         })
@@ -244,27 +223,27 @@ impl Server {
 
     /// The addresses that are listened on without TLS, with the ports that the system chose.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.doors.addresses()
     }
 
     /// How many clients have an open connection.
     pub(crate) fn connection_count(&self) -> usize {
-        self.context.connection_slots.open_count()
+        self.connection_slots.open_count()
     }
 
     /// Bytes that all connections hold of messages which are not whole yet, and of answers that are not sent.
     pub(crate) fn connection_bytes(&self) -> usize {
-        self.context.connection_memory.bytes()
+        self.connection_memory.bytes()
     }
 
     /// The addresses that are listened on for TLS, with the ports that the system chose.
     pub(crate) fn tls_addresses(&self) -> &[SocketAddr] {
-        &self.tls_addresses
+        self.doors.tls_addresses()
     }
 
     /// Where clients are accepted at this moment.
     pub(crate) fn active_listeners(&self) -> &ActiveListeners {
-        &self.active_listeners
+        self.doors.active_listeners()
     }
 
     /// What makes a socket secure, if there are certificates.
@@ -298,11 +277,14 @@ impl Server {
 
     /// Stops in order: no new client gets in, clients are told and have a few seconds to answer, then
     /// everything durable is synced and the stores are closed.
-    pub(crate) async fn stop(mut self) -> Result<(), StoreError> {
-        self.stopping.send_replace(true);
-        self.vhosts.shutdown();
-        join_all(self.listening.drain(..)).await;
+    pub(crate) async fn stop(self) -> Result<(), StoreError> {
+        self.doors.close().await;
         self.vhosts.stop().await
+    }
+
+    /// Where clients come in.
+    pub(crate) fn doors(&self) -> &Arc<Doors> {
+        &self.doors
     }
 }
 
@@ -399,7 +381,8 @@ async fn open_on(
     blocking(start).await.map_err(|error| StartError::of_import(error, source.as_ref()))
 }
 
-fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartError> {
+/// Reads the definitions that a broker is to have at its start.
+pub(crate) fn read_definitions(source: &DefinitionsSource) -> Result<Definitions, StartError> {
     let parse = |json: &[u8], source: &DefinitionsSource| {
         Definitions::parse(json).map_err(|error| StartError::of_import(error.into(), Some(source)))
     };

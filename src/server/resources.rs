@@ -28,10 +28,6 @@ const DISK_SECOND_BYTES: u64 = 2 << 30;
 /// How often stores are told that there is little room on the disk.
 const NEWS_PAUSE: Duration = Duration::from_secs(1);
 
-/// The memory alarm ends below this share of the limit, in percent, so that it does not come and go
-/// with every message.
-const MEMORY_CALM_PERCENT: u64 = 90;
-
 /// Runs until its task is ended.
 pub(super) async fn watch(
     disk: Option<Arc<FileDisk>>,
@@ -42,7 +38,7 @@ pub(super) async fn watch(
     let pressure = vhosts.memory_pressure();
     let mut disk_watch = disk.map(DiskWatch::new);
     loop {
-        check_memory(&vhosts);
+        vhosts.check_memory();
         if let Some(disk_watch) = &mut disk_watch {
             disk_watch.check_if_due(&vhosts);
         }
@@ -58,24 +54,6 @@ pub(super) async fn watch(
             () = pressure.notified() => {}
         }
     }
-}
-
-/// why: without what comes of unfinished messages, which has a bound of its own. A client that is blocked is
-/// not read from, so that its own could never be finished and would keep all clients blocked.
-fn check_memory(vhosts: &Vhosts) {
-    let (limit, used) = (vhosts.memory_limit(), vhosts.memory_used());
-    let was_short = vhosts.is_short(Resource::Memory);
-    let bound = if was_short { limit / 100 * MEMORY_CALM_PERCENT } else { limit };
-    let is_short = used > bound;
-    if is_short == was_short {
-        return;
-    }
-    if is_short {
-        tracing::error!(used, limit, "low on memory: publishers are blocked");
-    } else {
-        tracing::info!(used, limit, "memory is free again: publishers go on");
-    }
-    vhosts.set_short(Resource::Memory, is_short);
 }
 
 /// The disk of the data directory, and when it is looked at.

@@ -18,6 +18,7 @@ mod import;
 mod layout;
 mod log_thread;
 mod registry;
+mod reset;
 mod resources;
 mod sealed;
 mod timer;
@@ -45,7 +46,7 @@ use self::registry::{Changes, FoundRegistry, RegistryFile};
 pub(crate) use self::registry::{
     PermissionRecord, PolicyRecord, Registry, TopicPermissionRecord, UserRecord, VhostRecord,
 };
-use self::resources::Alarms;
+use self::resources::{Alarms, RunningLimits};
 pub(crate) use self::resources::{Resource, ResourcePlan};
 use crate::auth::Authenticator;
 use crate::broker::access::{AuthenticationFailure, Credentials, InvalidPattern, User};
@@ -217,6 +218,7 @@ struct Inner {
     /// Why publishers are blocked, while they are.
     alarms: Mutex<Alarms>,
     resources: ResourcePlan,
+    limits: RunningLimits,
     pressure: Arc<Notify>,
     seed: Seed,
     supervisor: Supervisor,
@@ -286,6 +288,7 @@ impl Vhosts {
                 loopback_users: loopback_users.to_vec(),
                 node_name: initial.node_name.map_or_else(default_node_name, str::to_owned),
                 alarms: Mutex::default(),
+                limits: RunningLimits::new(&resources),
                 resources,
                 pressure: Arc::default(),
                 seed,

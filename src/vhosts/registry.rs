@@ -126,6 +126,22 @@ impl Registry {
         }
     }
 
+    /// Takes the protection from deletion from all virtual hosts.
+    pub(super) fn unprotect(&mut self) {
+        let names: Vec<String> = self.vhosts().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            if let Some(record) = self.vhosts.get_mut(&name) {
+                record.protected_from_deletion = false;
+            }
+        }
+    }
+
+    /// Forgets users and parameters.
+    pub(super) fn forget(&mut self) {
+        self.users = SharedMap::default();
+        self.global_parameters = SharedMap::default();
+    }
+
     /// The first user of a new broker, guest unless said otherwise.
     fn add_first_user(&mut self, vhost: &str, user: Option<FirstUser>) {
         let guest = || FirstUser {

@@ -7,6 +7,7 @@
 //! publishers are blocked and consumers go on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -15,6 +16,7 @@ use crate::broker::limits::ClientLimits;
 use crate::broker::paging::MemoryShare;
 use crate::handle::MemoryLimits;
 use crate::log_buffer::DiskRoom;
+use crate::memory;
 use crate::store::Options;
 
 /// What may be short.
@@ -31,6 +33,8 @@ pub(crate) enum Resource {
 pub(super) struct Alarms {
     memory: bool,
     disk: bool,
+    /// What an operator says is short, whatever is.
+    by_operator: Vec<Resource>,
     /// One that was raised by hand, and why.
     by_hand: Option<String>,
 }
@@ -40,7 +44,9 @@ impl Alarms {
     ///
     /// rabbitmq: with these words.
     fn reason(&self) -> Option<String> {
-        match (self.memory, self.disk) {
+        let memory = self.memory || self.by_operator.contains(&Resource::Memory);
+        let disk = self.disk || self.by_operator.contains(&Resource::Disk);
+        match (memory, disk) {
             _ if self.by_hand.is_some() => self.by_hand.clone(),
             (true, true) => Some("low on disk & memory".to_owned()),
             (true, false) => Some("low on memory".to_owned()),
@@ -99,19 +105,40 @@ const NOT_DEFINED_SHARE: u64 = 4;
 /// What may be defined in each virtual host, however many there are, in bytes.
 const LEAST_DEFINITIONS: u64 = 8 * 1024 * 1024;
 
+/// The limits that an operator may change while the broker runs.
+#[derive(Debug)]
+pub(super) struct RunningLimits {
+    memory: AtomicU64,
+    disk_free: AtomicU64,
+}
+
+impl RunningLimits {
+    pub(super) fn new(plan: &ResourcePlan) -> Self {
+        let memory = AtomicU64::new(plan.limit);
+        RunningLimits { memory, disk_free: AtomicU64::new(plan.disk_free_limit) }
+    }
+}
+
+/// The memory alarm ends below this share of the limit, in percent, so that it does not come and go
+/// with every message.
+const MEMORY_CALM_PERCENT: u64 = 90;
+
 impl Vhosts {
     /// Gives each virtual host its share.
     pub(super) fn share_memory(&self) {
         let plan = &self.inner.resources;
+        // why: of less than that, what waits between the disk and the clients would have too small a part; the
+        // alarm is raised then in any case.
+        let limit = self.memory_limit().max(memory::LEAST_LIMIT.min(plan.limit));
         let vhosts = self.running();
-        let part = plan.limit / vhosts.len().max(1) as u64;
+        let part = limit / vhosts.len().max(1) as u64;
         let before_paging = part / WAITING_SHARE;
         let share =
             MemoryShare { before_paging, before_consumers_wait: 2 * before_paging, whole: part };
         let limits = MemoryLimits {
             share: plan.has_disk.then_some(share),
             definitions: (part - part / NOT_DEFINED_SHARE).max(LEAST_DEFINITIONS),
-            whole: plan.limit,
+            whole: limit,
         };
         for (_, handle) in vhosts {
             handle.set_memory_limits(limits);
@@ -120,12 +147,33 @@ impl Vhosts {
 
     /// How much memory what clients make the broker keep may take, in bytes.
     pub(crate) fn memory_limit(&self) -> u64 {
-        self.inner.resources.limit
+        self.inner.limits.memory.load(Ordering::Relaxed)
+    }
+
+    /// Changes how much that is. Below what a broker needs at least, memory is short whatever it takes.
+    pub(crate) fn set_memory_limit(&self, bytes: u64) {
+        self.inner.limits.memory.store(bytes, Ordering::Relaxed);
+        self.share_memory();
+    }
+
+    /// Whether what may be taken is less than a broker needs.
+    pub(crate) fn is_memory_limit_too_low(&self) -> bool {
+        self.memory_limit() < memory::LEAST_LIMIT.min(self.inner.resources.limit)
     }
 
     /// While less is free on the disk of the data directory, in bytes, publishers are blocked.
     pub(crate) fn disk_free_limit(&self) -> u64 {
-        self.inner.resources.disk_free_limit
+        self.inner.limits.disk_free.load(Ordering::Relaxed)
+    }
+
+    /// Changes how much that is.
+    pub(crate) fn set_disk_free_limit(&self, bytes: u64) {
+        self.inner.limits.disk_free.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What clients may define.
+    pub(crate) fn client_limits(&self) -> ClientLimits {
+        self.inner.resources.client_limits
     }
 
     /// Tells every store that room on the disk is short, or will soon be.
@@ -153,12 +201,40 @@ impl Vhosts {
         self.change_alarms(|alarms| alarms.by_hand = reason.map(str::to_owned));
     }
 
+    /// An operator says that something is short, whatever is, or no longer says so.
+    pub(crate) fn set_short_by_operator(&self, resource: Resource, is_short: bool) {
+        self.change_alarms(|alarms| {
+            alarms.by_operator.retain(|it| *it != resource);
+            alarms.by_operator.extend(is_short.then_some(resource));
+        });
+    }
+
     /// Something is short, or no longer.
     pub(crate) fn set_short(&self, resource: Resource, is_short: bool) {
         self.change_alarms(|alarms| match resource {
             Resource::Memory => alarms.memory = is_short,
             Resource::Disk => alarms.disk = is_short,
         });
+    }
+
+    /// Raises the memory alarm, or ends it.
+    ///
+    /// why: without what comes of unfinished messages, which has a bound of its own. A client that is blocked is
+    /// not read from, so that its own could never be finished and would keep all clients blocked.
+    pub(crate) fn check_memory(&self) {
+        let (limit, used) = (self.memory_limit(), self.memory_used());
+        let was_short = self.is_short(Resource::Memory);
+        let bound = if was_short { limit / 100 * MEMORY_CALM_PERCENT } else { limit };
+        let is_short = used > bound || self.is_memory_limit_too_low();
+        if is_short == was_short {
+            return;
+        }
+        if is_short {
+            tracing::error!(used, limit, "low on memory: publishers are blocked");
+        } else {
+            tracing::info!(used, limit, "memory is free again: publishers go on");
+        }
+        self.set_short(Resource::Memory, is_short);
     }
 
     fn change_alarms(&self, change: impl FnOnce(&mut Alarms)) {
@@ -209,6 +285,8 @@ mod tests {
         assert_eq!(alarms.reason().as_deref(), Some("low on disk"));
         alarms.memory = true;
         assert_eq!(alarms.reason().as_deref(), Some("low on disk & memory"));
+        let by_operator = Alarms { by_operator: vec![Resource::Disk], ..Alarms::default() };
+        assert_eq!(by_operator.reason().as_deref(), Some("low on disk"));
         alarms.by_hand = Some("maintenance".to_owned());
         assert_eq!(alarms.reason().as_deref(), Some("maintenance"));
     }

@@ -24,6 +24,7 @@ fn node(home: &Path, variables: &[(&str, &str)]) -> Command {
     }
     command
         .arg0("rabbitmq-server")
+        .env_remove("LEVERET_CONTROL_SOCKET")
         .env("LEVERET_RABBITMQ_DIR", home)
         .env("RABBITMQ_MNESIA_BASE", home.join("mnesia"))
         .env("RABBITMQ_NODENAME", "rabbit@here")
@@ -234,4 +235,48 @@ fn a_bad_variable_is_one_line_and_code_1() {
     let said = "leveret: RABBITMQ_NODE_PORT: listeners.tcp.default = amqp: a port, or an address with a port \
                 such as 127.0.0.1:5672 is expected\n";
     assert_eq!(ended.stderr, said);
+}
+
+/// Runs one of RabbitMQ's commands for the node of this directory, and gives its code and what it wrote.
+fn run(home: &Path, program: &str, arguments: &[&str]) -> (i32, String) {
+    let mut command = node(home, &[]);
+    let output = command.arg0(program).args(arguments).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn a_node_that_is_detached_goes_on_and_is_stopped_by_a_command() {
+    let home = home();
+    let (code, text) = run(home.path(), "rabbitmq-server", &["-detached"]);
+    assert_eq!((code, text.as_str()), (0, ""));
+    assert_eq!(run(home.path(), "rabbitmq-diagnostics", &["-q", "check_running"]).0, 0);
+    let (_, listed) = run(home.path(), "rabbitmqctl", &["-q", "list_users"]);
+    assert_eq!(listed, "user\ttags\nguest\t[administrator]\n");
+    let pid_file = home.path().join("mnesia/rabbit@here.pid");
+    let (code, text) = run(home.path(), "rabbitmqctl", &["stop", pid_file.to_str().unwrap()]);
+    assert_eq!((code, text.as_str()), (0, "Stopping and halting node rabbit@here ...\n"));
+    let (code, text) = run(home.path(), "rabbitmqctl", &["list_users"]);
+    assert_eq!(code, 69);
+    assert!(text.contains("unable to perform an operation on node 'rabbit@here'"), "{text}");
+    let log = fs::read_to_string(home.path().join("mnesia/rabbit@here.log")).unwrap();
+    assert!(log.contains("an operator of this machine asks: to stop"), "{log}");
+}
+
+#[test]
+fn a_node_that_cannot_start_detached_says_where_it_says_why() {
+    let home = home();
+    fs::create_dir(home.path().join("mnesia")).unwrap();
+    fs::write(home.path().join("mnesia/rabbit@here"), "no directory").unwrap();
+    let (code, text) = run(home.path(), "rabbitmq-server", &["-detached"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("it did not start") && text.contains("rabbit@here.log says why"),
+        "{text}"
+    );
+    // What is wrong with the configuration is told at once.
+    fs::write(home.path().join("rabbitmq.conf"), "heartbeat = often").unwrap();
+    let (code, text) = run(home.path(), "rabbitmq-server", &["-detached"]);
+    assert_eq!(code, 1);
+    assert!(text.contains("rabbitmq.conf:1"), "{text}");
 }

@@ -40,6 +40,8 @@ pub(crate) fn leveret(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) ->
     for name in ours.filter(|name| name.to_string_lossy().starts_with("LEVERET_")) {
         command.env_remove(name);
     }
+    // why: brokers that are killed leave their sockets.
+    command.env("LEVERET_CONTROL_SOCKET", "none");
     command
 }
 
