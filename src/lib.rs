@@ -3,17 +3,27 @@
 //! The program `leveret` is one way to run it; this library is the other. It starts a broker inside
 //! a program, most often a test:
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! ```
+//! # tokio::runtime::Runtime::new()?.block_on(async {
 //! use leveret::Broker;
 //!
 //! let broker = Broker::builder().in_memory().listen("127.0.0.1:0".parse()?).start().await?;
-//! println!("amqp://guest:guest@{}", broker.addresses()[0]);
+//! println!("{}", broker.uri());
 //! // … connect with any AMQP client …
 //! broker.shutdown().await?;
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//! | feature | what it brings |
+//! | --- | --- |
+//! | `cli` (default) | the program with all it needs |
+//! | `management` | RabbitMQ's HTTP API: [`BrokerBuilder::management`] |
+//! | `perf` | what `leveret perf` does |
+//!
+//! A dependency of tests is smallest with `default-features = false`.
 //!
 //! # Map
 //! Imports run one way: `leveret_codec ← broker ← store ← handle ← vhosts ← {server, management, cli, commands} ← lib ← main`.
@@ -21,15 +31,25 @@
 //! is durable; the handle holds the one lock; the server moves bytes; management answers HTTP.
 //! [`perf`] measures brokers from outside; [`rabbit`] reads RabbitMQ's configuration; [`commands`] are its commands.
 
+// why: what only some edges use is there without them, too; with all of them nothing may be unused.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
+
 mod active_listeners;
 pub mod auth;
+#[doc(hidden)]
 pub mod broker;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod commands;
 pub mod config;
 mod connection_slots;
+#[cfg(feature = "management")]
 mod control_socket;
+#[doc(hidden)]
 pub mod definitions;
 mod handle;
 mod log_buffer;
@@ -37,20 +57,29 @@ mod log_limit;
 mod log_text;
 mod login_counts;
 mod login_throttle;
+#[cfg(feature = "management")]
 mod management;
+#[doc(hidden)]
 pub mod memory;
 mod node;
 mod node_name;
+#[cfg(feature = "management")]
 mod operations;
 mod outbox;
 mod passwords;
+#[cfg(feature = "perf")]
+#[doc(hidden)]
 pub mod perf;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod rabbit;
 mod server;
 mod shared_map;
+#[doc(hidden)]
 pub mod store;
 mod supervisor;
 mod tls;
+mod uri;
 mod vhosts;
 mod write_timeout;
 
@@ -74,13 +103,17 @@ use crate::config::{
     Config, ControlConfig, DefinitionsSource, FirstObjects, SetLogFilter, Storage, Tls,
 };
 use crate::node::Node;
-use crate::store::StoreError;
+pub use crate::store::StoreError;
+use crate::uri::Login;
 
 /// A running broker.
 ///
 /// Dropping it cuts its clients off; [`shutdown`](Broker::shutdown) lets them know.
 pub struct Broker {
     node: Node,
+    login: Login,
+    #[cfg(feature = "management")]
+    management_tls: bool,
 }
 
 impl Broker {
@@ -101,6 +134,47 @@ impl Broker {
         self.node.server().tls_addresses()
     }
 
+    /// The first address as clients take it, with a user that may do everything: the first of
+    /// [`BrokerBuilder::user`], or guest. The scheme is `amqp`, or `amqps` when it listens for TLS alone.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let broker = leveret::Broker::builder().listen("127.0.0.1:0".parse()?).start().await?;
+    /// let port = broker.addresses()[0].port();
+    /// assert_eq!(broker.uri(), format!("amqp://guest:guest@127.0.0.1:{port}/%2F"));
+    /// # broker.shutdown().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn uri(&self) -> String {
+        match (self.addresses(), self.tls_addresses()) {
+            ([address, ..], _) => self.login.uri("amqp", *address),
+            ([], [address, ..]) => self.login.uri("amqps", *address),
+            // invariant: a broker listens somewhere.
+            ([], []) => String::new(),
+        }
+    }
+
+    /// Where the management API is, such as `http://127.0.0.1:15672`, if it was asked for.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let builder = leveret::Broker::builder().listen("127.0.0.1:0".parse()?);
+    /// let broker = builder.management("127.0.0.1:0".parse()?).start().await?;
+    /// let address = broker.management_address().expect("it was asked for");
+    /// assert_eq!(broker.management_uri(), Some(format!("http://{address}")));
+    /// # broker.shutdown().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "management")]
+    pub fn management_uri(&self) -> Option<String> {
+        let scheme = if self.management_tls { "https" } else { "http" };
+        Some(format!("{scheme}://{}", uri::reachable(self.management_address()?)))
+    }
+
     /// Reads the certificates and the key for TLS again, where they come from files: connections
     /// from now on get the new ones. Says whether there are any.
     ///
@@ -111,6 +185,7 @@ impl Broker {
     }
 
     /// Where the management API is, with its real port, if it was asked for.
+    #[cfg(feature = "management")]
     pub fn management_address(&self) -> Option<SocketAddr> {
         self.node.management_address()
     }
@@ -219,6 +294,7 @@ impl Broker {
 
     /// Waits until an operator of this machine asks for the end of the broker, as `rabbitmqctl stop` does; see
     /// [`BrokerBuilder::control`]. It is for the program to call [`shutdown`](Broker::shutdown) then.
+    #[cfg(feature = "management")]
     pub async fn stop_asked(&self) {
         self.node.stop_asked().await;
     }
@@ -307,6 +383,7 @@ impl BrokerBuilder {
 
     /// Answers RabbitMQ's HTTP API on this address, at `/api`; nowhere unless told. With port 0 the
     /// system chooses a free port, see [`Broker::management_address`].
+    #[cfg(feature = "management")]
     #[must_use]
     pub fn management(mut self, address: SocketAddr) -> Self {
         self.config.management = Some(address);
@@ -315,6 +392,7 @@ impl BrokerBuilder {
 
     /// Secures the management API like connections of AMQP, as [`tls`](BrokerBuilder::tls)
     /// describes it: `https` in the place of `http`.
+    #[cfg(feature = "management")]
     #[must_use]
     pub fn management_tls(mut self) -> Self {
         self.config.management_tls = true;
@@ -363,6 +441,7 @@ impl BrokerBuilder {
 
     /// Lets operators of this machine reach the broker over a socket, without a password: those that the
     /// program runs as, and root. `rabbitmqctl` and its siblings use it.
+    #[cfg(feature = "management")]
     #[must_use]
     pub fn control(mut self, control: ControlConfig) -> Self {
         self.config.control = Some(control);
@@ -370,6 +449,7 @@ impl BrokerBuilder {
     }
 
     /// Calls this when an operator of this machine changes what is logged; without it that is refused.
+    #[cfg(feature = "management")]
     #[must_use]
     pub fn set_log_filter(mut self, set: SetLogFilter) -> Self {
         self.config.set_log_filter = Some(set);
@@ -577,9 +657,26 @@ impl BrokerBuilder {
     pub async fn start(self) -> Result<Broker, StartError> {
         let BrokerBuilder { config, clock, authenticator } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let login = login(&config);
+        #[cfg(feature = "management")]
+        let management_tls = config.management_tls;
         let node = Node::start(config, clock, authenticator).await?;
-        Ok(Broker { node })
+        Ok(Broker {
+            node,
+            login,
+            #[cfg(feature = "management")]
+            management_tls,
+        })
     }
+}
+
+/// Who may log in to a broker of this kind.
+fn login(config: &Config) -> Login {
+    let first = config.first.user.as_ref().map(|user| (user.name.clone(), user.password.clone()));
+    let guest = || ("guest".to_owned(), b"guest".to_vec());
+    let (user, password) = config.users.first().cloned().or(first).unwrap_or_else(guest);
+    let vhost = config.first.vhost.clone().unwrap_or_else(|| "/".to_owned());
+    Login { user, password, vhost }
 }
 
 impl fmt::Debug for BrokerBuilder {

@@ -28,6 +28,7 @@ const RANKS: [&[&str]; 8] = [
         "passwords",
         "shared_map",
         "supervisor",
+        "uri",
         "write_timeout",
     ],
     &[

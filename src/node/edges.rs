@@ -1,6 +1,5 @@
-//! A broker put together: the server, the management API, the control socket, and what an operator asks of all three.
+//! The ends of a broker for operators: the management API, the control socket, and what is asked there of the whole.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
@@ -9,22 +8,32 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::auth::Authenticator;
-use crate::clock::Clock;
 use crate::config::{Config, MANAGEMENT_PLUGIN, Storage};
 use crate::management::{Api, AppState, ControlSocket, Management};
 use crate::operations::{Asked, Operation, Operations};
+#[cfg(feature = "cli")]
 use crate::rabbit;
 use crate::server::{self, Doors, Server, StartError};
-use crate::store::StoreError;
 use crate::vhosts::{Initial, Vhosts};
 
-/// A running broker with all its ends.
-pub(crate) struct Node {
-    server: Server,
+/// The ends that run.
+pub(super) struct Edges {
     http: Arc<Http>,
     /// What reaches operators of this machine, if anything does.
     control: Option<Control>,
+}
+
+/// The listener of the management API, before anything else is started.
+pub(super) struct Listener(Option<(SocketAddr, TcpListener)>);
+
+impl Listener {
+    /// why: before anything else, so that an address that is taken ends the start early.
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Listener(match config.management {
+            Some(address) => server::bind(&[address]).await?.pop(),
+            None => None,
+        }))
+    }
 }
 
 /// The control socket, and the task that does what is asked there. Dropping it ends both.
@@ -49,25 +58,19 @@ struct Http {
     running: Mutex<Option<Management>>,
 }
 
-impl Node {
-    /// Starts all of it. When this returns, clients can connect.
-    pub(crate) async fn start(
+impl Edges {
+    /// Starts them for a server that runs.
+    pub(super) fn start(
         config: Config,
-        clock: Arc<dyn Clock>,
-        authenticator: Option<Arc<dyn Authenticator>>,
+        server: &Server,
+        listener: Listener,
     ) -> Result<Self, StartError> {
-        // why: before anything else, so that an address that is taken ends the start early.
-        let listener = match config.management {
-            Some(address) => server::bind(&[address]).await?.pop(),
-            None => None,
-        };
-        let server = Server::start(config.clone(), clock, authenticator).await?;
         let data_dir = match &config.storage {
             Storage::Memory => None,
             Storage::Directory(path) => Some(path.clone()),
         };
         let (operations, asked) = config.control.clone().map(Operations::new).unzip();
-        let app_state = AppState::new(
+        let app = Arc::new(AppState::new(
             server.vhosts().clone(),
             server.logins().clone(),
             [server.addresses(), server.tls_addresses()].map(<[_]>::to_vec),
@@ -75,37 +78,32 @@ impl Node {
             server.acceptor(),
             data_dir,
             operations.clone(),
-        );
-        let app = Arc::new(app_state);
+        ));
         let planned = config.control.as_ref().and_then(|control| control.management);
         let http = Arc::new(Http {
             address: config.management.or(planned),
             secured: config.management_tls,
             running: Mutex::new(None),
         });
-        if let Some((address, listener)) = listener {
+        if let Some((address, listener)) = listener.0 {
             http.serve(address, listener, &app)?;
         }
         let control = match (operations, asked) {
             (Some(operations), Some(asked)) => {
-                Control::start(config, &server, http.clone(), app, operations, asked)
+                Control::start(config, server, http.clone(), app, operations, asked)
             }
             _ => None,
         };
-        Ok(Node { server, http, control })
-    }
-
-    pub(crate) fn server(&self) -> &Server {
-        &self.server
+        Ok(Edges { http, control })
     }
 
     /// Where the management API is, while it is there.
-    pub(crate) fn management_address(&self) -> Option<SocketAddr> {
+    pub(super) fn management_address(&self) -> Option<SocketAddr> {
         self.http.running.lock().as_ref().map(Management::address)
     }
 
     /// Waits until an operator of this machine asks for the end.
-    pub(crate) async fn stop_asked(&self) {
+    pub(super) async fn stop_asked(&self) {
         let Some(control) = &self.control else { return std::future::pending().await };
         let mut stop_asked = control.stop_asked.clone();
         // why: a task that has ended asks for nothing any more.
@@ -114,19 +112,11 @@ impl Node {
         }
     }
 
-    /// Stops in order.
-    pub(crate) async fn stop(self) -> Result<(), StoreError> {
-        let Node { server, http, control } = self;
+    /// Takes no new requests, and waits for those that are being answered, but not for long.
+    pub(super) async fn stop(self) {
         // why: first, so that nothing is opened again.
-        drop(control);
-        http.close().await;
-        server.stop().await
-    }
-}
-
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("addresses", &self.server.addresses()).finish_non_exhaustive()
+        drop(self.control);
+        self.http.close().await;
     }
 }
 
@@ -253,10 +243,8 @@ impl Executor {
                     true => self.http.open(&self.app).await.map_err(|error| error.to_string())?,
                     false => self.http.close().await,
                 }
-                let before = self.operations.plugins();
-                let new: Vec<String> =
-                    plugins.iter().filter(|it| !before.contains(it)).cloned().collect();
-                rabbit::plugins_not_served(&new).for_each(|line| tracing::warn!("{line}"));
+                #[cfg(feature = "cli")]
+                self.warn_of(&plugins);
                 self.operations.set_plugins(plugins);
             }
             Operation::SetLogFilter(filter) => {
@@ -266,6 +254,14 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// Says which of these plugins are new and do nothing here.
+    #[cfg(feature = "cli")]
+    fn warn_of(&self, plugins: &[String]) {
+        let before = self.operations.plugins();
+        let new: Vec<String> = plugins.iter().filter(|it| !before.contains(it)).cloned().collect();
+        rabbit::plugins_not_served(&new).for_each(|line| tracing::warn!("{line}"));
     }
 
     async fn reset(&self) -> Result<(), String> {
