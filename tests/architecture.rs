@@ -207,6 +207,7 @@ fn only_the_clock_reads_the_clock() {
             let spans = text.starts_with("tokio::time");
             // So are lines of the log a second.
             let rooms = [
+                "cli",
                 "clock",
                 "commands",
                 "connection_slots",

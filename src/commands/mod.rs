@@ -1,4 +1,4 @@
-//! RabbitMQ's commands: one program under many names.
+//! RabbitMQ's commands, and what stands beside them in its image: one program under many names.
 //!
 //! ```text
 //!  rabbitmqctl list_queues ─► Program ─► ctl ─► http: a request ─► broker ─► text, JSON, CSV
@@ -6,11 +6,13 @@
 //!
 //! - [`Program`] is what leveret is under another name, or behind a word as in `leveret ctl`.
 //! - `ctl` is for a broker of this machine: it asks over the broker's control socket, without a password.
+//! - `container` is what scripts expect in an image: an entry point and small tools.
 //!
 //! What this module deliberately is not: it has no rules of a broker. Each command is a request to one and a way to
 //! write the answer down, in RabbitMQ's words and with its exit codes.
 
 mod console;
+mod container;
 mod ctl;
 mod http;
 
@@ -35,6 +37,14 @@ pub enum Program {
     Streams,
     /// `rabbitmq-upgrade`: prepares a node for an upgrade.
     Upgrade,
+    /// `docker-entrypoint.sh`: starts what an image is asked to start.
+    Entrypoint,
+    /// `gosu`: runs a program as another user.
+    Gosu,
+    /// `nc`: looks whether a port is open.
+    NetCat,
+    /// `curl`: asks an HTTP server.
+    Curl,
 }
 
 /// The programs with the names of their files, and the word that stands for them behind `leveret`.
@@ -45,6 +55,10 @@ const PROGRAMS: &[(Program, &str, Option<&str>)] = &[
     (Program::Queues, "rabbitmq-queues", Some("queues")),
     (Program::Streams, "rabbitmq-streams", Some("streams")),
     (Program::Upgrade, "rabbitmq-upgrade", Some("upgrade")),
+    (Program::Entrypoint, "docker-entrypoint.sh", None),
+    (Program::Gosu, "gosu", None),
+    (Program::NetCat, "nc", None),
+    (Program::Curl, "curl", None),
 ];
 
 impl Program {
@@ -72,7 +86,18 @@ impl Program {
 
     /// Runs it with these arguments, without its own name. Returns the code that the process is to end with.
     pub fn run(self, arguments: &[OsString], console: &mut Console<'_>) -> u8 {
-        ctl::run(self, arguments, console)
+        match self {
+            Program::Ctl
+            | Program::Diagnostics
+            | Program::Plugins
+            | Program::Queues
+            | Program::Streams
+            | Program::Upgrade => ctl::run(self, arguments, console),
+            Program::Entrypoint => container::entrypoint(arguments, console),
+            Program::Gosu => container::gosu(arguments, console),
+            Program::NetCat => container::nc(arguments, console),
+            Program::Curl => container::curl(arguments, console),
+        }
     }
 }
 
