@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use leveret::cli::{self, Limits, Options, Output, Perf, PidFile, Task};
+use leveret::cli::{self, Limits, Options, Output, Perf, PidFile, ServiceManager, Task};
 use leveret::clock::{Clock, SystemClock};
 use leveret::commands::{self, Console, Program};
 use leveret::config::{DefinitionsSource, Storage};
@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         (Task::Check, Storage::Directory(path)) => check(path),
         (Task::Perf(perf), _) => measure(perf),
         (Task::Links(directory), _) => links(directory),
+        (Task::Completions(shell), _) => print(&cli::completions(*shell)),
+        (Task::Man(directory), _) => man(directory),
         (Task::ExportDefinitions, Storage::Directory(path)) => export_definitions(path),
         _ => run(options, &output),
     };
@@ -83,6 +85,19 @@ fn detach(name: &OsString, arguments: &[OsString]) -> ExitCode {
 fn links(directory: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
     for link in commands::make_links(&std::env::current_exe()?, directory)? {
         writeln!(std::io::stdout().lock(), "{}", link.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(bytes: &[u8]) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    std::io::stdout().lock().write_all(bytes)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the manual pages.
+fn man(directory: &Path) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    for page in cli::write_man_pages(directory)? {
+        writeln!(std::io::stdout().lock(), "{}", page.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -176,11 +191,14 @@ async fn serve(
 ) -> Result<Ended, Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
     let mut hang_ups = signal(SignalKind::hangup())?;
+    let manager = ServiceManager::of_process();
     let broker = tokio::select! {
         broker = builder.start() => broker?,
         () = signals.next() => return Ok(Ended::InOrder),
+        never = manager.watch() => match never {},
     };
     output.print(&announcement.lines(&broker));
+    manager.ready(&announcement.status(&broker));
 
     loop {
         tokio::select! {
@@ -188,11 +206,14 @@ async fn serve(
             _ = broker.failed() => return Ok(Ended::Failed),
             () = broker.stop_asked() => break,
             _ = hang_ups.recv() => reload(&broker).await,
+            never = manager.watch() => match never {},
         }
     }
+    manager.stopping();
     tracing::info!("stopping; another signal, a second later or more, ends the broker at once");
     tokio::select! {
         stopped = broker.shutdown() => Ok(stopped.map(|()| Ended::InOrder)?),
+        never = manager.watch() => match never {},
         () = signals.next_later() => Err("ended by a second signal".into()),
     }
 }
@@ -295,6 +316,13 @@ impl Announcement {
             Some(node) => self.lines_of_node(broker, node),
             None => self.lines_of_leveret(broker),
         }
+    }
+
+    /// The same in a few words, for a service manager.
+    fn status(&self, broker: &Broker) -> String {
+        let addresses = broker.addresses().iter().chain(broker.tls_addresses());
+        let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
+        format!("listening on {}", addresses.join(", "))
     }
 
     fn lines_of_leveret(&self, broker: &Broker) -> String {

@@ -23,6 +23,7 @@ mod limits;
 mod logins;
 mod management;
 mod memory;
+mod packages;
 mod perf;
 mod pika;
 mod rabbit;

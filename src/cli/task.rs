@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
 
 use super::perf::{EXAMPLES, Perf, PerfArguments};
 use crate::config::DEFAULT_DATA_DIR;
@@ -24,6 +25,10 @@ pub enum Task {
     Command(&'static str, Vec<OsString>),
     /// Make links in this directory with the names under which leveret is another program.
     Links(PathBuf),
+    /// Print the script that completes the command line in this shell.
+    Completions(Shell),
+    /// Write the manual pages into this directory.
+    Man(PathBuf),
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +97,21 @@ pub(super) enum TaskArguments {
     /// Makes links in a directory, such as rabbitmqctl and rabbitmq-server, under which leveret is these programs.
     Links {
         /// The directory, which must be there. What has one of the names already is left as it is.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+
+    /// Prints a script that completes this command line in a shell: `leveret completions bash >
+    /// /usr/share/bash-completion/completions/leveret`.
+    Completions {
+        /// The shell that is to complete it.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+
+    /// Writes the manual pages into a directory: `leveret man /usr/local/share/man/man1`.
+    Man {
+        /// The directory, which is made if it is not there.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
@@ -171,6 +191,8 @@ impl TaskArguments {
             TaskArguments::Streams(it) => (Task::Command("streams", it.arguments), None),
             TaskArguments::Upgrade(it) => (Task::Command("upgrade", it.arguments), None),
             TaskArguments::Links { directory } => (Task::Links(directory), None),
+            TaskArguments::Completions { shell } => (Task::Completions(shell), None),
+            TaskArguments::Man { directory } => (Task::Man(directory), None),
         })
     }
 }
