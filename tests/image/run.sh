@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images with podman and tries what people do with RabbitMQ's. Usage: tests/image/run.sh LEVERET
 #
-# LEVERET is a static program (docs/packages.md says how it is built). Needs podman, busybox-static and bash-static, and
-# Python for pika. Prints a line for each thing that is tried, and figures at the end. Ends with 0 when all
+# LEVERET is a static program (docs/packages.md says how it is built). Needs podman, busybox-static and bash-static;
+# python3 for pika, node for Testcontainers. Prints a line for each thing that is tried, and figures at the end. Ends with 0 when all
 # went well, and when there is nothing to try it with, which one line says.
 set -euo pipefail
 
@@ -92,13 +92,11 @@ done
 amqp=$(port full 5672)
 management=$(port full 15672)
 
-python=${PYTHON:-python3}
-if ! "$python" -c "import pika" 2>/dev/null; then
-    python="$top/target/image-venv/bin/python"
-    "$python" -c "import pika" 2>/dev/null || {
-        python3 -m venv "$top/target/image-venv" && "$python" -m pip install -q -r "$top/tests/pika/requirements.txt"
-    } >/dev/null 2>&1 || python=
-fi
+# Installed once, into target/.
+python="$top/target/image/venv/bin/python"
+"$python" -c "import pika, testcontainers" 2>/dev/null || {
+    python3 -m venv "$top/target/image/venv" && "$python" -m pip install -q -r "$here/requirements.txt"
+} >/dev/null 2>&1 || python=
 if [ -n "$python" ]; then
     expect 0 "pika publishes a durable message" "$python" "$here/messages.py" publish "$amqp" guest guest
 else
@@ -178,6 +176,38 @@ start slim "${published[@]}" leveret:slim
 [ -z "$python" ] || expect 0 "pika" "$python" "$here/messages.py" both "$(port slim 5672)" guest guest
 expect 0 "its curl" pod exec slim curl -fsS http://localhost:15672/
 expect 0 "it is run as rabbitmq" pod top slim huser
+
+echo "images made of it"
+mkdir "$work/derived"
+cat >"$work/derived/Dockerfile" <<'END'
+FROM localhost/leveret:full
+COPY rabbitmq.conf /etc/rabbitmq/
+RUN echo 'loopback_users = none' >>/etc/rabbitmq/rabbitmq.conf && chown rabbitmq:rabbitmq /etc/rabbitmq/rabbitmq.conf
+USER rabbitmq
+END
+echo 'default_user = $(WHO)' >"$work/derived/rabbitmq.conf"
+expect 0 "one is built with RUN, COPY and USER" pod build --isolation chroot --format docker -t derived "$work/derived"
+start derived -p 127.0.0.1::15672 -e WHO=eva -e RABBITMQ_DEFAULT_PASS=secret derived
+expect 0 "its configuration is read" http -u eva:secret "http://127.0.0.1:$(port derived 15672)/api/whoami"
+
+echo "Testcontainers"
+export DOCKER_HOST="unix://$work/podman.sock" TESTCONTAINERS_RYUK_DISABLED=true
+export TESTCONTAINERS_HOST_OVERRIDE=127.0.0.1 TESTCONTAINERS_CONNECTION_MODE=docker_host
+pod system service --time 0 "$DOCKER_HOST" >/dev/null 2>&1 &
+service=$!
+until [ -S "$work/podman.sock" ]; do sleep 0.05; done
+if [ -n "$python" ]; then
+    expect 0 "for Python" "$python" "$here/with_testcontainers.py" localhost/leveret:full
+fi
+node="$top/target/image/node"
+if command -v npm >/dev/null && mkdir -p "$node" && cp "$here"/package.json "$here"/with_testcontainers.mjs "$node/" &&
+    (cd "$node" && npm install --silent --no-audit --no-fund) >/dev/null 2>&1; then
+    expect 0 "for Node.js" env -C "$node" node with_testcontainers.mjs localhost/leveret:full
+else
+    echo "  skipped Node.js: there is no npm, or its packages cannot be installed"
+fi
+kill "$service"
+wait "$service" 2>/dev/null || true
 
 echo "figures"
 # From the call of podman to the line, as who waits for it sees it.
