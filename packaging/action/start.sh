@@ -79,7 +79,8 @@ escaped() {
         letter=${text:index:1}
         case $letter in
         [a-zA-Z0-9._~-]) printf %s "$letter" ;;
-        *) printf %%%02X "'$letter" ;;
+        # Older shells have bytes beyond 127 as negative numbers.
+        *) printf %%%02X $(($(printf %d "'$letter") & 255)) ;;
         esac
     done
 }

@@ -31,7 +31,7 @@ archive=(tar --sort=name "--mtime=@${SOURCE_DATE_EPOCH:-0}" --numeric-owner)
 # What both images have.
 cd "$work/base"
 mkdir -p etc/ssl/certs opt/rabbitmq/plugins opt/rabbitmq/sbin root run usr/lib/rabbitmq/bin usr/bin var/lib var/log
-mkdir -m 1777 tmp
+mkdir -m 1777 tmp run/leveret
 ln -s usr/bin bin
 ln -s usr/bin sbin
 ln -s bin usr/sbin
@@ -70,12 +70,12 @@ END
 
 # What belongs to the user rabbitmq. Whoever the image is run as may write there.
 cd "$work/owned"
-mkdir -p etc/rabbitmq/conf.d etc/rabbitmq/certs var/lib/rabbitmq var/log/rabbitmq run/leveret
-chmod 1777 etc/rabbitmq etc/rabbitmq/conf.d var/lib/rabbitmq var/log/rabbitmq run/leveret
+mkdir -p etc/rabbitmq/conf.d etc/rabbitmq/certs var/lib/rabbitmq var/log/rabbitmq
+chmod 1777 etc/rabbitmq etc/rabbitmq/conf.d var/lib/rabbitmq var/log/rabbitmq
 cp "$here/10-defaults.conf" etc/rabbitmq/conf.d/
 echo "[rabbitmq_management]." >etc/rabbitmq/enabled_plugins
 chmod 666 etc/rabbitmq/enabled_plugins
-"${archive[@]}" --owner=999 --group=999 -rf "$context/base.tar" etc/rabbitmq run/leveret var/lib/rabbitmq var/log/rabbitmq
+"${archive[@]}" --owner=999 --group=999 -rf "$context/base.tar" etc/rabbitmq var/lib/rabbitmq var/log/rabbitmq
 
 # What the full image has besides.
 cd "$work/tools"

@@ -42,7 +42,9 @@ pub(super) fn run(arguments: &[OsString], console: &mut Console<'_>) -> Result<(
     if let Some(identity) = identity.as_ref().filter(|_| words[0] == SERVER) {
         let data = std::env::var_os("RABBITMQ_DATA_DIR").filter(|path| !path.is_empty());
         let data = data.map_or_else(|| PathBuf::from(DATA_DIR), PathBuf::from);
-        for directory in [&data, Path::new(SOCKETS)] {
+        let sockets = Path::new(SOCKETS);
+        let directories = [Some(data.as_path()), Some(sockets).filter(|path| !is_for_all(path))];
+        for directory in directories.into_iter().flatten() {
             // why: a volume that takes no other owner may still be written by this user, and the server says
             // what it cannot write.
             if let Err(error) = hand_over(directory, identity) {
@@ -76,6 +78,11 @@ fn set_unless_set(replacement: &mut Replacement, name: &'static str, value: &str
 fn user() -> Result<Identity, Failure> {
     let found = Accounts::of_system().and_then(|accounts| accounts.find(USER, (0, 0)));
     found.map_err(|why| Failure { text: format!("docker-entrypoint.sh: {why}"), code: 1 })
+}
+
+/// Whether everybody may write there, as in the image that leveret comes in. Where `/run` is a new file system it is not so.
+fn is_for_all(directory: &Path) -> bool {
+    fs::metadata(directory).is_ok_and(|found| found.is_dir() && found.mode() & 0o002 != 0)
 }
 
 /// Makes the directory, which is made if it is not there, and all in it this user's.
@@ -150,6 +157,17 @@ mod tests {
             assert_eq!(owner_of(&data.join(name)), uid, "{name}");
         }
         assert_eq!(owner_of(&outside), owner);
+    }
+
+    #[test]
+    fn a_directory_for_all_is_left_as_it_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let home = tempfile::tempdir().unwrap();
+        assert!(!is_for_all(home.path()));
+        assert!(!is_for_all(&home.path().join("absent")));
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(is_for_all(home.path()));
     }
 
     #[test]
