@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a test says why it fails")]
 
+mod admin;
 mod architecture;
 mod cases;
 mod cli;

@@ -94,6 +94,10 @@ pub(super) enum TaskArguments {
     #[command(disable_help_flag = true, hide = true)]
     Upgrade(CommandArguments),
 
+    /// RabbitMQ's command rabbitmqadmin: acts on a broker over its HTTP API.
+    #[command(disable_help_flag = true)]
+    Admin(CommandArguments),
+
     /// Makes links in a directory, such as rabbitmqctl and rabbitmq-server, under which leveret is these programs.
     Links {
         /// The directory, which must be there. What has one of the names already is left as it is.
@@ -190,6 +194,7 @@ impl TaskArguments {
             TaskArguments::Queues(it) => (Task::Command("queues", it.arguments), None),
             TaskArguments::Streams(it) => (Task::Command("streams", it.arguments), None),
             TaskArguments::Upgrade(it) => (Task::Command("upgrade", it.arguments), None),
+            TaskArguments::Admin(it) => (Task::Command("admin", it.arguments), None),
             TaskArguments::Links { directory } => (Task::Links(directory), None),
             TaskArguments::Completions { shell } => (Task::Completions(shell), None),
             TaskArguments::Man { directory } => (Task::Man(directory), None),

@@ -1,4 +1,5 @@
-//! A client of HTTP/1.1 for one request after another: over the control socket of a broker.
+//! A client of HTTP/1.1 for one request after another: over the control socket of a broker, over TCP,
+//! or over TLS.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +13,11 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::secure::Secure;
 
 /// The largest answer that is taken, in bytes: a list of a million queues is within it.
 const ANSWER_BYTES: usize = 1 << 30;
@@ -22,6 +27,10 @@ const ANSWER_BYTES: usize = 1 << 30;
 pub(super) enum Target {
     /// At this socket of the machine.
     Socket(PathBuf),
+    /// At this host and port.
+    Tcp(String, u16),
+    /// At this host and port, secured.
+    Secure(String, u16, Secure),
 }
 
 /// What a server is asked with.
@@ -76,6 +85,17 @@ impl Client {
                     let stream = stream.map_err(Unanswered::Unreachable)?;
                     self.exchange(stream, "localhost", method, path, body).await
                 }
+                Target::Tcp(host, port) => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await;
+                    let stream = stream.map_err(Unanswered::Unreachable)?;
+                    let name = format!("{host}:{port}");
+                    self.exchange(stream, &name, method, path, body).await
+                }
+                Target::Secure(host, port, secure) => {
+                    let stream = secured(host, *port, secure).await?;
+                    let name = format!("{host}:{port}");
+                    self.exchange(stream, &name, method, path, body).await
+                }
             }
         };
         runtime.block_on(async {
@@ -114,4 +134,17 @@ impl Client {
         let body = body.map_err(|error| Unanswered::Broken(error.to_string()))?.to_bytes();
         Ok(Answer { status, location, body })
     }
+}
+
+/// A connection that is secured.
+async fn secured(
+    host: &str,
+    port: u16,
+    secure: &Secure,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Unanswered> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| Unanswered::Unreachable(io::Error::other(error)))?;
+    let stream = TcpStream::connect((host, port)).await.map_err(Unanswered::Unreachable)?;
+    let connector = TlsConnector::from(secure.0.clone());
+    connector.connect(name, stream).await.map_err(Unanswered::Unreachable)
 }

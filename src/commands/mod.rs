@@ -1,20 +1,24 @@
 //! RabbitMQ's commands, and what stands beside them in its image: one program under many names.
 //!
 //! ```text
-//!  rabbitmqctl list_queues ─► Program ─► ctl ─► http: a request ─► broker ─► text, JSON, CSV
+//!  rabbitmqctl list_queues ─► Program ─► ctl ───┐
+//!  rabbitmqadmin list queues ─► Program ─► admin ┴─► http: a request ─► broker ─► text, JSON, CSV
 //! ```
 //!
 //! - [`Program`] is what leveret is under another name, or behind a word as in `leveret ctl`.
 //! - `ctl` is for a broker of this machine: it asks over the broker's control socket, without a password.
+//! - `admin` is for any broker: it asks over TCP or TLS (`secure`), with a password.
 //! - `container` is what scripts expect in an image: an entry point and small tools.
 //!
 //! What this module deliberately is not: it has no rules of a broker. Each command is a request to one and a way to
 //! write the answer down, in RabbitMQ's words and with its exit codes.
 
+mod admin;
 mod console;
 mod container;
 mod ctl;
 mod http;
+mod secure;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -37,6 +41,8 @@ pub enum Program {
     Streams,
     /// `rabbitmq-upgrade`: prepares a node for an upgrade.
     Upgrade,
+    /// `rabbitmqadmin`: acts on a broker over HTTP.
+    Admin,
     /// `docker-entrypoint.sh`: starts what an image is asked to start.
     Entrypoint,
     /// `gosu`: runs a program as another user.
@@ -55,6 +61,7 @@ const PROGRAMS: &[(Program, &str, Option<&str>)] = &[
     (Program::Queues, "rabbitmq-queues", Some("queues")),
     (Program::Streams, "rabbitmq-streams", Some("streams")),
     (Program::Upgrade, "rabbitmq-upgrade", Some("upgrade")),
+    (Program::Admin, "rabbitmqadmin", Some("admin")),
     (Program::Entrypoint, "docker-entrypoint.sh", None),
     (Program::Gosu, "gosu", None),
     (Program::NetCat, "nc", None),
@@ -87,6 +94,7 @@ impl Program {
     /// Runs it with these arguments, without its own name. Returns the code that the process is to end with.
     pub fn run(self, arguments: &[OsString], console: &mut Console<'_>) -> u8 {
         match self {
+            Program::Admin => admin::run(arguments, console),
             Program::Ctl
             | Program::Diagnostics
             | Program::Plugins

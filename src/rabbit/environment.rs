@@ -33,7 +33,7 @@ impl Environment {
     }
 
     /// The value of a variable.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 
