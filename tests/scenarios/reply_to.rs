@@ -4,7 +4,7 @@ use leveret_codec::method::{basic, queue};
 use leveret_codec::table::ArrayBuilder;
 use leveret_codec::{PropertyFields, Value};
 
-use crate::support::world::{Channel, World, s, text};
+use crate::support::world::{Channel, World, s, table, text};
 
 const PSEUDO_QUEUE: &str = "amq.rabbitmq.reply-to";
 
@@ -39,6 +39,47 @@ fn a_reply_goes_straight_to_the_requesting_channel() {
     // By another exchange nothing is routed there.
     server.publish_to("amq.direct", &address, "lost");
     assert!(ch.messages().is_empty());
+}
+
+#[test]
+fn a_dead_letter_reaches_the_requester_that_its_key_names() {
+    let world = World::new();
+    let (asking, serving) = (world.client(), world.client());
+    let (ch, server) = (asking.channel(1), serving.channel(1));
+    server.declare("server");
+    ch.consume_no_ack(PSEUDO_QUEUE, "c");
+    request(ch, "question");
+    let address = address(server);
+    let to_default = ("x-dead-letter-exchange", text(""));
+    let to_address = ("x-dead-letter-routing-key", text(&address));
+    server.declare_with("jobs", &[to_default, to_address, ("x-message-ttl", Value::I32(50))]);
+    server.publish("jobs", "expired");
+    assert!(ch.messages().is_empty());
+    world.pass_ms(50);
+    let answers = ch.messages();
+    assert_eq!(answers.len(), 1);
+    assert_eq!((&*answers[0].body, &*answers[0].exchange), ("expired", ""));
+    assert_eq!(answers[0].routing_key, address);
+    let Some(Value::Array(deaths)) = answers[0].header("x-death") else { panic!("no x-death") };
+    let death = deaths.iter().next().and_then(|death| death.as_table()).expect("a death");
+    assert_eq!(death.find(b"queue"), Some(text("jobs")));
+
+    // Its own key counts where the queue gives none, and those in CC.
+    server.declare_with("kept", &[to_default]);
+    server.bind("kept", "amq.fanout", "");
+    let mut keys = ArrayBuilder::default();
+    keys.push(&text(&address));
+    let headers = table(&[("CC", Value::Array(keys.as_array()))]);
+    let fields = PropertyFields { headers: Some(headers.as_table()), ..Default::default() };
+    for (key, fields) in [(&*address, PropertyFields::default()), ("nowhere", fields)] {
+        server.publish_with("amq.fanout", key, fields, key);
+        let line = server.get("kept");
+        let tag = line.split(' ').nth(1).and_then(|tag| tag.parse().ok());
+        server.reject(tag.expect("a delivery tag"), false);
+        let answers = ch.messages();
+        assert_eq!(answers.len(), 1, "{key}");
+        assert_eq!(&*answers[0].body, key);
+    }
 }
 
 #[test]

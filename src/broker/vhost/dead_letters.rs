@@ -252,6 +252,9 @@ impl Vhost {
             _ => Vec::new(),
         };
         let message = dead_letter(&message, &death);
+        if exchange.is_none() {
+            self.deliver_replies(&message, &copies);
+        }
         let mut routes = self.route(exchange, &message, &copies);
         if let Some(by) = routes.refused_by {
             self.note_refused(by);

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::Vhost;
 use super::fan_out::{FanOut, Then};
 use super::publish_run::DELIVERY_MODE_FLAG;
-use super::reply_to::{is_address, is_reply_to};
+use super::reply_to::is_reply_to;
 use super::sessions::ChannelRef;
 use crate::broker::access::Permission;
 use crate::broker::arguments::{self, Overflow};
@@ -81,9 +81,7 @@ impl Vhost {
         let delayed_by =
             routes.delaying.iter().map(|exchange| (*exchange, message.clone())).collect();
         let message = if options.blind { without_bcc(&message) } else { message };
-        let is_reply = is_address(message.routing_key().as_bytes())
-            || options.copies.iter().any(|key| is_address(key.as_bytes()));
-        if exchange.is_none() && is_reply {
+        if exchange.is_none() {
             self.deliver_replies(&message, &options.copies);
         }
         if self.is_transactional(via) {

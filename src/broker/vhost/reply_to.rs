@@ -112,11 +112,15 @@ impl Vhost {
         Ok(with_properties(message, &fields))
     }
 
-    /// Delivers an answer to the default exchange: to whoever is still there of those that its keys name, once to
+    /// Delivers an answer to the default exchange, published or dead-lettered: to whoever is still there of those that its keys name, once to
     /// each.
     ///
     /// rabbitmq: it counts as routed nowhere, so a mandatory one comes back although it arrived.
     pub(super) fn deliver_replies(&mut self, message: &Message, copies: &[ShortString]) {
+        // why: nearly every message.
+        if copies.is_empty() && !is_address(message.routing_key().as_bytes()) {
+            return;
+        }
         let mut named = HashSet::new();
         let keys =
             iter::once(message.routing_key()).chain(copies.iter().map(ShortString::as_short));
