@@ -377,6 +377,30 @@ fn reject_publish_refuses_beyond_the_limit() {
 }
 
 #[test]
+fn reject_publish_takes_what_the_broker_sends() {
+    let world = World::new();
+    let client = world.client();
+    let ch = client.channel(1);
+    let full = [("x-max-length", Value::I32(1)), ("x-overflow", text("reject-publish"))];
+    declare(ch, &full);
+    ch.declare_with("classic", &full);
+    for target in ["q", "classic"] {
+        let to_target =
+            [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text(target))];
+        ch.declare_with("source", &to_target);
+        for body in ["a", "b", "c"] {
+            ch.publish("source", body);
+            let line = ch.get("source");
+            let tag = line.split(' ').nth(1).and_then(|tag| tag.parse().ok());
+            ch.reject(tag.expect("a delivery tag"), false);
+        }
+        ch.call(queue::Delete { queue: s("source"), ..Default::default() });
+    }
+    assert_eq!(ch.drain_bodies("q"), ["a", "b", "c"]);
+    assert_eq!(ch.drain_bodies("classic"), ["a"]);
+}
+
+#[test]
 fn it_takes_no_argument_of_classic_queues_alone() {
     let world = World::new();
     let client = world.client();

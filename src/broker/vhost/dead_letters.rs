@@ -18,6 +18,7 @@ use leveret_codec::{ShortString, Value};
 use super::Vhost;
 use super::fan_out::{FanOut, Then};
 use super::notice_tally::NoticeTally;
+use super::publish::Source;
 use crate::broker::dead_letter::{Death, Reason, dead_letter, died_in};
 use crate::broker::ids::{ConnectionId, QueueId};
 use crate::broker::limits;
@@ -284,7 +285,7 @@ impl Vhost {
             let queues = std::mem::take(&mut routes.queues);
             self.add_fan_out(FanOut::new(message, None, queues, Then::Release(kept)), None);
         } else {
-            self.enqueue(message, None, &routes.queues);
+            self.enqueue(message, None, &routes.queues, Source::Broker);
             // why: only now. Should the broker die in between, the message is there twice rather
             // than lost.
             self.release_from_store(kept);

@@ -5,6 +5,7 @@ use smallvec::smallvec;
 
 use super::Vhost;
 use super::fan_out::{FanOut, Then};
+use super::publish::Source;
 use super::publish::without_bcc;
 use crate::broker::arguments;
 use crate::broker::exchange::Exchange;
@@ -93,7 +94,7 @@ impl Vhost {
             let fan_out = FanOut::new(message, expiration_ms, queues, Then::Release(kept));
             self.add_fan_out(fan_out, None);
         } else {
-            self.enqueue(message, expiration_ms, &routes.queues);
+            self.enqueue(message, expiration_ms, &routes.queues, Source::Broker);
             self.release_from_store(kept);
         }
         self.batch.keep_routes(routes);

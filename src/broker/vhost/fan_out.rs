@@ -2,6 +2,7 @@
 
 use super::Vhost;
 use super::dead_letters::Origin;
+use super::publish::Source;
 use super::sessions::ChannelRef;
 use crate::broker::ids::{ConnectionId, Lsn, QueueId};
 use crate::broker::limits;
@@ -34,6 +35,15 @@ pub(super) enum Then {
     Published(ChannelRef),
     /// It had a place in the store before, which is given up.
     Release(Option<Kept>),
+}
+
+impl Then {
+    fn source(&self) -> Source {
+        match self {
+            Then::Published(_) => Source::Client,
+            Then::Release(_) => Source::Broker,
+        }
+    }
 }
 
 impl FanOut {
@@ -127,7 +137,8 @@ impl Vhost {
             let part = &rest[..rest.len().min(limits::AT_ONCE).min(self.work.left())];
             let before = self.journal.last();
             let message = fan_out.message.clone();
-            let accepted = self.enqueue(message, fan_out.expiration_ms, part);
+            let accepted =
+                self.enqueue(message, fan_out.expiration_ms, part, fan_out.then.source());
             fan_out.done += part.len();
             fan_out.note(accepted, self.journal.since(before));
         }

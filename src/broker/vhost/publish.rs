@@ -23,6 +23,15 @@ use crate::broker::ready::Entry;
 use crate::broker::record::{Placement, Record};
 use crate::broker::time::Time;
 
+/// Who sends a message to queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A client publishes it.
+    Client,
+    /// The broker routes it by itself: a dead letter, what was delayed, a copy of the firehose.
+    Broker,
+}
+
 /// What the properties of a publish ask for.
 #[derive(Default)]
 struct PublishOptions {
@@ -114,7 +123,7 @@ impl Vhost {
     pub(super) fn publish_on(&mut self, via: ChannelRef, queue: QueueId, message: Message) {
         let before = self.journal.last();
         self.note_routed(None, 1);
-        let accepted = self.enqueue_in_one(queue, message, None);
+        let accepted = self.enqueue_in_one(queue, message, None, Source::Client);
         self.note_published(via, accepted, self.journal.since(before));
     }
 
@@ -208,7 +217,7 @@ impl Vhost {
         for (exchange, whole) in delayed_by {
             accepted &= self.delay(exchange, &whole);
         }
-        accepted & self.enqueue(message, expiration_ms, queues)
+        accepted & self.enqueue(message, expiration_ms, queues, Source::Client)
     }
 
     /// Where a message goes, each queue once. The answer is to be put back into `routes`.
@@ -322,12 +331,13 @@ impl Vhost {
         message: Message,
         expiration_ms: Option<u64>,
         queues: &[QueueId],
+        source: Source,
     ) -> bool {
         match queues {
             [] => true,
             // why: nearly every message, so without lists.
-            [id] => self.enqueue_in_one(*id, message, expiration_ms),
-            _ => self.enqueue_in_many(&message, expiration_ms, queues),
+            [id] => self.enqueue_in_one(*id, message, expiration_ms, source),
+            _ => self.enqueue_in_many(&message, expiration_ms, queues, source),
         }
     }
 
@@ -336,8 +346,9 @@ impl Vhost {
         id: QueueId,
         message: Message,
         expiration_ms: Option<u64>,
+        source: Source,
     ) -> bool {
-        if self.refuses(id, &message) {
+        if self.refuses(id, &message, source) {
             return false;
         }
         let taker = self.taker(id);
@@ -366,6 +377,7 @@ impl Vhost {
         message: &Message,
         expiration_ms: Option<u64>,
         queues: &[QueueId],
+        source: Source,
     ) -> bool {
         self.work.take(queues.len());
         self.work.dead_letters.set_width(queues.len());
@@ -374,7 +386,7 @@ impl Vhost {
         let mut placements = SmallVec::<[Placement; 1]>::new();
         let mut entries = SmallVec::<[(QueueId, Entry); 8]>::new();
         for &id in queues {
-            if self.refuses(id, message) {
+            if self.refuses(id, message, source) {
                 accepted = false;
                 continue;
             }
@@ -401,8 +413,13 @@ impl Vhost {
     }
 
     /// Whether a full queue refuses a message; one that dead-letters what it refuses does so.
-    fn refuses(&mut self, id: QueueId, message: &Message) -> bool {
+    ///
+    /// rabbitmq: a quorum queue refuses what a channel publishes, and takes what the broker sends it.
+    fn refuses(&mut self, id: QueueId, message: &Message, source: Source) -> bool {
         let Some(queue) = self.queues.get(id) else { return false };
+        if source == Source::Broker && queue.is_quorum() {
+            return false;
+        }
         let overflow = queue.overflow();
         if overflow == Overflow::DropHead || !queue.is_full_for(message.body().len()) {
             return false;

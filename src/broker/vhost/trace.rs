@@ -14,6 +14,7 @@ use leveret_codec::{Properties, PropertyFields, ShortStr, ShortString, TableBuf,
 
 use super::Vhost;
 use super::fan_out::{FanOut, Then};
+use super::publish::Source;
 use crate::broker::arguments;
 use crate::broker::ids::{ConnectionId, QueueId};
 use crate::broker::limits;
@@ -141,7 +142,7 @@ impl Vhost {
                 let queues = std::mem::take(&mut routes.queues);
                 self.add_fan_out(FanOut::new(copy, None, queues, Then::Release(None)), None);
             } else {
-                self.enqueue(copy, None, &routes.queues);
+                self.enqueue(copy, None, &routes.queues, Source::Broker);
             }
             self.batch.keep_routes(routes);
         }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::confirms::KeptIn;
-use super::{Content, Copy, Field, Model, exchange_kind};
+use super::{Content, Copy, Field, Model, exchange_kind, kind};
 
 /// What an exchange holds back, as copies that expire when they are due.
 pub(crate) struct Delayed {
@@ -101,7 +101,9 @@ impl Model {
         for name in names {
             while let Some(content) = self.take_due(name) {
                 let routed = self.route_from(name, &content).queues;
-                let queues: Vec<_> = routed.into_iter().filter(|it| !self.refuses(it)).collect();
+                // A quorum queue takes what the broker sends it, however full it is.
+                let takes = |it: &&'static str| kind(it).quorum || !self.refuses(it);
+                let queues: Vec<_> = routed.into_iter().filter(takes).collect();
                 self.enqueue(&queues, &content);
             }
         }
