@@ -12,6 +12,7 @@ use super::outcome::{Failure, code};
 use crate::commands::Console;
 use crate::commands::http::{Answer, Client, Target, Unanswered};
 use crate::control_socket;
+use crate::node_name::default_node_name;
 use crate::rabbit;
 
 /// How long an answer may take unless the line says so.
@@ -27,10 +28,13 @@ pub(super) struct Context<'a, 'b> {
     /// What the node is called.
     pub(super) node: String,
     socket: PathBuf,
+    /// The nodes that there are, where it is none of them.
+    others: Vec<String>,
 }
 
 impl<'a, 'b> Context<'a, 'b> {
-    /// Finds the node that the line names, or the environment, or the only one that there is.
+    /// Finds the node that the line names, or the environment; otherwise one in RabbitMQ's place, one of leveret's own
+    /// name, or the only one that there is.
     pub(super) fn new(line: &'a Line, console: &'a mut Console<'b>) -> Self {
         let environment = &console.environment;
         let named = line.value("node");
@@ -40,18 +44,24 @@ impl<'a, 'b> Context<'a, 'b> {
         let beside_data = data_dir.parent().map(PathBuf::from);
         let mut directories: Vec<PathBuf> = beside_data.into_iter().collect();
         directories.extend(control_socket::directories());
-        let paths = directories.iter().map(|it| control_socket::path_in(it, &node));
-        let paths: Vec<PathBuf> = paths.collect();
-        let (mut socket, mut name) = (paths.iter().find(|it| it.exists()).cloned(), node.clone());
-        if socket.is_none() && !is_asked_for {
-            let all: Vec<_> =
-                directories.iter().flat_map(|it| control_socket::nodes_in(it)).collect();
-            if let [(only, path)] = all.as_slice() {
-                (socket, name) = (Some(path.clone()), only.clone());
+        let usual = default_node_name();
+        let names: &[&str] = if is_asked_for { &[&node] } else { &[&node, &usual] };
+        let paths = |name: &str| -> Vec<(String, PathBuf)> {
+            let path = |it: &PathBuf| (name.to_owned(), control_socket::path_in(it, name));
+            directories.iter().map(path).collect()
+        };
+        let all: Vec<(String, PathBuf)> = names.iter().flat_map(|name| paths(name)).collect();
+        let mut found = all.iter().find(|(_, path)| path.exists()).cloned();
+        let mut others = Vec::new();
+        if found.is_none() {
+            others = directories.iter().flat_map(|it| control_socket::nodes_in(it)).collect();
+            if let ([only], false) = (others.as_slice(), is_asked_for) {
+                found = Some(only.clone());
             }
         }
-        let socket = socket.or(paths.into_iter().next()).unwrap_or_default();
-        Context { line, console, node: name, socket }
+        let others = others.into_iter().map(|(name, _)| name).collect();
+        let (name, socket) = found.or(all.into_iter().next()).unwrap_or_default();
+        Context { line, console, node: name, socket, others }
     }
 
     /// How long the command may take; nothing for ever.
@@ -165,6 +175,10 @@ impl<'a, 'b> Context<'a, 'b> {
     /// rabbitmq: the first line in these words, which scripts look for.
     fn unreachable(&self, error: &str) -> Failure {
         let (node, socket) = (&self.node, self.socket.display());
+        let others = match self.others.as_slice() {
+            [] => String::new(),
+            others => format!("nodes of this machine (--node NAME): {}\n", others.join(", ")),
+        };
         let text = format!(
             "Error: unable to perform an operation on node '{node}'. Please see diagnostics information and \
              suggestions below.\n\n\
@@ -173,7 +187,7 @@ impl<'a, 'b> Context<'a, 'b> {
              * It runs as another user: its own user and root may reach it\n \
              * It was started with another --control-socket, or with none\n\n\
              DIAGNOSTICS\n===========\n\n\
-             attempted to contact: {node} at {socket}: {error}\n"
+             attempted to contact: {node} at {socket}: {error}\n{others}"
         );
         Failure::bare(code::UNAVAILABLE, text)
     }
